@@ -1,0 +1,250 @@
+"""Everything that crosses the wire, version 1. OpenAPI and docs/api.md are generated from here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clap_server.audio.source import SourceState
+from clap_server.detection.labels import LabelKind
+from clap_server.listening.config import (
+    MicrophoneSettings,  # noqa: F401 - part of the contract
+    Source,
+)
+
+API_VERSION = 1
+Score = Annotated[float, Field(ge=0, le=1)]
+
+
+class Schema(BaseModel):
+    """Base of what the server sends."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ModelInfo(Schema):
+    """The model in use."""
+
+    name: str = Field(description="the model that runs")
+    requested: str = Field(description="the model that was asked for")
+    builtin: bool
+    device: str
+    dtype: str
+    sample_rate: int = Field(description="Hz")
+    window_s: float
+    problem: str | None = Field(description="why the requested model is not the one that runs, in words")
+
+
+class ServerInfo(Schema):
+    """Who the server is; first message of /api/ws and answer of GET /api/info."""
+
+    type: Literal["info"] = "info"
+    server_id: str = Field(description="UUID that never changes")
+    version: str
+    api_version: int = API_VERSION
+    model: ModelInfo
+    label_library_version: int
+    last_sequence: int = Field(description="of the newest event change")
+
+
+class LabelInfo(Schema):
+    """A label of the library, or one that a microphone watches."""
+
+    id: str
+    names: dict[str, str] = Field(description="by language tag")
+    prompts: list[str]
+    negatives: list[str]
+    kind: LabelKind
+    threshold: Score
+    icon: str
+    library: bool
+
+
+class LabelLibrary(Schema):
+    """GET /api/labels."""
+
+    version: int
+    labels: list[LabelInfo]
+
+
+class WatchedLabelInfo(Schema):
+    """A label as a microphone watches it."""
+
+    id: str
+    name: str = Field(description="English name or the user's own words")
+    kind: LabelKind
+    threshold: Score
+    icon: str
+    library: bool
+    active: bool = Field(description="an event of it is going on")
+
+
+class MicrophoneStatus(Schema):
+    """State with a reason in words."""
+
+    state: SourceState
+    code: str
+    reason: str
+    since: datetime
+
+
+class MicrophoneInfo(Schema):
+    """A microphone as it is: settings (secrets redacted), labels resolved, status."""
+
+    id: str
+    name: str
+    source: Source
+    labels: list[WatchedLabelInfo]
+    negatives: list[str]
+    hop_s: float
+    enabled: bool
+    owner: str
+    status: MicrophoneStatus
+    windows_scored: int
+    windows_gated: int
+    windows_dropped: int
+
+
+class MicrophoneList(Schema):
+    """GET /api/microphones."""
+
+    microphones: list[MicrophoneInfo]
+
+
+class EventInfo(Schema):
+    """A sound event."""
+
+    id: str
+    sequence: int = Field(description="of its newest change")
+    microphone_id: str
+    microphone_name: str
+    label_id: str
+    label_name: str
+    started_at: datetime
+    detected_at: datetime
+    ended_at: datetime | None
+    threshold: Score
+    score: Score
+    peak_score: Score
+    peak_level_dbfs: float
+    has_clip: bool
+    feedback: Literal["correct", "false_alarm"] | None = None
+
+
+class EventList(Schema):
+    """GET /api/events, oldest first."""
+
+    events: list[EventInfo]
+    last_sequence: int
+
+
+class LabelScore(Schema):
+    """One label's result."""
+
+    label: str
+    score: Score
+    detected: bool
+
+
+class WindowScores(Schema):
+    """Scores of one window of the file."""
+
+    start_s: float
+    end_s: float
+    scores: dict[str, Score]
+
+
+class Classification(Schema):
+    """POST /api/classify. Labels are sorted by score, highest first; scores are the highest of any window."""
+
+    top_label: str
+    top_score: Score
+    labels: list[LabelScore]
+    threshold: Score
+    duration_s: float
+    windows: list[WindowScores]
+
+
+class Feedback(Schema):
+    """POST /api/events/{id}/feedback."""
+
+    verdict: Literal["correct", "false_alarm"]
+
+
+class Problem(Schema):
+    """RFC 9457 problem details, application/problem+json."""
+
+    type: str = Field(description="stable name, '/problems/<code>'")
+    title: str
+    status: int
+    detail: str = Field(description="what to do, in words")
+    errors: list[dict[str, str]] | None = Field(default=None, description="per field: 'field' and 'message'")
+
+
+# --- WS /api/ws -------------------------------------------------------------------------------------------------
+# server: ServerInfo; client: Subscribe; server: MicrophonesMessage, then every EventMessage after `after`,
+# then ReplayedMessage, then live messages of the subscribed topics. `microphones` and `event` always come.
+
+
+class Subscribe(BaseModel):
+    """First and only message of the client."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["subscribe"] = "subscribe"
+    after: int | None = Field(default=None, ge=0, description="last sequence seen; null: no replay")
+    topics: set[Literal["scores", "levels"]] = Field(default_factory=set)
+
+
+class MicrophonesMessage(Schema):
+    """All microphones; again whenever one is added, changed or removed."""
+
+    type: Literal["microphones"] = "microphones"
+    microphones: list[MicrophoneInfo]
+
+
+class MicrophoneMessage(Schema):
+    """One microphone's status changed."""
+
+    type: Literal["microphone"] = "microphone"
+    microphone_id: str
+    status: MicrophoneStatus
+
+
+class EventMessage(Schema):
+    """An event started or ended. Each change has its own sequence number, which never repeats or goes back."""
+
+    type: Literal["event"] = "event"
+    sequence: int
+    change: Literal["started", "ended"]
+    event: EventInfo
+
+
+class ReplayedMessage(Schema):
+    """All changes up to here have been sent; what follows is live."""
+
+    type: Literal["replayed"] = "replayed"
+    last_sequence: int
+
+
+class ScoresMessage(Schema):
+    """Scores of one window (topic ``scores``)."""
+
+    type: Literal["scores"] = "scores"
+    microphone_id: str
+    at: datetime
+    level_dbfs: float
+    scores: dict[str, Score]
+
+
+class LevelMessage(Schema):
+    """Level of the last half second (topic ``levels``)."""
+
+    type: Literal["level"] = "level"
+    microphone_id: str
+    at: datetime
+    level_dbfs: float
+    noise_floor_dbfs: float
+    gated: bool

@@ -1,0 +1,1 @@
+"""Sound in: sources, decoding, resampling, ring buffer, level. Knows nothing of models."""

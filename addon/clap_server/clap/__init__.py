@@ -1,0 +1,1 @@
+"""The model: text and audio in, embeddings out. Knows nothing of streams, labels or events."""

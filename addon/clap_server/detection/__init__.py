@@ -1,0 +1,1 @@
+"""Scores in, events out: labels, background margin, gate, temporal logic."""

@@ -1,0 +1,39 @@
+"""What was heard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - part of the dataclass, read at run time by pydantic
+
+
+@dataclass(frozen=True, slots=True)
+class SoundEvent:
+    """A sound that crossed its threshold.
+
+    Attributes:
+        id: UUID, made when the event starts.
+        microphone_id: where it was heard.
+        label_id: what was heard; see ``Label.id``.
+        label_name: English name, or the user's own words.
+        started_at: onset of the sound, UTC.
+        detected_at: when the server decided, UTC.
+        ended_at: None while it lasts.
+        threshold: that was in force.
+        score: at the decision, 0 to 1.
+        peak_score: highest so far, 0 to 1.
+        peak_level_dbfs: highest level so far, dBFS.
+        has_clip: whether a recording is stored.
+    """
+
+    id: str
+    microphone_id: str
+    label_id: str
+    label_name: str
+    started_at: datetime
+    detected_at: datetime
+    ended_at: datetime | None
+    threshold: float
+    score: float
+    peak_score: float
+    peak_level_dbfs: float
+    has_clip: bool = False

@@ -1,0 +1,50 @@
+"""What can be listened for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class LabelKind(StrEnum):
+    """How a sound behaves in time, which decides the temporal logic."""
+
+    IMPULSIVE = "impulsive"
+    SUSTAINED = "sustained"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A sound in words.
+
+    Attributes:
+        id: stable slug, unique within a microphone: ``glass_breaking``.
+        names: for people, by language tag; ``en`` is always there.
+        prompts: descriptions that are embedded; the label's score is that of their ensemble.
+        negatives: descriptions of what it is *not*, added to the background for this label alone.
+        kind: impulsive or sustained.
+        threshold: default, 0 to 1.
+        icon: a Material Design Icons name, ``mdi:glass-fragile``.
+        library: whether it comes from the built-in library (False: the user's own words).
+    """
+
+    id: str
+    names: Mapping[str, str]
+    prompts: tuple[str, ...]
+    negatives: tuple[str, ...] = ()
+    kind: LabelKind = LabelKind.SUSTAINED
+    threshold: float = 0.5
+    icon: str = "mdi:ear-hearing"
+    library: bool = field(default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedLabel:
+    """A label with the threshold that one microphone gives it."""
+
+    label: Label
+    threshold: float

@@ -1,0 +1,1 @@
+"""One microphone's life, the batcher that serves them all, the supervisor that keeps them alive."""

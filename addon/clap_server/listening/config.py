@@ -1,0 +1,81 @@
+"""What the user decides about one microphone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+HOP_S_DEFAULT = 0.5
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class UrlSource(_Model):
+    """A stream to pull: RTSP(S) or HTTP(S), such as a camera, Icecast, HLS or go2rtc."""
+
+    type: Literal["url"] = "url"
+    url: str = Field(
+        max_length=2048, description="rtsp(s) or http(s) address; a password in it is write-only"
+    )
+
+
+class FileSource(_Model):
+    """A recording from the media folder, for trying things out."""
+
+    type: Literal["file"] = "file"
+    path: str = Field(description="relative to the server's media folder", max_length=1024)
+    loop: bool = True
+
+
+class DeviceSource(_Model):
+    """A capture device of the server's machine."""
+
+    type: Literal["device"] = "device"
+    device: str = Field(default="default", description="as GET /api/devices lists it", max_length=256)
+
+
+class PushSource(_Model):
+    """Sound that a client sends to WS /api/microphones/{id}/audio."""
+
+    type: Literal["push"] = "push"
+
+
+Source = Annotated[UrlSource | FileSource | DeviceSource | PushSource, Field(discriminator="type")]
+
+
+class LabelChoice(_Model):
+    """A label that a microphone listens for.
+
+    ``label`` is an id or a name from the label library in any of its languages, or the user's own words.
+    """
+
+    label: str = Field(min_length=1, max_length=200)
+    threshold: float | None = Field(
+        default=None, ge=0, le=1, description="the label's own default if left out"
+    )
+
+
+class MicrophoneSettings(_Model):
+    """One microphone as its owner wants it."""
+
+    name: str = Field(min_length=1, max_length=100)
+    source: Source
+    labels: tuple[LabelChoice, ...] = Field(min_length=1, max_length=200)
+    negatives: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        default=(), max_length=50, description="what it is not, in words: 'dishes in the sink'"
+    )
+    hop_s: float = Field(default=HOP_S_DEFAULT, ge=0.1, le=5, description="seconds between windows")
+    enabled: bool = True
+    owner: str = Field(
+        default="server", max_length=100, description="'server', or who declares it: 'home_assistant:<entry>'"
+    )
+
+
+class Microphone(_Model):
+    """A microphone with its stable id."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    settings: MicrophoneSettings

@@ -1,0 +1,1 @@
+"""What outlasts a restart: microphones, events (SQLite), clips (files), identity and token."""

@@ -1,0 +1,1 @@
+"""Sounds made by program: for the demo, the tests, the training and the calibration. No recordings."""
