@@ -183,7 +183,7 @@ class Problem(Schema):
     errors: list[dict[str, str]] | None = Field(default=None, description="per field: 'field' and 'message'")
 
 
-# --- WS /api/ws -------------------------------------------------------------------------------------------------
+# --- WS /api/ws ---
 # server: ServerInfo; client: Subscribe; server: MicrophonesMessage, then every EventMessage after `after`,
 # then ReplayedMessage, then live messages of the subscribed topics. `microphones` and `event` always come.
 
@@ -214,7 +214,7 @@ class MicrophoneMessage(Schema):
 
 
 class EventMessage(Schema):
-    """An event started or ended. Each change has its own sequence number, which never repeats or goes back."""
+    """An event started or ended. Each change has its own sequence number, never used again."""
 
     type: Literal["event"] = "event"
     sequence: int
