@@ -1,0 +1,52 @@
+"""The demo behind `scripts/run`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+
+from scripts.demo.home_assistant import REPOSITORY, FlowError
+from scripts.demo.process import ProcessError
+from scripts.demo.run import Demo, PortInUseError, run_server_only
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line of `scripts/run`."""
+    parser = argparse.ArgumentParser(prog="scripts/run", description="Runs the server and a demo Home Assistant.")
+    parser.add_argument("--server-only", action="store_true", help="start just the server")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0: the whole network)")
+    parser.add_argument("--port", type=int, default=7860, help="port of the server")
+    parser.add_argument("--home-assistant-port", type=int, default=8123, help="port of Home Assistant")
+    parser.add_argument("--data", type=Path, help="folder for everything that is stored (default: .run)")
+    return parser.parse_args()
+
+
+async def main() -> int:
+    """Run until Ctrl-C; returns the exit status."""
+    arguments = parse_arguments()
+    base = Path(os.environ.get("CLAP_DEMO_FOLDER", "."))
+    folder = (base / arguments.data).resolve() if arguments.data else REPOSITORY / ".run"
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+    try:
+        if arguments.server_only:
+            return await run_server_only(folder, arguments.host, arguments.port, stop)
+        async with aiohttp.ClientSession() as session:
+            demo = Demo(session, folder, arguments.host, arguments.port, arguments.home_assistant_port)
+            await demo.run(stop)
+    except (ProcessError, FlowError, PortInUseError, aiohttp.ClientError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

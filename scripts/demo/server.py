@@ -1,0 +1,78 @@
+"""The real clap-server as a process."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from scripts.demo.process import Process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class ServerProcess(Process):
+    """``clap-server serve`` with its own data and media folders.
+
+    Args:
+        session: for its API.
+        folder: holds ``data``, ``media`` and the log.
+        host: address to listen on.
+        port: to listen on.
+        options: more command-line options.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        folder: Path,
+        *,
+        host: str,
+        port: int,
+        options: tuple[str, ...] = (),
+    ) -> None:
+        self.data = folder / "data"
+        self.media = folder / "media"
+        self.host = host
+        self.port = port
+        self.url = f"http://{host}:{port}"
+        self._session = session
+        command = [sys.executable, "-m", "clap_server", "serve", "--host", host, "--port", str(port)]
+        command += ["--data", str(self.data), "--media", str(self.media), *options]
+        super().__init__("clap-server", command, folder / "clap-server.log")
+
+    @property
+    def token(self) -> str:
+        """The token that the server made at its first start."""
+        return (self.data / "token").read_text().strip()
+
+    async def start_and_wait(self, timeout_s: float = 60) -> None:
+        """Start it and wait until it answers."""
+        self.media.mkdir(parents=True, exist_ok=True)
+        await self.start()
+        await self.until(self._healthy, timeout_s)
+
+    async def _healthy(self) -> bool:
+        try:
+            async with self._session.get(f"{self.url}/health") as response:
+                return response.status == 200  # noqa: PLR2004 - OK
+        except aiohttp.ClientError:
+            return False
+
+    async def request(self, method: str, path: str, **arguments: Any) -> Any:
+        """Call the API; returns the JSON answer.
+
+        Raises:
+            aiohttp.ClientResponseError: the server refused.
+        """
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with self._session.request(
+            method, f"{self.url}{path}", headers=headers, **arguments
+        ) as response:
+            if not response.ok:
+                raise aiohttp.ClientResponseError(
+                    response.request_info, (), status=response.status, message=await response.text()
+                )
+            return await response.json()
