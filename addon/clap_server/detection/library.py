@@ -1,0 +1,190 @@
+"""The label library: sounds that come described, and labels made of the user's own words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from clap_server.detection.labels import Label, LabelKind
+from clap_server.errors import LabelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MAX_LABELS = 200
+MAX_TEXT_LENGTH = 200
+_MAX_ID_LENGTH = 40
+_HASH_LENGTH = 8
+# Phrasings under which the user's own words are embedded; CLAP was trained on captions.
+_TEMPLATES = ("{}", "the sound of {}", "a recording of {}")
+
+NORMAL = Label(
+    id="normal",
+    names={"en": "Normal", "de": "Normal", "fr": "Normal", "es": "Normal", "zh-Hans": "正常"},
+    prompts=(),
+    threshold=1.0,
+    icon="mdi:home-sound-in-outline",
+    library=True,
+)
+"""None of the others. It has no prompts: its score is what the others leave (see ``LabelScorer``)."""
+
+
+def _key(text: str) -> str:
+    """Reduce a text to what two spellings of one label have in common."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(
+        "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in folded).split()
+    )
+
+
+def slug(text: str) -> str:
+    """Make a stable id of the user's own words.
+
+    Latin letters lose their accents. Where letters are lost or the text is long, a short hash of the text
+    keeps the id unique.
+
+    Args:
+        text: the user's words, with at least one letter or digit.
+
+    Returns:
+        1 to 40 of ``a-z``, ``0-9`` and ``_``.
+    """
+    key = _key(text)
+    base = "".join(c for c in unicodedata.normalize("NFKD", key) if not unicodedata.combining(c))
+    plain = re.sub(r"[^a-z0-9]+", "_", base).strip("_")
+    if base.isascii() and len(plain) <= _MAX_ID_LENGTH:
+        return plain
+    return _hashed(plain or "label", key)
+
+
+def _hashed(plain: str, key: str) -> str:
+    digest = hashlib.sha256(key.encode()).hexdigest()[:_HASH_LENGTH]
+    return f"{plain[: _MAX_ID_LENGTH - _HASH_LENGTH - 1].strip('_')}_{digest}"
+
+
+class LabelLibrary:
+    """Labels that come with the server, and the way from a text to a label.
+
+    Args:
+        version: rises whenever prompts, thresholds or ids change.
+        labels: in the order in which they are offered.
+        background: descriptions of what a microphone hears when nothing of interest happens.
+        aliases: further English spellings, by label id.
+    """
+
+    def __init__(
+        self,
+        version: int,
+        labels: Iterable[Label],
+        background: Iterable[str],
+        aliases: dict[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        self.version = version
+        self.labels = tuple(labels)
+        self.background = tuple(background)
+        self._by_id = {label.id: label for label in (*self.labels, NORMAL)}
+        self._by_key: dict[str, Label] = {}
+        for label in self._by_id.values():
+            for spelling in (label.id, *label.names.values(), *(aliases or {}).get(label.id, ())):
+                known = self._by_key.setdefault(_key(spelling), label)
+                if known is not label:
+                    raise LabelError(
+                        f"The label library names both {known.id} and {label.id} {spelling!r}: "
+                        "rename one of them."
+                    )
+
+    def get(self, label_id: str) -> Label | None:
+        """Look up a label of the library by its id; None if there is none."""
+        return self._by_id.get(label_id)
+
+    def resolve(self, text: str) -> Label:
+        """Find the label that a user means.
+
+        Args:
+            text: an id or a name of the library in any language, in any case; else the user's own words.
+
+        Returns:
+            The library's label, or one made of the words (sustained, threshold 0.5).
+
+        Raises:
+            LabelError: there are no words, or too many.
+        """
+        if len(text) > MAX_TEXT_LENGTH:
+            raise LabelError(
+                f"The label {text[:30]!r}... is {len(text)} characters long: use at most {MAX_TEXT_LENGTH}, "
+                "such as 'glass breaking'."
+            )
+        key = _key(text)
+        if not key:
+            raise LabelError(
+                f"The label {text!r} has no words: describe the sound, such as 'glass breaking'."
+                if text.strip()
+                else "A label is empty: name a sound, such as 'glass breaking'."
+            )
+        known = self._by_key.get(key)
+        if known is not None:
+            return known
+        words = " ".join(text.split())
+        label_id = slug(words)
+        if label_id in self._by_id:
+            label_id = _hashed(label_id, key)
+        return Label(
+            id=label_id, names={"en": words}, prompts=tuple(template.format(words) for template in _TEMPLATES)
+        )
+
+    def resolve_all(self, texts: Sequence[str]) -> tuple[Label, ...]:
+        """Resolve a list that a user gave; the result is in step with it.
+
+        Raises:
+            LabelError: the list is empty or too long, or one of its texts is not usable.
+        """
+        if not texts:
+            raise LabelError("No labels were given: name at least one sound, such as 'glass breaking'.")
+        if len(texts) > MAX_LABELS:
+            raise LabelError(f"{len(texts)} labels are too many: give at most {MAX_LABELS}.")
+        return tuple(self.resolve(text) for text in texts)
+
+
+def split_labels(text: str) -> list[str]:
+    """Split comma-separated labels as a user types them; empty parts and repetitions are left out.
+
+    Raises:
+        LabelError: nothing is left, or too much.
+    """
+    parts = list(dict.fromkeys(part for part in (piece.strip() for piece in text.split(",")) if part))
+    if not parts:
+        raise LabelError("No labels were given: name at least one sound, such as 'glass breaking, alarm'.")
+    if len(parts) > MAX_LABELS:
+        raise LabelError(f"{len(parts)} labels are too many: give at most {MAX_LABELS}.")
+    return parts
+
+
+def _label(entry: dict[str, Any]) -> Label:
+    return Label(
+        id=entry["id"],
+        names=entry["names"],
+        prompts=tuple(entry["prompts"]),
+        negatives=tuple(entry["negatives"]),
+        kind=LabelKind(entry["kind"]),
+        threshold=entry["threshold"],
+        icon=entry["icon"],
+        library=True,
+    )
+
+
+@cache
+def load_library() -> LabelLibrary:
+    """Read the library that comes with the package."""
+    text = resources.files("clap_server.detection").joinpath("labels.json").read_text("utf-8")
+    content = json.loads(text)
+    return LabelLibrary(
+        content["version"],
+        [_label(entry) for entry in content["labels"]],
+        content["background"],
+        {entry["id"]: tuple(entry.get("aliases", ())) for entry in content["labels"]},
+    )
