@@ -1,1 +1,55 @@
-"""Sounds made by program: for the demo, the tests, the training and the calibration. No recordings."""
+"""Sounds made from nothing but numbers: for the demo, the tests, calibration and training.
+
+Each maker takes a random generator and a sample rate and returns mono float32; the same generator state gives
+the same sound on every machine.
+"""
+
+from clap_server.synthesis.alarms import (
+    SIREN_KINDS,
+    appliance_beeps,
+    buzzer_alarm,
+    ringtone,
+    siren,
+    t3_alarm,
+    t4_alarm,
+)
+from clap_server.synthesis.clinks import coins, cutlery, dishes, glass_clink, keys
+from clap_server.synthesis.glass import GLASS_KINDS, glass_break
+from clap_server.synthesis.impacts import explosion, impact, thud
+from clap_server.synthesis.music import music
+from clap_server.synthesis.noise import NOISE_KINDS, noise
+from clap_server.synthesis.room import impulse_response, loudest_rms, mix_at, reverberate
+from clap_server.synthesis.scene import Scene, demo_scene
+from clap_server.synthesis.signal import SAMPLE_RATE
+from clap_server.synthesis.voice import babble
+
+__all__ = [
+    "GLASS_KINDS",
+    "NOISE_KINDS",
+    "SAMPLE_RATE",
+    "SIREN_KINDS",
+    "Scene",
+    "appliance_beeps",
+    "babble",
+    "buzzer_alarm",
+    "coins",
+    "cutlery",
+    "demo_scene",
+    "dishes",
+    "explosion",
+    "glass_break",
+    "glass_clink",
+    "impact",
+    "impulse_response",
+    "keys",
+    "loudest_rms",
+    "mix_at",
+    "music",
+    "noise",
+    "reverberate",
+    "ringtone",
+    "siren",
+    "t3_alarm",
+    "t4_alarm",
+    "thud",
+]
