@@ -18,9 +18,13 @@ from scripts.demo.run import Demo, PortInUseError, run_server_only
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line of `scripts/run`."""
-    parser = argparse.ArgumentParser(prog="scripts/run", description="Runs the server and a demo Home Assistant.")
+    parser = argparse.ArgumentParser(
+        prog="scripts/run", description="Runs the server and a demo Home Assistant."
+    )
     parser.add_argument("--server-only", action="store_true", help="start just the server")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0: the whole network)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (0.0.0.0: the whole network)"
+    )
     parser.add_argument("--port", type=int, default=7860, help="port of the server")
     parser.add_argument("--home-assistant-port", type=int, default=8123, help="port of Home Assistant")
     parser.add_argument("--data", type=Path, help="folder for everything that is stored (default: .run)")

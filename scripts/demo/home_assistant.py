@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import aiohttp
 from scripts.demo.process import Process
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHON = REPOSITORY / ".venv" / "home-assistant" / "bin" / "python"
@@ -260,8 +261,12 @@ class HomeAssistantProcess(Process):
             await socket.send_json({"id": 1, **command})
             return (await socket.receive_json())["result"]
 
-    async def state_changes(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the data of every ``state_changed`` event from now on."""
+    async def state_changes(self, subscribed: asyncio.Event | None = None) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the data of every ``state_changed`` event from now on, with ``heard_at`` (Unix time) added.
+
+        Args:
+            subscribed: set when no further change can be missed.
+        """
         async with self.socket() as socket:
             await socket.send_json({"id": 1, "type": "subscribe_events", "event_type": "state_changed"})
             async for message in socket:
@@ -269,7 +274,9 @@ class HomeAssistantProcess(Process):
                     return
                 document = message.json()
                 if document["type"] == "event":
-                    yield document["event"]["data"]
+                    yield {**document["event"]["data"], "heard_at": time.time()}
+                elif subscribed is not None:
+                    subscribed.set()
 
 
 async def free_port() -> int:

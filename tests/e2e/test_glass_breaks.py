@@ -1,0 +1,134 @@
+"""The main job on real parts: Home Assistant, server with the built-in model, RTSP camera. Tests run in order."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import aiohttp
+import numpy as np
+import pytest
+from clap_server.audio.decode import decode
+
+from scripts.demo.home_assistant import FlowError
+from tests.e2e.scene import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scripts.demo.recorder import Change
+    from tests.e2e.conftest import Camera, House
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+
+GLASS = "binary_sensor.hallway_glass_breaking"
+HEARD = "event.hallway_sound_detected"
+
+
+def is_on(change: Change) -> bool:
+    return change.new == "on"
+
+
+def is_off(change: Change) -> bool:
+    return change.old == "on" and change.new == "off"
+
+
+def is_unavailable(change: Change) -> bool:
+    return change.new == "unavailable"
+
+
+def similarity(recording: NDArray[np.float32], sound: NDArray[np.float32]) -> float:
+    """Highest normalised cross-correlation of ``sound`` with any stretch of ``recording``, 0..1."""
+    size = len(recording) + len(sound)
+    product = np.fft.irfft(np.fft.rfft(recording, size) * np.conj(np.fft.rfft(sound, size)), size)
+    energy = np.convolve(recording.astype(np.float64) ** 2, np.ones(1))
+    cumulative = np.concatenate([[0.0], np.cumsum(energy)])
+    stretches = cumulative[len(sound) :] - cumulative[: -len(sound)]
+    starts = product[: len(stretches)]
+    return float(np.max(np.abs(starts) / np.sqrt(np.maximum(stretches, 1e-6) * np.sum(sound**2))))
+
+
+async def test_wrong_answers_in_the_flow_are_explained_and_the_right_ones_accepted(house: House) -> None:
+    right = {"host": "127.0.0.1", "port": house.server.port, "token": house.server.token}
+    wrong = [
+        ({**right, "token": "not-the-token"}, "invalid_auth"),
+        ({**right, "port": 1}, "cannot_connect"),
+        ({**right, "host": "nowhere.invalid"}, "cannot_connect"),
+        ({**right, "port": house.home_assistant.port}, "not_clap_server"),
+    ]
+    for answers, error in wrong:
+        with pytest.raises(FlowError, match=error):
+            await house.home_assistant.add_server(answers)
+    assert await house.home_assistant.entries() == []
+    await house.home_assistant.add_server(right)
+    assert [entry["state"] for entry in await house.home_assistant.entries()] == ["loaded"]
+
+
+async def test_break_reaches_sensor_event_entity_automation_and_clip_exactly_once(
+    house: House, camera: Camera
+) -> None:
+    entry_id = (await house.home_assistant.entries())[0]["entry_id"]
+    await house.home_assistant.add_microphone(entry_id, *microphone_steps(camera.url))
+
+    await house.recorder.until(GLASS, lambda change: change.new == "off", timeout_s=60)
+    on = await house.recorder.until(GLASS, is_on, timeout_s=60)
+    await house.recorder.until(GLASS, is_off, timeout_s=60)
+    # Long enough for a doubled event to show, shorter than the rest of the scene.
+    await asyncio.sleep(5)
+    heard = [change for change in house.recorder.of(HEARD) if change.attributes.get("event_type") == "glass_breaking"]
+    assert len(heard) == 1
+    assert len([change for change in house.recorder.of(GLASS) if is_on(change)]) == 1
+    assert on.attributes["score"] >= 0.7
+
+    notifications = await house.home_assistant.command({"type": "persistent_notification/get"})
+    assert "Glass is breaking" in [notification["title"] for notification in notifications]
+
+    event = await house.server.request("GET", f"/api/events/{heard[0].attributes['event_id']}")
+    assert event["has_clip"]
+    async with house.home_assistant.raw("GET", heard[0].attributes["clip"]) as response:
+        assert response.status == 200
+        clip = decode(io.BytesIO(await response.read()), SAMPLE_RATE)
+    assert similarity(clip, camera.scene.glass) > 0.5
+    # Three seconds before the onset are in the clip.
+    onset = np.argmax(np.abs(clip)) / SAMPLE_RATE
+    assert 2.0 < onset < 5.0
+
+
+async def test_clip_needs_a_sign_in(house: House, session: aiohttp.ClientSession) -> None:
+    clip = house.recorder.of(HEARD)[-1].attributes["clip"]
+    async with session.get(f"{house.home_assistant.url}{clip}") as response:
+        assert response.status == 401
+
+
+async def test_after_the_server_was_killed_the_next_break_is_seen(house: House) -> None:
+    before = len(house.recorder.of(GLASS))
+    killed_at = datetime.now().astimezone().timestamp()
+    await house.server.kill()
+    gone = await house.recorder.until(GLASS, is_unavailable, timeout_s=30, after=before)
+    assert gone.heard_at - killed_at < 10, "the contract: unavailable within 10 s"
+
+    await house.server.start_and_wait()
+    await house.recorder.until(GLASS, lambda change: change.new in {"on", "off"}, timeout_s=60, after=before)
+    await house.recorder.until(GLASS, is_on, timeout_s=90, after=before)
+    await house.recorder.until(GLASS, is_off, timeout_s=60, after=before)
+
+
+async def test_no_secret_is_in_a_log_or_in_diagnostics(house: House) -> None:
+    entry_id = (await house.home_assistant.entries())[0]["entry_id"]
+    diagnostics = await house.home_assistant.get(f"/api/diagnostics/config_entry/{entry_id}")
+    texts = {
+        "server's log": house.server.log_tail(100_000),
+        "Home Assistant's log": house.home_assistant.log_tail(100_000),
+        "diagnostics": str(diagnostics),
+    }
+    # The server shows its token once, at its very first start.
+    token_line = re.compile(r"^.*token.*$", re.IGNORECASE | re.MULTILINE)
+    for name, text in texts.items():
+        assert "hunter2-e2e" not in text, name
+        if name != "server's log":
+            assert house.server.token not in text, name
+        else:
+            assert token_line.sub("", text).count(house.server.token) == 0, name
