@@ -1,0 +1,157 @@
+"""Addresses of streams: which are allowed, and how their secrets stay secret."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from clap_server.audio.source import SourceError
+
+ALLOWED_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
+MAX_URL_LENGTH = 2048
+SECRET = "***"  # noqa: S105 - what stands in its place
+
+_URL = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<authority>[^/?#]*)(?P<rest>.*)$", re.DOTALL)
+# Cameras take secrets as query parameters, and some as 'user=..&password=..' within the path.
+_SECRET_PARAMETER = re.compile(
+    r"(?P<name>(?:^|[?&;/_])[\w.-]*?"
+    r"(?:token|passw(?:or)?d|pass|pwd|secret|auth|signature|sig|session|sid|jwt|key)=)"
+    r"(?P<value>[^&#;/]+)",
+    re.IGNORECASE,
+)
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\s]")
+
+
+def check_url(url: str) -> None:
+    """Accept an address that sound may be pulled from.
+
+    Raises:
+        SourceError: with code ``unsupported_url`` and what to do about it; never quotes the address.
+    """
+    if len(url) > MAX_URL_LENGTH:
+        raise _unsupported(f"the address is longer than {MAX_URL_LENGTH} characters")
+    if _CONTROL_OR_SPACE.search(url):
+        raise _unsupported("the address holds a space or a control character: write a space as %20")
+    match = _URL.match(url)
+    if match is None or match["scheme"][:-3].lower() not in ALLOWED_SCHEMES:
+        raise _unsupported("the address must begin with rtsp://, rtsps://, http:// or https://")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise _unsupported(
+            "host or port of the address cannot be read: "
+            "in a user name or password write / as %2F, @ as %40, : as %3A and # as %23"
+        ) from error
+    if not host:
+        raise _unsupported("the address names no host: write rtsp://host/path")
+    if parts.port == 0:
+        raise _unsupported("port 0 does not exist: use 1 to 65535")
+
+
+def redact_url(url: str) -> str:
+    """Replace user secrets by ``***``, for reading back: ``rtsp://user:***@host/path``.
+
+    Also covers the usual secret query parameters (``?token=***``). Text that is no address at all comes
+    back with the same replacements where they apply.
+    """
+    match = _URL.match(url)
+    if match is None:
+        return _redact_parameters(url)
+    authority, rest = match["authority"], match["rest"]
+    port = authority.rpartition(":")[2]
+    if "@" not in authority and "@" in rest and ":" in authority and not port.isdecimal():
+        # A password with an unescaped '/', '?' or '#': hide all up to the last '@'.
+        secret_tail, _, rest = rest.rpartition("@")
+        host = re.match(r"[^/?#]*", rest)
+        length = host.end() if host else 0
+        authority, rest = f"{authority}{secret_tail}@{rest[:length]}", rest[length:]
+    user_info, at, host_port = authority.rpartition("@")
+    if at:
+        user, colon, _ = user_info.partition(":")
+        authority = f"{user}:{SECRET}@{host_port}" if colon else f"{SECRET}@{host_port}"
+    return f"{match['scheme']}{authority}{_redact_parameters(rest)}"
+
+
+def redact_text(text: str) -> str:
+    """Redact every address inside a message, such as FFmpeg's errors hold."""
+    return _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text)
+
+
+def is_redacted(url: str) -> bool:
+    """Whether a secret of this address has been replaced."""
+    return url.count(SECRET) > 0 and redact_url(url) == url
+
+
+def restore_url(redacted: str, old_url: str | None) -> str:
+    """Put the old secrets back into an address that a client read redacted and sent back.
+
+    Path and other parameters may have changed. The old secrets are never sent elsewhere: scheme, user,
+    host and port must be the same.
+
+    Args:
+        redacted: what the client sent; returned as it is when it holds no ``***`` in a secret's place.
+        old_url: the address in force, if there is one.
+
+    Raises:
+        SourceError: with code ``secret_needed``: the secret cannot be known, the user has to type it again.
+    """
+    placeholders = _secrets(redacted)
+    if SECRET not in placeholders.values():
+        return redacted
+    old = _secrets(old_url) if old_url is not None else {}
+    new_match = _URL.match(redacted)
+    old_match = _URL.match(old_url) if old_url is not None else None
+    same_place = (
+        new_match is not None
+        and old_match is not None
+        and _place(redact_url(redacted)) == _place(redact_url(old_url or ""))
+    )
+    missing = [name for name, value in placeholders.items() if value == SECRET and name not in old]
+    if not same_place or missing or new_match is None:
+        raise SourceError(
+            "secret_needed", "the address changed: type its password or token again instead of ***"
+        )
+    authority, rest = new_match["authority"], new_match["rest"]
+    if placeholders.get("") == SECRET:
+        user_info, _, host_port = authority.rpartition("@")
+        user, colon, _ = user_info.partition(":")
+        authority = f"{user}:{old['']}@{host_port}" if colon else f"{old['']}@{host_port}"
+
+    def put_back(match: re.Match[str]) -> str:
+        value = old[_parameter(match)] if match["value"] == SECRET else match["value"]
+        return match["name"] + value
+
+    return f"{new_match['scheme']}{authority}{_SECRET_PARAMETER.sub(put_back, rest)}"
+
+
+def _unsupported(reason: str) -> SourceError:
+    return SourceError("unsupported_url", reason)
+
+
+def _redact_parameters(text: str) -> str:
+    return _SECRET_PARAMETER.sub(lambda match: match["name"] + SECRET, text)
+
+
+def _parameter(match: re.Match[str]) -> str:
+    return match["name"].lstrip("?&;/_")
+
+
+def _place(url: str) -> tuple[str, str]:
+    """Scheme and authority (its password already replaced)."""
+    match = _URL.match(url)
+    return (match["scheme"].lower(), match["authority"].lower()) if match else ("", url)
+
+
+def _secrets(url: str) -> dict[str, str]:
+    """Secrets by parameter name; the one of the authority has an empty name."""
+    match = _URL.match(url)
+    if match is None:
+        return {}
+    found = {_parameter(hit): hit["value"] for hit in _SECRET_PARAMETER.finditer(match["rest"])}
+    user_info, at, _ = match["authority"].rpartition("@")
+    if at:
+        _, colon, password = user_info.partition(":")
+        found[""] = password if colon else user_info
+    return found
