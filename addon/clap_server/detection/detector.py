@@ -1,0 +1,200 @@
+"""Turns the scores of one microphone's windows into the starts and ends of sounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from clap_server.detection.temporal import TIMING, Rule, Timing, make_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from clap_server.detection.labels import LabelKind, WatchedLabel
+    from clap_server.detection.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A sound in stream time, seconds.
+
+    Attributes:
+        watched: the label with its threshold when it started.
+        onset_s: where it begins: at its onset, else an estimate, the middle of the first window with it.
+        detected_s: end of the window that decided.
+        ended_s: end of the last window in which it was heard; None while it lasts.
+        score: of the deciding window, 0 to 1.
+        peak_score: highest so far, 0 to 1.
+        peak_level_dbfs: highest so far, dBFS.
+    """
+
+    watched: WatchedLabel
+    onset_s: float
+    detected_s: float
+    ended_s: float | None
+    score: float
+    peak_score: float
+    peak_level_dbfs: float
+
+
+class _Track:
+    """One label's memory."""
+
+    def __init__(self, watched: WatchedLabel, timing: Timing, *, hop_s: float) -> None:
+        self.watched = watched
+        self._timing = timing
+        self._rule: Rule = make_rule(watched.label.kind, watched.threshold, hop_s=hop_s)
+        self.current: Detection | None = None
+        self._heard_s = 0.0
+        self._free_at_s = float("-inf")
+        # Of the windows that led to the decision: (onset, peak score, peak level).
+        self._approach: tuple[float, float, float] | None = None
+
+    def change(self, watched: WatchedLabel, *, hop_s: float) -> None:
+        """Take another threshold or hop; a running event goes on by the new rule."""
+        self.watched = watched
+        self._rule = make_rule(watched.label.kind, watched.threshold, hop_s=hop_s)
+
+    def update(self, window: Window, score: float) -> Detection | None:
+        """Take one score; return the detection if it just started."""
+        confirmed = self._rule.starts(window.end_s, score)
+        if not self._rule.present:
+            self._approach = None
+            return None
+        if self.current is not None:
+            self._heard_s = window.end_s
+            self.current = replace(
+                self.current,
+                peak_score=max(self.current.peak_score, score),
+                peak_level_dbfs=max(self.current.peak_level_dbfs, window.level_dbfs),
+            )
+            return None
+        onset_s = window.onset_s
+        if onset_s is None:
+            onset_s = (window.start_s + window.end_s) / 2
+        if self._approach is None:
+            self._approach = (onset_s, score, window.level_dbfs)
+        else:
+            first_s, peak, level_dbfs = self._approach
+            self._approach = (first_s, max(peak, score), max(level_dbfs, window.level_dbfs))
+        if not confirmed or window.end_s < self._free_at_s:
+            return None
+        onset_s, peak, level_dbfs = self._approach
+        # What is left of the event before belongs to that one.
+        onset_s = max(onset_s, self._free_at_s - self._timing.hold_off_s)
+        self._heard_s = window.end_s
+        self.current = Detection(self.watched, onset_s, window.end_s, None, score, peak, level_dbfs)
+        return self.current
+
+    def end_if_due(self, now_s: float) -> Detection | None:
+        """End the event if its time is over; return it if it just ended."""
+        if self.current is None:
+            return None
+        started_s = self.current.detected_s
+        released_s = max(started_s + self._timing.minimum_on_s, self._heard_s + self._timing.release_s)
+        if now_s < min(released_s, started_s + self._timing.maximum_on_s):
+            return None
+        return self.end(now_s)
+
+    def end(self, now_s: float) -> Detection | None:
+        """End the event now."""
+        if self.current is None:
+            return None
+        ended = replace(self.current, ended_s=min(self._heard_s, now_s))
+        self.current = None
+        self._approach = None
+        self._free_at_s = now_s + self._timing.hold_off_s
+        return ended
+
+
+class Detector:
+    """Watches the labels of one microphone.
+
+    Feed it every window, in order; where none come, ``tick`` lets time pass.
+
+    Args:
+        labels: with distinct ids.
+        hop_s: seconds between regular windows.
+        timing: by kind of label, if other than usual.
+
+    Raises:
+        ConfigurationError: a threshold makes detection impossible.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[WatchedLabel],
+        *,
+        hop_s: float,
+        timing: Mapping[LabelKind, Timing] = TIMING,
+    ) -> None:
+        self._timing = timing
+        self._hop_s = hop_s
+        self._tracks = {watched.label.id: self._track(watched) for watched in labels}
+        self._now_s = float("-inf")
+
+    @property
+    def active(self) -> frozenset[str]:
+        """Ids of the labels of which an event is going on."""
+        return frozenset(id_ for id_, track in self._tracks.items() if track.current is not None)
+
+    def current(self, label_id: str) -> Detection | None:
+        """The event of a label that is going on, with its peaks so far."""
+        return self._tracks[label_id].current
+
+    def update(self, window: Window, scores: Mapping[str, float]) -> list[Detection]:
+        """Take the scores of a window.
+
+        Args:
+            window: ends no earlier than the one before.
+            scores: label id to 0..1; a label that is missing (a window that was not scored) counts as 0.
+
+        Returns:
+            The detections that started (``ended_s`` is None) or ended.
+        """
+        self._now_s = max(self._now_s, window.end_s)
+        started = [
+            detection
+            for id_, track in self._tracks.items()
+            if (detection := track.update(window, scores.get(id_, 0.0))) is not None
+        ]
+        return self._ended(track.end_if_due(self._now_s) for track in self._tracks.values()) + started
+
+    def tick(self, now_s: float) -> list[Detection]:
+        """Let time pass where windows stopped coming; return what ended."""
+        self._now_s = max(self._now_s, now_s)
+        return self._ended(track.end_if_due(self._now_s) for track in self._tracks.values())
+
+    def finish(self) -> list[Detection]:
+        """End everything now, because the stream broke off or listening stops."""
+        return self._ended(track.end(self._now_s) for track in self._tracks.values())
+
+    def change(self, labels: Sequence[WatchedLabel], *, hop_s: float) -> list[Detection]:
+        """Watch these labels from now on; events of labels that stay go on.
+
+        Returns:
+            The events that ended because their label is gone or of another kind.
+
+        Raises:
+            ConfigurationError: a threshold makes detection impossible; nothing was changed.
+        """
+        for watched in labels:
+            make_rule(watched.label.kind, watched.threshold, hop_s=hop_s)
+        self._hop_s = hop_s
+        before, self._tracks = self._tracks, {}
+        for watched in labels:
+            track = before.get(watched.label.id)
+            if track is not None and track.watched.label.kind is watched.label.kind:
+                track.change(watched, hop_s=hop_s)
+                self._tracks[watched.label.id] = track
+                del before[watched.label.id]
+            else:
+                self._tracks[watched.label.id] = self._track(watched)
+        return self._ended(track.end(self._now_s) for track in before.values())
+
+    def _track(self, watched: WatchedLabel) -> _Track:
+        return _Track(watched, self._timing[watched.label.kind], hop_s=self._hop_s)
+
+    @staticmethod
+    def _ended(detections: Iterable[Detection | None]) -> list[Detection]:
+        return [detection for detection in detections if detection is not None]

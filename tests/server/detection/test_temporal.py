@@ -1,0 +1,95 @@
+"""Each kind of sound is confirmed in its own way."""
+
+import pytest
+
+from clap_server.detection.labels import LabelKind
+from clap_server.detection.temporal import ImpulsiveRule, SustainedRule, Timing, make_rule
+from clap_server.errors import ConfigurationError
+
+
+def decisions(rule: ImpulsiveRule | SustainedRule, scores: list[tuple[float, float]]) -> list[float]:
+    """The times at which the rule says that the sound is confirmed."""
+    return [end_s for end_s, score in scores if rule.starts(end_s, score)]
+
+
+def each_hop(scores: list[float], hop_s: float = 0.5) -> list[tuple[float, float]]:
+    return [((index + 1) * hop_s, score) for index, score in enumerate(scores)]
+
+
+def test_one_strong_window_is_enough_for_an_impulse() -> None:
+    assert decisions(ImpulsiveRule(0.5), each_hop([0.1, 0.5, 0.1])) == [1.0]
+
+
+def test_one_medium_window_is_not_enough_for_an_impulse_and_two_close_ones_are() -> None:
+    assert decisions(ImpulsiveRule(0.5), each_hop([0.1, 0.45, 0.1, 0.1, 0.1, 0.1])) == []
+    assert decisions(ImpulsiveRule(0.5), each_hop([0.1, 0.45, 0.1, 0.45, 0.1])) == [2.0]
+
+
+def test_medium_windows_far_apart_or_nearly_the_same_do_not_add_up() -> None:
+    assert decisions(ImpulsiveRule(0.5), each_hop([0.45, 0, 0, 0, 0.45])) == []
+    assert decisions(ImpulsiveRule(0.5), [(1.0, 0.45), (1.05, 0.45)]) == []
+
+
+def test_without_medium_windows_only_the_threshold_counts() -> None:
+    rule = ImpulsiveRule(0.5, medium_ratio=1)
+    assert decisions(rule, each_hop([0.49] * 10)) == []
+
+
+def test_a_sustained_sound_is_confirmed_by_two_of_three_windows() -> None:
+    assert decisions(SustainedRule(0.5, hop_s=0.5), each_hop([0, 0.6, 0.6, 0]))[0] == 1.5
+    assert decisions(SustainedRule(0.5, hop_s=0.5), each_hop([0, 0.6, 0, 0.6, 0]))[0] == 2.0
+    assert decisions(SustainedRule(0.5, hop_s=0.5), each_hop([0, 0.6, 0, 0, 0.6, 0, 0, 0.6])) == []
+
+
+def test_extra_windows_do_not_make_a_short_sound_a_sustained_one() -> None:
+    rule = SustainedRule(0.5, hop_s=0.5)
+    scores = [(0.5, 0.0), (0.6, 0.9), (0.7, 0.9), (0.8, 0.9), (0.9, 0.9), (1.0, 0.0), (1.5, 0.0)]
+    assert decisions(rule, scores) == []
+
+
+def test_extra_windows_do_not_delay_a_sustained_sound() -> None:
+    rule = SustainedRule(0.5, hop_s=0.5)
+    scores = [(0.5, 0.0), (0.7, 0.9), (1.0, 0.9), (1.2, 0.9), (1.5, 0.9)]
+    assert decisions(rule, scores)[0] == 1.5
+
+
+@pytest.mark.parametrize("hop_s", [0.1, 0.25, 0.5, 1.0, 5.0])
+def test_every_hop_can_confirm_a_sustained_sound(hop_s: float) -> None:
+    assert decisions(SustainedRule(0.5, hop_s=hop_s), each_hop([0.9] * 20, hop_s))
+
+
+def test_hysteresis_keeps_a_sustained_sound_just_below_its_threshold() -> None:
+    rule = SustainedRule(0.5, hop_s=0.5)
+    seen = []
+    for end_s, score in each_hop([0.6, 0.36, 0.34]):
+        rule.starts(end_s, score)
+        seen.append(rule.present)
+    assert seen == [True, True, False]
+
+
+def test_hysteresis_never_reaches_down_to_nothing() -> None:
+    rule = SustainedRule(0.1, hop_s=0.5)
+    rule.starts(0.5, 0.0)
+    assert not rule.present
+
+
+@pytest.mark.parametrize("kind", list(LabelKind))
+@pytest.mark.parametrize(("threshold", "words"), [(1.0, "never be reached"), (0.0, "always be reached")])
+def test_a_threshold_that_cannot_work_is_refused_with_words(
+    kind: LabelKind, threshold: float, words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        make_rule(kind, threshold, hop_s=0.5)
+
+
+def test_combinations_that_make_detection_impossible_are_refused_with_words() -> None:
+    with pytest.raises(ConfigurationError, match="never fit"):
+        SustainedRule(0.5, hop_s=0.5, confirm_s=3, span_s=2)
+    with pytest.raises(ConfigurationError, match="medium ratio"):
+        ImpulsiveRule(0.5, medium_ratio=1.5)
+    with pytest.raises(ConfigurationError, match="cannot be both"):
+        ImpulsiveRule(0.5, together_s=0.05)
+    with pytest.raises(ConfigurationError, match="longest time on"):
+        Timing(minimum_on_s=5, release_s=1, maximum_on_s=4, hold_off_s=0)
+    with pytest.raises(ConfigurationError, match="negative"):
+        Timing(minimum_on_s=-1, release_s=1, maximum_on_s=4, hold_off_s=0)
