@@ -1,1 +1,46 @@
-"""The command line: serve, classify, evaluate."""
+"""The command line: serve, token, classify, evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+from clap_server import __version__
+from clap_server.errors import ClapServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = ("serve", "token", "classify", "evaluate")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sub-module adds its own and sets ``func``."""
+    parser = argparse.ArgumentParser(prog="clap-server", description="Hears sounds, tells Home Assistant.")
+    parser.add_argument("--version", action="version", version=f"clap-server {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        importlib.import_module(f"clap_server.cli.{command}").add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its status.
+
+    Args:
+        argv: arguments without the program's name; those of the process if left out.
+
+    Raises:
+        SystemExit: with the command's status: 0 fine, 1 failed, 2 wrong use or port in use.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        status = args.func(args)
+    except ClapServerError as error:
+        print(f"clap-server: {error}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status or 0)

@@ -1,1 +1,1 @@
-"""What outlasts a restart: microphones, events (SQLite), clips (files), identity and token."""
+"""Keeps microphones, events and clips in the data folder."""

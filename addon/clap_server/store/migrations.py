@@ -1,0 +1,49 @@
+"""The database's schema as steps; a step that was released is never changed, a new one is added."""
+
+from __future__ import annotations
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE microphones (
+            id TEXT PRIMARY KEY,
+            settings TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            updated_at TEXT NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE events (
+            id TEXT PRIMARY KEY,
+            sequence INTEGER NOT NULL,
+            microphone_id TEXT NOT NULL,
+            microphone_name TEXT NOT NULL,
+            label_id TEXT NOT NULL,
+            label_name TEXT NOT NULL,
+            started_at TEXT NOT NULL,
+            detected_at TEXT NOT NULL,
+            ended_at TEXT,
+            threshold REAL NOT NULL,
+            score REAL NOT NULL,
+            peak_score REAL NOT NULL,
+            peak_level_dbfs REAL NOT NULL,
+            has_clip INTEGER NOT NULL,
+            feedback TEXT
+        ) STRICT
+        """,
+        "CREATE UNIQUE INDEX events_by_sequence ON events (sequence)",
+        "CREATE INDEX events_by_microphone ON events (microphone_id, sequence)",
+        "CREATE INDEX events_by_label ON events (label_id, sequence)",
+        "CREATE INDEX events_by_time ON events (detected_at)",
+        # AUTOINCREMENT: SQLite remembers the highest number ever given, so that none comes again after a delete.
+        """
+        CREATE TABLE changes (
+            sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+            change TEXT NOT NULL CHECK (change IN ('started', 'ended')),
+            event_id TEXT NOT NULL,
+            event TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX changes_by_event ON changes (event_id)",
+    ),
+)
