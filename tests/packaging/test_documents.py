@@ -1,0 +1,85 @@
+"""README, docs and workflows: links lead somewhere, commands exist."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.packaging.support import ROOT, load_yaml, tracked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOCUMENTS = [path for path in tracked() if path.suffix == ".md"]
+WORKFLOWS = [path for path in tracked(".github/workflows") if path.suffix == ".yaml"]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"")
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def anchors(document: Path) -> set[str]:
+    """Anchors of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_links_within_the_repository_lead_somewhere(document: Path) -> None:
+    for groups in LINK.findall(document.read_text(encoding="utf-8")):
+        target = groups[0] or groups[1]
+        if re.match(r"^[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (document.parent / path).resolve() if path else document
+        assert file.exists(), f"{name(document)}: {target}"
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file), f"{name(document)}: {target}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_scripts_that_documents_name_exist(document: Path) -> None:
+    for script in re.findall(
+        r"(?<![\w/])scripts/([a-z][\w-]*)(?![\w/.])", document.read_text(encoding="utf-8")
+    ):
+        assert (ROOT / "scripts" / script).exists(), f"{name(document)}: scripts/{script}"
+
+
+def test_licence_is_the_whole_apache_licence() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def jobs() -> list[Any]:
+    found = []
+    for workflow in WORKFLOWS:
+        for job, body in load_yaml(workflow)["jobs"].items():
+            found.append(pytest.param(body, id=f"{workflow.stem}-{job}"))
+    return found
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=name)
+def test_workflows_have_no_rights_but_those_that_a_job_asks_for(workflow: Path) -> None:
+    assert load_yaml(workflow)["permissions"] == {}
+
+
+@pytest.mark.parametrize("job", jobs())
+def test_jobs_ask_for_few_rights_and_end_by_themselves(job: dict[str, Any]) -> None:
+    allowed = {("contents", "read"), ("packages", "write")}
+    assert set(job["permissions"].items()) <= allowed
+    assert job["timeout-minutes"] <= 60
+
+
+@pytest.mark.parametrize("job", jobs())
+def test_actions_are_pinned_and_keep_no_token(job: dict[str, Any]) -> None:
+    for step in job["steps"]:
+        uses = step.get("uses")
+        if not uses:
+            continue
+        assert re.search(r"@(v\d[\w.]*|master|main)$", uses), uses
+        if uses.startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False

@@ -1,0 +1,80 @@
+"""The wheel: what `pip install` and the image get."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.packaging.support import ROOT, tracked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PACKAGE = "addon/clap_server"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build it as a user's installer would, with the uv that the scripts use."""
+    out = tmp_path_factory.mktemp("wheel")
+    build = (
+        'set -e; source scripts/lib/common.sh; ensure_uv; "${UV}" build --quiet --wheel --out-dir "$1" addon'
+    )
+    subprocess.run(["bash", "-c", build, "build", out], cwd=ROOT, check=True)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def contents(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_wheel_is_pure_and_small_enough_to_share(wheel: Path) -> None:
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert wheel.stat().st_size < 30e6
+
+
+def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
+    expected = {str(path.relative_to(ROOT / "addon")) for path in tracked(PACKAGE)}
+    assert expected - contents(wheel) == set()
+
+
+@pytest.mark.parametrize(
+    ("what", "suffix"),
+    [
+        ("types", "clap_server/py.typed"),
+        ("labels", "clap_server/detection/labels.json"),
+        ("the model's weights", ".safetensors"),
+        ("the page", "clap_server/web/index.html"),
+    ],
+)
+def test_wheel_holds(wheel: Path, what: str, suffix: str) -> None:
+    assert any(name.endswith(suffix) for name in contents(wheel)), f"{what} missing"
+
+
+def test_wheel_holds_nothing_else(wheel: Path) -> None:
+    strangers = {name for name in contents(wheel) if not name.startswith(("clap_server/", "clap_server-"))}
+    assert strangers == set()
+
+
+def test_server_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    program = (
+        "import clap_server, pathlib, sys\n"
+        "assert pathlib.Path(clap_server.__file__).is_relative_to(sys.argv[1])\n"
+        "from clap_server.clap.builtin import load_builtin\n"
+        "from clap_server.detection.library import load_library\n"
+        "print(len(load_library().labels), load_builtin('cpu').embed_text(['glass breaking']).shape[0])\n"
+    )
+    variables = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", "-c", program, str(tmp_path)]
+    result = subprocess.run(command, cwd=tmp_path, env=variables, check=True, capture_output=True, text=True)
+    labels, rows = map(int, result.stdout.split())
+    assert labels > 0
+    assert rows == 1
