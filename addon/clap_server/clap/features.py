@@ -141,24 +141,34 @@ class LogMel(torch.nn.Module):
             return (10.0 * mel.clamp_min(_POWER_FLOOR).log10()).float()
 
 
-def repeat_pad(windows: Sequence[NDArray[np.float32]], samples: int) -> torch.Tensor:
-    """Bring windows to one length as LAION's CLAP was trained: whole repetitions, then silence.
+def repeat_pad(
+    windows: Sequence[NDArray[np.float32]], samples: int, padding: str = "repeatpad"
+) -> torch.Tensor:
+    """Bring windows to one length as CLAP was trained.
 
     Args:
         windows: each ``(n,)`` with ``1 <= n <= samples``.
         samples: length to reach.
+        padding: ``repeatpad``: whole repetitions, then silence (LAION's checkpoints); ``repeat``: repetitions
+            to the end; ``pad``: silence.
 
     Returns:
         ``(len(windows), samples)`` float32.
 
     Raises:
-        ValueError: a window is empty or too long.
+        ValueError: a window is empty or too long, or there is no such padding.
     """
+    if padding not in {"repeatpad", "repeat", "pad"}:
+        raise ValueError(f"unknown padding {padding!r}")
     batch = torch.zeros(len(windows), samples)
     for row, window in zip(batch, windows, strict=True):
         count = len(window)
         if not 1 <= count <= samples:
             raise ValueError(f"a window must have 1 to {samples} samples, this one has {count}")
-        repeats = samples // count
-        row[: repeats * count] = torch.from_numpy(window).to(torch.float32).repeat(repeats)
+        values = torch.from_numpy(np.asarray(window, np.float32))
+        if padding == "repeat":
+            row[:] = values.repeat(samples // count + 1)[:samples]
+        else:
+            repeats = samples // count if padding == "repeatpad" else 1
+            row[: repeats * count] = values.repeat(repeats)
     return batch
