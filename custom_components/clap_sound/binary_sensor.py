@@ -1,0 +1,74 @@
+"""Whether a sound is heard right now, and whether the microphone itself works."""
+
+from typing import TYPE_CHECKING, override
+
+from homeassistant.components.binary_sensor import BinarySensorEntity
+from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
+from homeassistant.const import EntityCategory
+from homeassistant.core import HomeAssistant, callback
+
+from .const import SUBENTRY_MICROPHONE
+from .entity import KEY_PROBLEM, ClapSoundEntity, LabelEntity, watched_labels
+
+if TYPE_CHECKING:
+    from homeassistant.config_entries import ConfigSubentry
+    from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+    from .coordinator import ClapSoundConfigEntry
+
+PARALLEL_UPDATES = 0
+
+_PROBLEM = {"disabled": False, "listening": False, "failed": True, "stalled": True}
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,  # noqa: ARG001 - Home Assistant's signature
+    entry: ClapSoundConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the entities of each microphone."""
+    for subentry in entry.get_subentries_of_type(SUBENTRY_MICROPHONE):
+        async_add_entities(
+            [
+                ProblemSensor(entry, subentry),
+                *(SoundSensor(entry, subentry, label) for label in watched_labels(entry, subentry)),
+            ],
+            config_subentry_id=subentry.subentry_id,
+        )
+
+
+class SoundSensor(LabelEntity, BinarySensorEntity):
+    """On while the label's sound lasts."""
+
+    _attr_device_class = BinarySensorDeviceClass.SOUND
+
+    @property
+    @override
+    def is_on(self) -> bool:
+        """Whether an event of the label is going on."""
+        return (self._microphone_id, self._label_id) in self.coordinator.data.active
+
+
+class ProblemSensor(ClapSoundEntity, BinarySensorEntity):
+    """On while the microphone gives no sound; attempts to reconnect do not turn it off."""
+
+    _attr_device_class = BinarySensorDeviceClass.PROBLEM
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
+
+    def __init__(self, entry: ClapSoundConfigEntry, subentry: ConfigSubentry) -> None:
+        super().__init__(entry, subentry, KEY_PROBLEM)
+        self._attr_is_on = False
+        self._attr_translation_key = "microphone_problem"
+        self._read()
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        self._read()
+        super()._handle_coordinator_update()
+
+    def _read(self) -> None:
+        if (microphone := self.microphone) is not None:
+            status = microphone.status
+            self._attr_is_on = _PROBLEM.get(status.state, self._attr_is_on)
+            self._attr_extra_state_attributes = {"code": status.code, "reason": status.reason}

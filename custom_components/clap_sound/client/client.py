@@ -1,0 +1,203 @@
+"""Requests to the server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
+
+import aiohttp
+from yarl import URL
+
+from .exceptions import (
+    ClapSoundAuthenticationError,
+    ClapSoundConnectionError,
+    InvalidRequestError,
+    NotFoundError,
+    ServerError,
+    UnexpectedAnswerError,
+)
+from .models import (
+    EventList,
+    LabelInfo,
+    MicrophoneInfo,
+    ServerInfo,
+    labels_from_json,
+    microphones_from_json,
+    parse,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEFAULT_PORT = 7860
+REQUEST_TIMEOUT_S = 10.0
+HEARTBEAT_S = 4.0
+"""A dead server is noticed after this and half of it again: 6 s."""
+
+
+# Closing waits no longer than this for a server that may be gone.
+_WEBSOCKET_TIMEOUT = aiohttp.ClientWSTimeout(ws_close=2.0)
+
+
+class ClapSoundClient:
+    """A CLAP Sound server.
+
+    Every method raises ClapSoundConnectionError when the server does not answer,
+    ClapSoundAuthenticationError when it does not accept the token, InvalidRequestError when it
+    refuses the request, ServerError when it failed, UnexpectedAnswerError when it is no such server.
+
+    Args:
+        session: stays the caller's; decides how TLS certificates are checked.
+        host: name or address.
+        port: TCP port.
+        token: bearer token.
+        tls: whether to use https and wss.
+        timeout_s: for one request.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        host: str,
+        port: int = DEFAULT_PORT,
+        token: str = "",
+        *,
+        tls: bool = False,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
+        self._session = session
+        self._timeout_s = timeout_s
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self.url = URL.build(scheme="https" if tls else "http", host=host, port=port)
+
+    async def info(self) -> ServerInfo:
+        """Return who the server is.
+
+        Raises:
+            ApiVersionError: it speaks another version of the API.
+        """
+        return await self._json("GET", "info", ServerInfo.from_json)
+
+    async def labels(self) -> tuple[LabelInfo, ...]:
+        """Return the label library."""
+        return await self._json("GET", "labels", labels_from_json)
+
+    async def microphones(self) -> tuple[MicrophoneInfo, ...]:
+        """Return all microphones of the server."""
+        return await self._json("GET", "microphones", microphones_from_json)
+
+    async def put_microphone(self, microphone_id: str, settings: Mapping[str, Any]) -> MicrophoneInfo:
+        """Add or change a microphone; ``settings`` as PUT /api/microphones/{id} wants them."""
+        return await self._json(
+            "PUT", f"microphones/{microphone_id}", MicrophoneInfo.from_json, json=dict(settings)
+        )
+
+    async def delete_microphone(self, microphone_id: str) -> None:
+        """Remove a microphone; it is no error if there is none."""
+        try:
+            await self._request("DELETE", f"microphones/{microphone_id}")
+        except NotFoundError:
+            return
+
+    async def events(
+        self,
+        *,
+        after: int | None = None,
+        microphone: str | None = None,
+        label: str | None = None,
+        limit: int | None = None,
+    ) -> EventList:
+        """Return stored events, oldest first."""
+        filters = {"after": after, "microphone": microphone, "label": label, "limit": limit}
+        params = {name: str(value) for name, value in filters.items() if value is not None}
+        return await self._json("GET", "events", EventList.from_json, params=params)
+
+    async def clip(self, event_id: str, extension: Literal["mp3", "flac"]) -> bytes:
+        """Return an event's recording.
+
+        Raises:
+            NotFoundError: there is none (yet).
+        """
+        return await self._request("GET", f"events/{event_id}/clip.{extension}")
+
+    async def connect_websocket(self) -> aiohttp.ClientWebSocketResponse:
+        """Open the WebSocket; the caller closes it."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._session.ws_connect(
+                    self.url / "api" / "ws",
+                    headers=self._headers,
+                    heartbeat=HEARTBEAT_S,
+                    timeout=_WEBSOCKET_TIMEOUT,
+                )
+        except aiohttp.WSServerHandshakeError as error:
+            raise _refused(error.status) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClapSoundConnectionError(_reason(error)) from error
+
+    async def _json[T](self, method: str, path: str, parser: Callable[[Any], T], **arguments: Any) -> T:
+        body = await self._request(method, path, **arguments)
+        return parse(lambda raw: parser(_object(raw)), body)
+
+    async def _request(self, method: str, path: str, **arguments: Any) -> bytes:
+        try:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._session.request(
+                    method,
+                    self.url.joinpath("api", *path.split("/")),
+                    headers=self._headers,
+                    allow_redirects=False,
+                    **arguments,
+                ) as response,
+            ):
+                body = await response.read()
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClapSoundConnectionError(_reason(error)) from error
+        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            return body
+        raise _refused(status, body)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    data = json.loads(body)
+    if not isinstance(data, Mapping):
+        raise TypeError("not a JSON object")
+    return data
+
+
+def _refused(
+    status: int, body: bytes = b""
+) -> ClapSoundAuthenticationError | InvalidRequestError | ServerError | UnexpectedAnswerError:
+    """Make the error for an HTTP status and, where the server sent them, its problem details."""
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return ClapSoundAuthenticationError("The server does not accept the token")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ServerError(f"The server failed (HTTP {status}); its log says why")
+    try:
+        problem = _object(body)
+        code = str(problem["type"]).rsplit("/", 1)[-1]
+        detail = _detail(problem)
+    except (KeyError, TypeError, ValueError) as error:
+        unexpected = UnexpectedAnswerError(f"HTTP {status}, which a CLAP Sound server does not answer here")
+        unexpected.__cause__ = error
+        return unexpected
+    kind = NotFoundError if status == HTTPStatus.NOT_FOUND else InvalidRequestError
+    return kind(status, code, detail)
+
+
+def _detail(problem: Mapping[str, Any]) -> str:
+    """Join the detail and what is said of single fields."""
+    detail = str(problem["detail"])
+    fields = [f"{item['field']}: {item['message']}" for item in problem.get("errors") or ()]
+    return " ".join([detail, *(text for text in fields if text not in detail)])

@@ -1,0 +1,133 @@
+"""The messages of the server's WebSocket, parsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+from .models import EventInfo, Json, MicrophoneInfo, MicrophoneStatus, ServerInfo, microphones_from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class MicrophonesMessage:
+    """All microphones as they are now."""
+
+    microphones: tuple[MicrophoneInfo, ...]
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(microphones_from_json(data))
+
+
+@dataclass(frozen=True, slots=True)
+class MicrophoneMessage:
+    """One microphone's status changed."""
+
+    microphone_id: str
+    status: MicrophoneStatus
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(str(data["microphone_id"]), MicrophoneStatus.from_json(data["status"]))
+
+
+@dataclass(frozen=True, slots=True)
+class EventMessage:
+    """An event changed: ``change`` is ``started`` or ``ended``."""
+
+    sequence: int
+    change: str
+    event: EventInfo
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(int(data["sequence"]), str(data["change"]), EventInfo.from_json(data["event"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedMessage:
+    """All changes up to ``last_sequence`` have been sent; what follows is live."""
+
+    last_sequence: int
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(int(data["last_sequence"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ScoresMessage:
+    """Scores (0 to 1) of one window, by label id."""
+
+    microphone_id: str
+    at: datetime
+    level_dbfs: float
+    scores: Mapping[str, float]
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(
+            str(data["microphone_id"]),
+            datetime.fromisoformat(data["at"]),
+            float(data["level_dbfs"]),
+            {str(label): float(score) for label, score in data["scores"].items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LevelMessage:
+    """Level of the last half second, dBFS; ``gated``: too quiet to be scored."""
+
+    microphone_id: str
+    at: datetime
+    level_dbfs: float
+    noise_floor_dbfs: float
+    gated: bool
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(
+            str(data["microphone_id"]),
+            datetime.fromisoformat(data["at"]),
+            float(data["level_dbfs"]),
+            float(data["noise_floor_dbfs"]),
+            bool(data["gated"]),
+        )
+
+
+type Message = (
+    ServerInfo
+    | MicrophonesMessage
+    | MicrophoneMessage
+    | EventMessage
+    | ReplayedMessage
+    | ScoresMessage
+    | LevelMessage
+)
+
+
+_PARSERS: Mapping[str, Callable[[Json], Message]] = {
+    "info": ServerInfo.from_json,
+    "microphones": MicrophonesMessage.from_json,
+    "microphone": MicrophoneMessage.from_json,
+    "event": EventMessage.from_json,
+    "replayed": ReplayedMessage.from_json,
+    "scores": ScoresMessage.from_json,
+    "level": LevelMessage.from_json,
+}
+
+
+def message_from_json(data: Json) -> Message | None:
+    """Parse any message; None for a type that this version does not know."""
+    parser = _PARSERS.get(data["type"])
+    return None if parser is None else parser(data)

@@ -1,0 +1,253 @@
+"""What the server sends, parsed. Unknown fields and unknown enumeration values are tolerated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from .exceptions import ApiVersionError, UnexpectedAnswerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+API_VERSION = 1
+
+type Json = Mapping[str, Any]
+
+
+def parse[T](parser: Callable[[Any], T], data: object) -> T:
+    """Apply ``parser``.
+
+    Raises:
+        UnexpectedAnswerError: a field is missing or has another type.
+    """
+    try:
+        return parser(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnexpectedAnswerError(f"Not an answer of a CLAP Sound server: {error!r}") from error
+
+
+def _optional_time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model in use; ``problem`` says why it is not the requested one."""
+
+    name: str
+    requested: str
+    builtin: bool
+    device: str
+    problem: str | None
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(
+            name=str(data["name"]),
+            requested=str(data["requested"]),
+            builtin=bool(data["builtin"]),
+            device=str(data["device"]),
+            problem=data.get("problem"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """Who the server is."""
+
+    server_id: str
+    version: str
+    api_version: int
+    model: ModelInfo
+    label_library_version: int
+    last_sequence: int
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object.
+
+        Raises:
+            ApiVersionError: the server speaks another version; nothing else is read then.
+        """
+        api_version = int(data["api_version"])
+        if api_version != API_VERSION:
+            raise ApiVersionError(api_version, API_VERSION)
+        return cls(
+            server_id=str(data["server_id"]),
+            version=str(data["version"]),
+            api_version=api_version,
+            model=ModelInfo.from_json(data["model"]),
+            label_library_version=int(data["label_library_version"]),
+            last_sequence=int(data["last_sequence"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelInfo:
+    """A label of the library; ``names`` are by language tag, ``threshold`` is 0 to 1."""
+
+    id: str
+    names: Mapping[str, str]
+    threshold: float
+    icon: str
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(
+            id=str(data["id"]),
+            names=dict(data["names"]),
+            threshold=float(data["threshold"]),
+            icon=str(data["icon"]),
+        )
+
+    def name(self, language: str) -> str:
+        """Return the name in ``language`` (a tag such as ``zh-Hans``), or else a related one, or English."""
+        base = language.split("-", maxsplit=1)[0]
+        for tag in (language, base, *(tag for tag in self.names if tag.startswith(base)), "en"):
+            if tag in self.names:
+                return self.names[tag]
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedLabel:
+    """A label as a microphone watches it."""
+
+    id: str
+    name: str
+    threshold: float
+    icon: str
+    library: bool
+    active: bool
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(
+            id=str(data["id"]),
+            name=str(data["name"]),
+            threshold=float(data["threshold"]),
+            icon=str(data["icon"]),
+            library=bool(data["library"]),
+            active=bool(data["active"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MicrophoneStatus:
+    """State with a reason in words; ``code`` is the reason for programs."""
+
+    state: str
+    code: str
+    reason: str
+    since: datetime
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(
+            state=str(data["state"]),
+            code=str(data["code"]),
+            reason=str(data["reason"]),
+            since=datetime.fromisoformat(data["since"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MicrophoneInfo:
+    """A microphone as it is; secrets in ``source`` are redacted by the server."""
+
+    id: str
+    name: str
+    source: Mapping[str, Any]
+    labels: tuple[WatchedLabel, ...]
+    negatives: tuple[str, ...]
+    hop_s: float
+    enabled: bool
+    owner: str
+    status: MicrophoneStatus
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(
+            id=str(data["id"]),
+            name=str(data["name"]),
+            source=dict(data["source"]),
+            labels=tuple(WatchedLabel.from_json(label) for label in data["labels"]),
+            negatives=tuple(str(text) for text in data["negatives"]),
+            hop_s=float(data["hop_s"]),
+            enabled=bool(data["enabled"]),
+            owner=str(data["owner"]),
+            status=MicrophoneStatus.from_json(data["status"]),
+        )
+
+
+def microphones_from_json(data: Json) -> tuple[MicrophoneInfo, ...]:
+    """Parse the answer of GET /api/microphones."""
+    return tuple(MicrophoneInfo.from_json(item) for item in data["microphones"])
+
+
+def labels_from_json(data: Json) -> tuple[LabelInfo, ...]:
+    """Parse the answer of GET /api/labels."""
+    return tuple(LabelInfo.from_json(item) for item in data["labels"])
+
+
+@dataclass(frozen=True, slots=True)
+class EventInfo:
+    """A sound event; times are UTC, scores 0 to 1."""
+
+    id: str
+    sequence: int
+    microphone_id: str
+    microphone_name: str
+    label_id: str
+    label_name: str
+    started_at: datetime
+    detected_at: datetime
+    ended_at: datetime | None
+    threshold: float
+    score: float
+    peak_score: float
+    peak_level_dbfs: float
+    has_clip: bool
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(
+            id=str(data["id"]),
+            sequence=int(data["sequence"]),
+            microphone_id=str(data["microphone_id"]),
+            microphone_name=str(data["microphone_name"]),
+            label_id=str(data["label_id"]),
+            label_name=str(data["label_name"]),
+            started_at=datetime.fromisoformat(data["started_at"]),
+            detected_at=datetime.fromisoformat(data["detected_at"]),
+            ended_at=_optional_time(data["ended_at"]),
+            threshold=float(data["threshold"]),
+            score=float(data["score"]),
+            peak_score=float(data["peak_score"]),
+            peak_level_dbfs=float(data["peak_level_dbfs"]),
+            has_clip=bool(data["has_clip"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EventList:
+    """GET /api/events, oldest first."""
+
+    events: tuple[EventInfo, ...]
+    last_sequence: int
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Parse a JSON object."""
+        return cls(
+            events=tuple(EventInfo.from_json(item) for item in data["events"]),
+            last_sequence=int(data["last_sequence"]),
+        )

@@ -1,0 +1,49 @@
+"""Recordings of events, for whoever may use Home Assistant; the server's token stays here."""
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Literal
+
+from aiohttp import web
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.helpers.http import KEY_HASS, HomeAssistantView
+
+from .client import ClapSoundError, NotFoundError
+from .const import DOMAIN
+
+if TYPE_CHECKING:
+    from .coordinator import ClapSoundConfigEntry
+
+_CONTENT_TYPES = {"mp3": "audio/mpeg", "flac": "audio/flac"}
+
+
+def clip_path(entry_id: str, event_id: str, extension: Literal["mp3", "flac"] = "mp3") -> str:
+    """Return the path of an event's recording, relative to Home Assistant's own address."""
+    return f"/api/{DOMAIN}/{entry_id}/events/{event_id}/clip.{extension}"
+
+
+class ClipView(HomeAssistantView):
+    """Passes an event's recording on from the server."""
+
+    url = f"/api/{DOMAIN}/{{entry_id}}/events/{{event_id:[A-Za-z0-9-]+}}/clip.{{extension:mp3|flac}}"
+    name = f"api:{DOMAIN}:clip"
+
+    async def get(
+        self, request: web.Request, entry_id: str, event_id: str, extension: Literal["mp3", "flac"]
+    ) -> web.Response:
+        """Answer with the recording."""
+        entry: ClapSoundConfigEntry | None = request.app[KEY_HASS].config_entries.async_get_entry(entry_id)
+        if entry is None or entry.domain != DOMAIN:
+            return self.json_message("There is no such CLAP Sound server", HTTPStatus.NOT_FOUND)
+        if entry.state is not ConfigEntryState.LOADED:
+            return self.json_message("The CLAP Sound server is not connected", HTTPStatus.SERVICE_UNAVAILABLE)
+        try:
+            clip = await entry.runtime_data.client.clip(event_id, extension)
+        except NotFoundError as error:
+            return self.json_message(error.detail, HTTPStatus.NOT_FOUND)
+        except ClapSoundError as error:
+            return self.json_message(str(error), HTTPStatus.BAD_GATEWAY)
+        return web.Response(
+            body=clip,
+            content_type=_CONTENT_TYPES[extension],
+            headers={"Cache-Control": "private, max-age=3600"},
+        )

@@ -1,0 +1,216 @@
+"""Desired state: what Home Assistant wants the server's microphones to be."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from homeassistant.components.camera import async_get_stream_source
+from homeassistant.core import CoreState, HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+
+from .client import ClapSoundClient, InvalidRequestError
+from .client.url import is_stream_url
+from .const import (
+    CONF_CAMERA,
+    CONF_HOP_S,
+    CONF_LABEL,
+    CONF_LABELS,
+    CONF_MICROPHONE,
+    CONF_NEGATIVES,
+    CONF_SERVER_SOURCE,
+    CONF_SOURCE,
+    CONF_THRESHOLD,
+    DEFAULT_HOP_S,
+    OWNER_SERVER,
+    SOURCE_CAMERA,
+    SOURCE_SERVER,
+    SOURCE_URL,
+    SUBENTRY_MICROPHONE,
+)
+from .issues import set_microphone_issue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from homeassistant.config_entries import ConfigEntry, ConfigSubentry
+
+    from .client.models import MicrophoneInfo
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class CameraError(HomeAssistantError):
+    """A camera entity gives no address of a stream.
+
+    Attributes:
+        key: translation key of the reason.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def owner(entry_id: str) -> str:
+    """Return the owner under which a config entry's microphones are declared."""
+    return f"home_assistant:{entry_id}"
+
+
+def microphone_id(subentry: ConfigSubentry) -> str:
+    """Return the id of a subentry's microphone on the server."""
+    return str(subentry.data.get(CONF_MICROPHONE, subentry.subentry_id))
+
+
+def is_adopted(subentry: ConfigSubentry) -> bool:
+    """Whether the microphone was the server's before."""
+    return bool(subentry.data[CONF_SOURCE] == SOURCE_SERVER)
+
+
+async def camera_stream_url(hass: HomeAssistant, entity_id: str) -> str:
+    """Ask a camera entity for the address of its stream.
+
+    Raises:
+        CameraError: it is not there, is off, or has no stream that a server elsewhere can pull.
+    """
+    try:
+        url = await async_get_stream_source(hass, entity_id)
+    except HomeAssistantError as error:
+        raise CameraError("camera_unavailable") from error
+    if url is None or not is_stream_url(url):
+        raise CameraError("camera_no_stream")
+    return url
+
+
+def microphone_settings(
+    name: str, source: Mapping[str, Any], data: Mapping[str, Any], owner_name: str
+) -> dict[str, Any]:
+    """Build what PUT /api/microphones/{id} wants from the data of a subentry."""
+    return {
+        "name": name,
+        "source": dict(source),
+        "labels": [
+            {"label": choice[CONF_LABEL], "threshold": choice.get(CONF_THRESHOLD)}
+            for choice in data[CONF_LABELS]
+        ],
+        "negatives": list(data.get(CONF_NEGATIVES, ())),
+        "hop_s": data.get(CONF_HOP_S, DEFAULT_HOP_S),
+        "enabled": True,
+        "owner": owner_name,
+    }
+
+
+def released_settings(microphone: MicrophoneInfo) -> dict[str, Any]:
+    """Build the settings that give an adopted microphone back to the server, as it is."""
+    return {
+        "name": microphone.name,
+        "source": dict(microphone.source),
+        "labels": [
+            {"label": label.id if label.library else label.name, "threshold": label.threshold}
+            for label in microphone.labels
+        ],
+        "negatives": list(microphone.negatives),
+        "hop_s": microphone.hop_s,
+        "enabled": microphone.enabled,
+        "owner": OWNER_SERVER,
+    }
+
+
+class DesiredState:
+    """Declares a config entry's microphones to its server.
+
+    Args:
+        hass: Home Assistant.
+        entry: whose microphone subentries are the desired state.
+        client: its server.
+        adopted: ids of microphones that were the server's before; kept up to date.
+    """
+
+    def __init__(
+        self, hass: HomeAssistant, entry: ConfigEntry, client: ClapSoundClient, adopted: set[str]
+    ) -> None:
+        self._hass = hass
+        self._entry = entry
+        self._client = client
+        self._owner = owner(entry.entry_id)
+        self.adopted = adopted
+
+    async def apply(self) -> None:
+        """Make the server's microphones what the subentries say.
+
+        What the server refuses becomes a repair issue and does not hinder the rest.
+
+        Raises:
+            ClapSoundError: the server does not answer.
+        """
+        known = {microphone.id: microphone for microphone in await self._client.microphones()}
+        wanted = {
+            microphone_id(subentry): subentry
+            for subentry in self._entry.get_subentries_of_type(SUBENTRY_MICROPHONE)
+        }
+        for subentry in wanted.values():
+            await self.declare(subentry, known)
+        for microphone in known.values():
+            if microphone.owner == self._owner and microphone.id not in wanted:
+                await self._give_up(microphone)
+
+    async def declare(self, subentry: ConfigSubentry, known: Mapping[str, MicrophoneInfo]) -> None:
+        """Declare one microphone; ``known`` are those that the server has.
+
+        Raises:
+            ClapSoundError: the server does not answer.
+        """
+        identifier = microphone_id(subentry)
+        try:
+            source = await self._source(subentry, known.get(identifier))
+        except CameraError as error:
+            self._camera_failed(subentry, error)
+            return
+        settings = microphone_settings(subentry.title, source, subentry.data, self._owner)
+        try:
+            await self._client.put_microphone(identifier, settings)
+        except InvalidRequestError as error:
+            _LOGGER.warning("The server refuses the microphone %s: %s", subentry.title, error.detail)
+            set_microphone_issue(self._hass, subentry, "microphone_refused", error.detail)
+            return
+        if is_adopted(subentry):
+            self.adopted.add(identifier)
+        set_microphone_issue(self._hass, subentry, None)
+
+    async def release_all(self) -> None:
+        """Leave the server without any microphone of this entry.
+
+        Raises:
+            ClapSoundError: the server does not answer.
+        """
+        for microphone in await self._client.microphones():
+            if microphone.owner == self._owner:
+                await self._give_up(microphone)
+
+    async def _give_up(self, microphone: MicrophoneInfo) -> None:
+        if microphone.id in self.adopted:
+            await self._client.put_microphone(microphone.id, released_settings(microphone))
+            self.adopted.discard(microphone.id)
+        else:
+            await self._client.delete_microphone(microphone.id)
+
+    async def _source(self, subentry: ConfigSubentry, known: MicrophoneInfo | None) -> Mapping[str, Any]:
+        kind = subentry.data[CONF_SOURCE]
+        if kind == SOURCE_CAMERA:
+            url = await camera_stream_url(self._hass, subentry.data[CONF_CAMERA])
+            return {"type": "url", "url": url}
+        if kind == SOURCE_URL:
+            return {"type": "url", "url": subentry.data[SOURCE_URL]}
+        # Read back redacted; the server puts the password back that it knows.
+        source: Mapping[str, Any] = known.source if known else subentry.data[CONF_SERVER_SOURCE]
+        return source
+
+    def _camera_failed(self, subentry: ConfigSubentry, error: CameraError) -> None:
+        """Leave the microphone as the server has it; the camera is asked again when it changes."""
+        if self._hass.state is not CoreState.running:
+            return
+        _LOGGER.warning(
+            "The camera %s of microphone %s gives no stream (%s)",
+            subentry.data[CONF_CAMERA],
+            subentry.title,
+            error.key,
+        )
+        set_microphone_issue(self._hass, subentry, error.key, subentry.data[CONF_CAMERA])

@@ -1,0 +1,88 @@
+"""Repair issues: what the user can mend, shown until it is mended."""
+
+from typing import TYPE_CHECKING
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir
+
+from .const import DOMAIN
+
+if TYPE_CHECKING:
+    from homeassistant.config_entries import ConfigEntry, ConfigSubentry
+
+    from .client import ApiVersionError
+    from .client.models import ModelInfo
+
+
+@callback
+def set_version_issue(hass: HomeAssistant, entry: ConfigEntry, error: ApiVersionError | None) -> None:
+    """Show or clear that server and integration do not fit together."""
+    issue_id = f"api_version_{entry.entry_id}"
+    if error is None:
+        ir.async_delete_issue(hass, DOMAIN, issue_id)
+        return
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        issue_id,
+        is_fixable=False,
+        severity=ir.IssueSeverity.ERROR,
+        translation_key="server_too_old" if error.update == "server" else "integration_too_old",
+        translation_placeholders={
+            "title": entry.title,
+            "server_version": str(error.server_version),
+            "client_version": str(error.client_version),
+        },
+    )
+
+
+@callback
+def set_model_issue(hass: HomeAssistant, entry: ConfigEntry, model: ModelInfo) -> None:
+    """Show or clear that the server does not run the model it was asked for."""
+    issue_id = f"model_{entry.entry_id}"
+    if model.problem is None:
+        ir.async_delete_issue(hass, DOMAIN, issue_id)
+        return
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        issue_id,
+        is_fixable=False,
+        severity=ir.IssueSeverity.WARNING,
+        translation_key="model_problem",
+        translation_placeholders={
+            "title": entry.title,
+            "model": model.name,
+            "requested": model.requested,
+            "problem": model.problem,
+        },
+    )
+
+
+@callback
+def set_microphone_issue(
+    hass: HomeAssistant, subentry: ConfigSubentry, translation_key: str | None, detail: str = ""
+) -> None:
+    """Show or clear (key None) that a microphone cannot be declared to the server."""
+    issue_id = f"microphone_{subentry.subentry_id}"
+    if translation_key is None:
+        ir.async_delete_issue(hass, DOMAIN, issue_id)
+        return
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        issue_id,
+        is_fixable=False,
+        severity=ir.IssueSeverity.ERROR,
+        translation_key=translation_key,
+        translation_placeholders={"microphone": subentry.title, "detail": detail},
+    )
+
+
+@callback
+def clear_issues(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Clear all issues of an entry and its microphones."""
+    ours = {entry.entry_id, *entry.subentries}
+    for domain, issue_id in tuple(ir.async_get(hass).issues):
+        if domain == DOMAIN and issue_id.rsplit("_", 1)[-1] in ours:
+            ir.async_delete_issue(hass, DOMAIN, issue_id)

@@ -1,0 +1,324 @@
+"""Adding and changing a microphone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import probatio
+from homeassistant.config_entries import (
+    SOURCE_USER,
+    ConfigEntryState,
+    ConfigSubentryFlow,
+    SubentryFlowResult,
+)
+from homeassistant.const import CONF_NAME
+from homeassistant.data_entry_flow import section
+from homeassistant.helpers.selector import (
+    EntitySelector,
+    EntitySelectorConfig,
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+    TextSelector,
+    TextSelectorConfig,
+    TextSelectorType,
+)
+
+from .client import ClapSoundAuthenticationError, ClapSoundError, InvalidRequestError
+from .client.url import is_stream_url, redact_url, restore_url
+from .const import (
+    CONF_ADVANCED,
+    CONF_CAMERA,
+    CONF_HOP_S,
+    CONF_LABELS,
+    CONF_MICROPHONE,
+    CONF_NEGATIVES,
+    CONF_SERVER_SOURCE,
+    CONF_SOURCE,
+    DEFAULT_HOP_S,
+    OWNER_SERVER,
+    SOURCE_CAMERA,
+    SOURCE_SERVER,
+    SOURCE_URL,
+    SUBENTRY_MICROPHONE,
+)
+from .desired import CameraError, camera_stream_url, is_adopted, microphone_settings, owner
+from .label_choices import LabelChoiceError, LabelChoices
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .client import ClapSoundClient
+    from .client.models import LabelInfo, MicrophoneInfo
+    from .coordinator import ClapSoundConfigEntry
+
+MAX_NAME_LENGTH = 100
+
+_NAME = {probatio.Required(CONF_NAME): TextSelector()}
+_ADVANCED = section(
+    probatio.Schema(
+        {
+            probatio.Optional(CONF_NEGATIVES): TextSelector(TextSelectorConfig(multiple=True)),
+            probatio.Required(CONF_HOP_S, default=DEFAULT_HOP_S): NumberSelector(
+                NumberSelectorConfig(
+                    min=0.1, max=5, step=0.1, mode=NumberSelectorMode.SLIDER, unit_of_measurement="s"
+                )
+            ),
+        }
+    ),
+    {"collapsed": True},
+)
+_USER_SCHEMA = probatio.Schema(
+    {
+        **_NAME,
+        probatio.Required(CONF_SOURCE, default=SOURCE_URL): SelectSelector(
+            SelectSelectorConfig(
+                options=[SOURCE_URL, SOURCE_CAMERA, SOURCE_SERVER],
+                mode=SelectSelectorMode.LIST,
+                translation_key="source",
+            )
+        ),
+    }
+)
+_RECONFIGURE_SCHEMA = probatio.Schema(
+    {
+        **_NAME,
+        probatio.Required(CONF_SOURCE): SelectSelector(
+            SelectSelectorConfig(
+                options=[SOURCE_URL, SOURCE_CAMERA], mode=SelectSelectorMode.LIST, translation_key="source"
+            )
+        ),
+    }
+)
+
+
+class MicrophoneFlow(ConfigSubentryFlow):
+    """Asks for a name and a source, then for the source's details and what to listen for."""
+
+    def __init__(self) -> None:
+        """Begin with nothing known and nothing wrong."""
+        self._name = ""
+        self._data: dict[str, Any] = {}
+        self._adoptable: tuple[MicrophoneInfo, ...] = ()
+        self._library: tuple[LabelInfo, ...] = ()
+        self._errors: dict[str, str] = {}
+        self._placeholders = {"detail": "", "label": "", "microphone": ""}
+
+    async def async_step_user(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask for the name and the kind of source of a new microphone."""
+        if self._get_entry().state is not ConfigEntryState.LOADED:
+            return self.async_abort(reason="not_connected")
+        if user_input is not None:
+            name_is_good = self._take_name(user_input)
+            if user_input[CONF_SOURCE] == SOURCE_SERVER:
+                name_is_good = await self._find_adoptable() and name_is_good
+            if name_is_good:
+                self._data = {CONF_SOURCE: user_input[CONF_SOURCE]}
+                return await self._next_step()
+        return self._form("user", _USER_SCHEMA, user_input)
+
+    async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask for the name and, unless it is the server's, the kind of source."""
+        if self._get_entry().state is not ConfigEntryState.LOADED:
+            return self.async_abort(reason="not_connected")
+        subentry = self._get_reconfigure_subentry()
+        adopted = is_adopted(subentry)
+        if user_input is not None and self._take_name(user_input):
+            self._data = {**subentry.data, CONF_SOURCE: user_input.get(CONF_SOURCE, SOURCE_SERVER)}
+            return await (self.async_step_labels() if adopted else self._next_step())
+        schema = probatio.Schema(_NAME) if adopted else _RECONFIGURE_SCHEMA
+        known = {CONF_NAME: subentry.title, CONF_SOURCE: subentry.data[CONF_SOURCE]}
+        return self._form("reconfigure", schema, user_input or known)
+
+    async def async_step_url(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask for the address of a stream."""
+        if user_input is not None:
+            url = restore_url(user_input[SOURCE_URL].strip(), self._data.get(SOURCE_URL, ""))
+            if not is_stream_url(url):
+                self._errors[SOURCE_URL] = "invalid_url"
+            if result := await self._finish(user_input, {"type": "url", "url": url}, {SOURCE_URL: url}):
+                return result
+        known = {SOURCE_URL: redact_url(self._data[SOURCE_URL])} if SOURCE_URL in self._data else {}
+        field = TextSelector(TextSelectorConfig(type=TextSelectorType.URL, autocomplete="off"))
+        return await self._details_form(SOURCE_URL, {probatio.Required(SOURCE_URL): field}, user_input, known)
+
+    async def async_step_camera(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask for a camera entity."""
+        if user_input is not None:
+            camera, url = user_input[CONF_CAMERA], ""
+            try:
+                url = await camera_stream_url(self.hass, camera)
+            except CameraError as error:
+                self._errors[CONF_CAMERA] = error.key
+            if result := await self._finish(user_input, {"type": "url", "url": url}, {CONF_CAMERA: camera}):
+                return result
+        known = {name: self._data[name] for name in (CONF_CAMERA,) if name in self._data}
+        field = EntitySelector(EntitySelectorConfig(domain="camera"))
+        return await self._details_form(
+            SOURCE_CAMERA, {probatio.Required(CONF_CAMERA): field}, user_input, known
+        )
+
+    async def async_step_server(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask which of the server's microphones to adopt."""
+        if user_input is not None:
+            chosen = next(item for item in self._adoptable if item.id == user_input[CONF_MICROPHONE])
+            self._data |= {
+                CONF_MICROPHONE: chosen.id,
+                CONF_SERVER_SOURCE: dict(chosen.source),
+                CONF_LABELS: LabelChoices.of_microphone(chosen),
+                CONF_NEGATIVES: list(chosen.negatives),
+                CONF_HOP_S: chosen.hop_s,
+            }
+            return await self.async_step_labels()
+        options = [SelectOptionDict(value=item.id, label=item.name) for item in self._adoptable]
+        field = SelectSelector(SelectSelectorConfig(options=options, mode=SelectSelectorMode.LIST))
+        schema = probatio.Schema({probatio.Required(CONF_MICROPHONE, default=self._adoptable[0].id): field})
+        return self._form("server", schema, None)
+
+    async def async_step_labels(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask what an adopted microphone shall listen for."""
+        if user_input is not None:
+            kept = {name: self._data[name] for name in (CONF_MICROPHONE, CONF_SERVER_SOURCE)}
+            if result := await self._finish(user_input, kept[CONF_SERVER_SOURCE], kept):
+                return result
+        return await self._details_form("labels", {}, user_input, {})
+
+    async def _next_step(self) -> SubentryFlowResult:
+        steps = {
+            SOURCE_URL: self.async_step_url,
+            SOURCE_CAMERA: self.async_step_camera,
+            SOURCE_SERVER: self.async_step_server,
+        }
+        return await steps[self._data[CONF_SOURCE]]()
+
+    @property
+    def _client(self) -> ClapSoundClient:
+        entry: ClapSoundConfigEntry = self._get_entry()
+        return entry.runtime_data.client
+
+    def _take_name(self, user_input: Mapping[str, Any]) -> bool:
+        self._name = user_input[CONF_NAME].strip()
+        own_id = None if self.source == SOURCE_USER else self._reconfigure_subentry_id
+        taken = {
+            subentry.title.casefold()
+            for subentry in self._get_entry().get_subentries_of_type(SUBENTRY_MICROPHONE)
+            if subentry.subentry_id != own_id
+        }
+        if not self._name:
+            self._errors[CONF_NAME] = "name_required"
+        elif len(self._name) > MAX_NAME_LENGTH:
+            self._errors[CONF_NAME] = "name_too_long"
+        elif self._name.casefold() in taken:
+            self._errors[CONF_NAME] = "name_taken"
+        return CONF_NAME not in self._errors
+
+    async def _find_adoptable(self) -> bool:
+        try:
+            microphones = await self._client.microphones()
+        except ClapSoundError as error:
+            self._note(error)
+            return False
+        self._adoptable = tuple(item for item in microphones if item.owner == OWNER_SERVER)
+        if not self._adoptable:
+            self._errors[CONF_SOURCE] = "no_server_microphones"
+        return bool(self._adoptable)
+
+    async def _finish(
+        self, user_input: Mapping[str, Any], source: Mapping[str, Any], details: Mapping[str, Any]
+    ) -> SubentryFlowResult | None:
+        """Check everything, with the server too, and create or change the microphone; None after an error."""
+        await self._load_library()
+        try:
+            labels = LabelChoices(self._library, self.hass.config.language).to_data(user_input[CONF_LABELS])
+        except LabelChoiceError as error:
+            self._errors[CONF_LABELS] = error.key
+            self._placeholders["label"] = error.label
+        if self._errors:
+            return None
+        advanced = user_input[CONF_ADVANCED]
+        data = {
+            CONF_SOURCE: self._data[CONF_SOURCE],
+            **details,
+            CONF_LABELS: labels,
+            CONF_NEGATIVES: [text.strip() for text in advanced.get(CONF_NEGATIVES, ()) if text.strip()],
+            CONF_HOP_S: advanced[CONF_HOP_S],
+        }
+        if not await self._server_accepts(source, data):
+            return None
+        if self.source == SOURCE_USER:
+            return self.async_create_entry(
+                title=self._name, data=data, unique_id=details.get(CONF_MICROPHONE)
+            )
+        return self.async_update_and_abort(
+            self._get_entry(), self._get_reconfigure_subentry(), title=self._name, data=data
+        )
+
+    async def _server_accepts(self, source: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+        """Try the settings on a microphone that is off and removed at once; the real one follows later.
+
+        Should the removal fail, the next connect removes it, as it has no subentry.
+        """
+        entry = self._get_entry()
+        settings = microphone_settings(self._name, source, data, owner(entry.entry_id))
+        trial = f"trial-{uuid4().hex}"
+        try:
+            await self._client.put_microphone(trial, {**settings, "enabled": False})
+            await self._client.delete_microphone(trial)
+        except ClapSoundError as error:
+            self._note(error)
+            return False
+        return True
+
+    async def _load_library(self) -> None:
+        if not self._library:
+            try:
+                self._library = await self._client.labels()
+            except ClapSoundError as error:
+                self._note(error)
+
+    def _note(self, error: ClapSoundError) -> None:
+        self._placeholders["detail"] = str(error)
+        if isinstance(error, InvalidRequestError):
+            self._errors["base"] = "refused"
+        elif isinstance(error, ClapSoundAuthenticationError):
+            self._errors["base"] = "invalid_auth"
+        else:
+            self._errors["base"] = "cannot_connect"
+
+    async def _details_form(
+        self,
+        step_id: str,
+        fields: Mapping[probatio.Marker, Any],
+        user_input: Mapping[str, Any] | None,
+        known: Mapping[str, Any],
+    ) -> SubentryFlowResult:
+        """Show the fields of a source with those of the labels below."""
+        await self._load_library()
+        choices = LabelChoices(self._library, self.hass.config.language)
+        default = choices.to_form(self._data[CONF_LABELS]) if CONF_LABELS in self._data else choices.default()
+        advanced = {name: self._data[name] for name in (CONF_NEGATIVES, CONF_HOP_S) if name in self._data}
+        schema = probatio.Schema(
+            {
+                **fields,
+                probatio.Required(CONF_LABELS, default=default): choices.selector(),
+                probatio.Required(CONF_ADVANCED, default=dict): _ADVANCED,
+            }
+        )
+        return self._form(step_id, schema, user_input or {**known, CONF_ADVANCED: advanced})
+
+    def _form(
+        self, step_id: str, schema: probatio.Schema, values: Mapping[str, Any] | None
+    ) -> SubentryFlowResult:
+        errors, self._errors = self._errors, {}
+        self._placeholders["microphone"] = self._name
+        return self.async_show_form(
+            step_id=step_id,
+            data_schema=self.add_suggested_values_to_schema(schema, values),
+            errors=errors,
+            description_placeholders=dict(self._placeholders),
+        )
