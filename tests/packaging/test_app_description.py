@@ -44,7 +44,8 @@ SCHEMA_ELEMENT = re.compile(
 
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
-    return load_yaml(ADDON / "config.yaml")
+    loaded: dict[str, Any] = load_yaml(ADDON / "config.yaml")
+    return loaded
 
 
 def test_every_key_is_one_that_the_supervisor_knows(config: dict[str, Any]) -> None:

@@ -26,4 +26,4 @@ def test_logos_are_wide_and_the_double_ones_are_double(prefix: str) -> None:
 @pytest.mark.parametrize("name", ["icon.png", "logo.png", "dark_logo.png"])
 def test_pictures_are_transparent_around_the_mark(name: str) -> None:
     with Image.open(INTEGRATION / "brand" / name) as picture:
-        assert picture.convert("RGBA").getpixel((0, 0))[3] == 0  # type: ignore[index] - a tuple in mode RGBA
+        assert picture.convert("RGBA").getchannel("A").getpixel((0, 0)) == 0
