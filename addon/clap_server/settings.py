@@ -52,10 +52,12 @@ class ServerSettings(BaseSettings):
         min_length=8,
         max_length=512,
         pattern=r"^[\x21-\x7e]+$",
-        description="access token, letters and digits; made at first start and kept in the data folder if left out",
+        description="access token; made at first start and kept in the data folder if left out",
         repr=False,
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="how much to log")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="how much to log"
+    )
     clip_retention_days: float = Field(default=30, gt=0, description="days that clips are kept")
     clip_max_gb: float = Field(default=5, gt=0, description="gigabytes that all clips may take")
     event_retention_days: float = Field(default=365, gt=0, description="days that events are kept")

@@ -248,3 +248,35 @@ class LevelMessage(Schema):
     level_dbfs: float
     noise_floor_dbfs: float
     gated: bool
+
+
+# --- further answers ---
+
+
+class Health(Schema):
+    """GET /health."""
+
+    status: Literal["ok", "starting"]
+
+
+class DeviceInfo(Schema):
+    """A capture device of the server's machine."""
+
+    id: str = Field(description="for a microphone's source")
+    name: str
+
+
+class DeviceList(Schema):
+    """GET /api/devices."""
+
+    devices: list[DeviceInfo]
+
+
+class AudioFormat(BaseModel):
+    """First message of the client on WS /api/microphones/{id}/audio; then it sends interleaved PCM."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["s16le", "f32le"]
+    sample_rate: int = Field(ge=1000, le=384_000, description="Hz")
+    channels: int = Field(default=1, ge=1, le=8)

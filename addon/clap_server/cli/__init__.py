@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import pkgutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,16 @@ from clap_server.errors import ClapServerError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("serve", "token", "classify", "evaluate")
+INTERRUPTED_STATUS = 130
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each sub-module adds its own and sets ``func``."""
+    """The parser of all commands: each module of this package adds its own and sets ``func``."""
     parser = argparse.ArgumentParser(prog="clap-server", description="Hears sounds, tells Home Assistant.")
     parser.add_argument("--version", action="version", version=f"clap-server {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        importlib.import_module(f"clap_server.cli.{command}").add_parser(subparsers)
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}").add_parser(subparsers)
     return parser
 
 
@@ -42,5 +43,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"clap-server: {error}", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
-        status = 130
+        status = INTERRUPTED_STATUS
     sys.exit(status or 0)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser("token", help="print the access token", description="Print the access token.")
+    parser = subparsers.add_parser(
+        "token", help="print the access token", description="Print the access token."
+    )
     parser.add_argument("--data", metavar="DIR", help="the server's data folder (or CLAP_DATA)")
     parser.set_defaults(func=run)
 

@@ -115,4 +115,6 @@ def write_atomically(path: Path, data: bytes) -> None:
         # The first error tells the story; the retention removes leftovers.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path} cannot be written ({error}); free some space or check permissions") from error
+        raise StoreError(
+            f"{path} cannot be written ({error}); free some space or check permissions"
+        ) from error

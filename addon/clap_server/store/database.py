@@ -30,6 +30,11 @@ class Database:
         self._connection: aiosqlite.Connection | None = None
         self._lock = asyncio.Lock()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self._connection is not None
+
     async def open(self) -> None:
         """Open the file, take its lock and bring the schema up to date.
 
@@ -113,10 +118,12 @@ class Database:
             return self._damaged(str(error))
         if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return StoreError(
-                f"{self.path} is in use by another program; is another clap-server running on this data folder?"
+                f"{self.path} is in use by another program; is another clap-server running on"
+                " this data folder?"
             )
         return StoreError(
-            f"{self.path} cannot be read or written ({error}); check the data folder's permissions and its disk"
+            f"{self.path} cannot be read or written ({error}); check the data folder's"
+            " permissions and its disk"
         )
 
     def _damaged(self, reason: str) -> StoreError:
@@ -135,7 +142,8 @@ class Database:
         version = int(row[0])
         if version > len(MIGRATIONS):
             raise StoreError(
-                f"{self.path} was made by a newer clap-server; update this one or name another folder with --data"
+                f"{self.path} was made by a newer clap-server; update this one or name another"
+                " folder with --data"
             )
         for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
             async with self.transaction() as connection:

@@ -211,7 +211,8 @@ class EventStore:
             StoreError: the database cannot be read.
         """
         rows = await self._database.rows(
-            "SELECT change, event FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?", (sequence, limit)
+            "SELECT change, event FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            (sequence, limit),
         )
         changes = [EventChange(row["change"], _STORED.validate_json(row["event"])) for row in rows]
         newest = changes[-1].sequence if changes else sequence
@@ -229,7 +230,9 @@ class EventStore:
             StoreError: it cannot be stored.
         """
         async with self._database.transaction() as connection:
-            cursor = await connection.execute("UPDATE events SET feedback = ? WHERE id = ?", (verdict, event_id))
+            cursor = await connection.execute(
+                "UPDATE events SET feedback = ? WHERE id = ?", (verdict, event_id)
+            )
             return cursor.rowcount > 0
 
     async def clips_gone(self, event_ids: Sequence[str]) -> None:
@@ -254,7 +257,8 @@ class EventStore:
         """
         async with self._database.transaction() as connection:
             await connection.execute(
-                "DELETE FROM changes WHERE event_id IN (SELECT id FROM events WHERE ended_at < ?)", (_text(moment),)
+                "DELETE FROM changes WHERE event_id IN (SELECT id FROM events WHERE ended_at < ?)",
+                (_text(moment),),
             )
             cursor = await connection.execute("DELETE FROM events WHERE ended_at < ?", (_text(moment),))
             return cursor.rowcount
@@ -267,7 +271,8 @@ async def _write(connection: aiosqlite.Connection, entry: EventChange) -> None:
         " detected_at, ended_at, threshold, score, peak_score, peak_level_dbfs, has_clip)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence, ended_at = excluded.ended_at,"
-        " score = excluded.score, peak_score = excluded.peak_score, peak_level_dbfs = excluded.peak_level_dbfs,"
+        " score = excluded.score, peak_score = excluded.peak_score, peak_level_dbfs ="
+        " excluded.peak_level_dbfs,"
         " has_clip = excluded.has_clip",
         (
             event.id,

@@ -33,7 +33,9 @@ class MicrophoneStore:
             try:
                 settings = MicrophoneSettings.model_validate_json(row["settings"])
             except ValidationError as error:
-                fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors(include_input=False))
+                fields = ", ".join(
+                    ".".join(map(str, item["loc"])) for item in error.errors(include_input=False)
+                )
                 raise StoreError(
                     f"The stored microphone {row['id']} is not usable (wrong: {fields}); "
                     "run the version of clap-server that made it, or delete the database"
@@ -59,7 +61,8 @@ class MicrophoneStore:
         async with self._database.transaction() as connection:
             await connection.execute(
                 "INSERT INTO microphones (id, settings, created_at, updated_at) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET settings = excluded.settings, updated_at = excluded.updated_at",
+                " ON CONFLICT (id) DO UPDATE SET settings = excluded.settings, updated_at ="
+                " excluded.updated_at",
                 (microphone.id, microphone.settings.model_dump_json(), now, now),
             )
         self._microphones[microphone.id] = microphone

@@ -35,7 +35,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX events_by_microphone ON events (microphone_id, sequence)",
         "CREATE INDEX events_by_label ON events (label_id, sequence)",
         "CREATE INDEX events_by_time ON events (detected_at)",
-        # AUTOINCREMENT: SQLite remembers the highest number ever given, so that none comes again after a delete.
+        # AUTOINCREMENT: SQLite remembers the highest number ever given; none comes again after a delete.
         """
         CREATE TABLE changes (
             sequence INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -62,5 +62,6 @@ class Store:
     async def close(self) -> None:
         """Write what is left and close the database."""
         await self.retention.stop()
-        await self.events.flush()
+        if self._database.is_open:
+            await self.events.flush()
         await self._database.close()

@@ -1,0 +1,144 @@
+"""The aiohttp application: routes, errors in words, who may do what."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from clap_server.api import classify
+from clap_server.api.auth import authorize, peer
+from clap_server.api.context import CONTEXT, context
+from clap_server.api.pages import add_pages
+from clap_server.api.problems import ProblemError
+from clap_server.api.table import ROUTES
+from clap_server.errors import ClapServerError, ModelError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from clap_server.api.context import Context
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_LOGGER = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 1_000_000
+_PUBLIC_PAGES = web.AppKey("public_pages", frozenset)
+_PUBLIC = frozenset((route.method, route.path) for route in ROUTES if route.public)
+_HTTP_ERRORS = {
+    400: ("bad-request", "The request is not understood; /docs describes the API"),
+    404: ("not-found", "There is nothing at this address; /docs lists what there is"),
+    405: ("method-not-allowed", "This address does not take that method; /docs lists what it takes"),
+    413: ("body-too-large", f"The body is larger than {MAX_BODY_BYTES // 1_000_000} MB; send less"),
+    416: ("range-not-satisfiable", "The file does not have that part; ask for another range"),
+}
+
+
+def build_app(shared: Context) -> web.Application:
+    """Make the application that serves ``shared``."""
+    app = web.Application(middlewares=[_explain, _admit], client_max_size=MAX_BODY_BYTES)
+    app[CONTEXT] = shared
+    for route in ROUTES:
+        expect = classify.refuse_large if route.handler is classify.classify else None
+        app.router.add_route(route.method, route.path, route.handler, expect_handler=expect)
+    app[_PUBLIC_PAGES] = add_pages(app)
+    app.on_response_prepare.append(_add_headers)
+    return app
+
+
+@web.middleware
+async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into a problem document."""
+    try:
+        return await handler(request)
+    except ProblemError as problem:
+        return problem.response()
+    except web.HTTPException as error:
+        return _from_http(error)
+    except ClapServerError as error:
+        if not isinstance(error, StoreError | ModelError):
+            return ProblemError(422, "invalid-request", str(error)).response()
+        _LOGGER.error("%s %s: %s", request.method, request.path, error)  # noqa: TRY400 - in words
+        code = "storage" if isinstance(error, StoreError) else "model"
+        return ProblemError(503, code, str(error)).response()
+    except ConnectionError:
+        raise  # The client went; there is nobody to answer.
+    except Exception:
+        _LOGGER.exception("%s %s failed", request.method, request.path)
+        return ProblemError(
+            500, "internal", "Something went wrong in the server; its log tells more, please report it"
+        ).response()
+
+
+def _from_http(error: web.HTTPException) -> web.StreamResponse:
+    if error.status < 400:  # noqa: PLR2004 - HTTP: a redirect
+        raise error
+    code, detail = _HTTP_ERRORS.get(error.status, ("http-error", f"{error.reason}; /docs describes the API"))
+    kept = {name: error.headers[name] for name in ("Allow", "Content-Range") if name in error.headers}
+    return ProblemError(error.status, code, detail, headers=kept).response()
+
+
+@web.middleware
+async def _admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer only those who may ask, and only when the server is ready."""
+    shared = context(request)
+    trusted = _through_ingress(request, shared)
+    resource = request.match_info.route.resource
+    path = resource.canonical if resource is not None else None
+    public = path in request.app[_PUBLIC_PAGES] or (request.method, path) in _PUBLIC
+    # An unknown address outside the API is simply not there; inside, strangers are told nothing.
+    unknown_page = path is None and not request.path.startswith("/api")
+    if not (public or trusted or unknown_page):
+        authorize(request)
+    if not shared.ready and not public:
+        raise ProblemError(
+            503, "starting", "The server is starting; try again in a moment", headers={"Retry-After": "1"}
+        )
+    return await handler(request)
+
+
+def _through_ingress(request: web.Request, shared: Context) -> bool:
+    """Whether the request came to the ingress port, where Home Assistant has checked the user.
+
+    Raises:
+        ProblemError: it did, but not from the Supervisor.
+    """
+    transport = request.transport
+    local = transport.get_extra_info("sockname") if transport is not None else None
+    if shared.ingress_port is None or local is None or local[1] != shared.ingress_port:
+        return False
+    if peer(request) not in shared.ingress_peers:
+        raise ProblemError(
+            403, "not-ingress", "This port is for Home Assistant's ingress alone; use the server's own port"
+        )
+    return True
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    headers = response.headers
+    headers["Server"] = "clap-server"
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers["X-Frame-Options"] = "SAMEORIGIN"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'self'")
+    if request.path.startswith(("/api", "/metrics", "/health")):
+        headers.setdefault("Cache-Control", "no-store")
+
+
+class AccessLogger(AbstractAccessLogger):
+    """One line a request at level debug; without the query, in which someone might put a secret."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anyone wants to read it."""
+        return self.logger.isEnabledFor(logging.DEBUG)
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Write the line."""
+        self.logger.debug(
+            "%s %s %s: %d in %.3f s", request.remote, request.method, request.path, response.status, time
+        )

@@ -1,0 +1,69 @@
+"""What the handlers of one application share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from clap_server.api.auth import Authenticator
+    from clap_server.api.bus import EventBus
+    from clap_server.api.metrics import Metrics
+    from clap_server.clap.holder import ModelHolder
+    from clap_server.detection.library import LabelLibrary
+    from clap_server.listening.supervisor import Supervisor
+    from clap_server.store.store import Store
+
+INGRESS_PEERS = frozenset({"172.30.32.2"})
+"""From where Home Assistant's Supervisor forwards ingress (developers.home-assistant.io, "Presentation")."""
+
+
+@dataclass
+class Context:
+    """Parts of a running server.
+
+    Attributes:
+        store: microphones, events, clips.
+        holder: the model.
+        library: the labels.
+        supervisor: the microphones at work.
+        bus: tells WebSocket clients.
+        authenticator: who may do what.
+        metrics: counters for Prometheus.
+        ready: False while the server starts; then only /health and the page are answered.
+        ingress_port: local port that trusts ``ingress_peers``; None if there is none.
+        ingress_peers: addresses that may use the ingress port.
+        microphones_lock: held while a microphone's settings change.
+        pushers: the client that sends each pushed microphone's sound.
+        classify_slots: limits how many uploads are decoded and scored at once.
+    """
+
+    store: Store
+    holder: ModelHolder
+    library: LabelLibrary
+    supervisor: Supervisor
+    bus: EventBus
+    authenticator: Authenticator
+    metrics: Metrics
+    ready: bool = False
+    ingress_port: int | None = None
+    ingress_peers: frozenset[str] = INGRESS_PEERS
+    microphones_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    pushers: dict[str, web.WebSocketResponse] = field(default_factory=dict)
+    classify_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+
+
+CONTEXT = web.AppKey("context", Context)
+
+
+def context(request: web.Request) -> Context:
+    """The context of the application that got the request."""
+    return request.app[CONTEXT]
+
+
+def json_response(text: str, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """An answer of JSON text that is already made."""
+    return web.Response(text=text, status=status, headers=headers, content_type="application/json")

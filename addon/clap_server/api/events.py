@@ -1,0 +1,185 @@
+"""Events: list, look at, listen to, judge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from clap_server.api.context import context, json_response
+from clap_server.api.present import event_info
+from clap_server.api.problems import invalid, not_found, read_body
+from clap_server.api.route import Parameter, Route
+from clap_server.api.schemas import EventInfo, EventList, Feedback
+from clap_server.api.spectrogram import spectrogram
+from clap_server.audio.decode import decode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clap_server.detection.events import SoundEvent
+    from clap_server.store.events import StoredEvent
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+MAX_SEQUENCE = 2**63 - 1
+SPECTROGRAM_RATE = 32000
+_PRIVATE = {"Cache-Control": "private, max-age=86400, immutable"}
+
+
+async def list_events(request: web.Request) -> web.Response:
+    """List events."""
+    events = context(request).store.events
+    unknown = set(request.query) - {"after", "before", "microphone", "label", "limit"}
+    if unknown:
+        raise invalid(min(unknown), "is not known; use after, before, microphone, label or limit")
+    limit = _number(request, "limit", 1, MAX_LIMIT)
+    # Before the list is read: what comes in between is then asked for again rather than missed.
+    last_sequence = events.last_sequence
+    found = await events.list(
+        after=_number(request, "after", 0, MAX_SEQUENCE),
+        before=_number(request, "before", 0, MAX_SEQUENCE),
+        microphone=request.query.get("microphone"),
+        label=request.query.get("label"),
+        limit=DEFAULT_LIMIT if limit is None else limit,
+    )
+    answer = EventList(events=[event_info(stored) for stored in found], last_sequence=last_sequence)
+    return json_response(answer.model_dump_json())
+
+
+def _number(request: web.Request, name: str, low: int, high: int) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if (
+        not (text.isascii() and text.isdecimal())
+        or len(text) > len(str(high))
+        or not low <= int(text) <= high
+    ):
+        raise invalid(name, f"must be a whole number from {low} to {high}")
+    return int(text)
+
+
+async def get_event(request: web.Request) -> web.Response:
+    """Show one."""
+    return json_response(event_info(await _existing(request)).model_dump_json())
+
+
+async def get_flac(request: web.Request) -> web.StreamResponse:
+    """Its recording, as it was stored."""
+    event = (await _existing(request)).event
+    path = context(request).store.clips.path(event)
+    return _file(event, path if path.is_file() else None, "audio/flac")
+
+
+async def get_mp3(request: web.Request) -> web.StreamResponse:
+    """Its recording as MP3."""
+    event = (await _existing(request)).event
+    return _file(event, await context(request).store.clips.mp3(event), "audio/mpeg")
+
+
+async def get_spectrogram(request: web.Request) -> web.StreamResponse:
+    """A picture of its recording."""
+    event = (await _existing(request)).event
+    return _file(event, await context(request).store.clips.derived(event, "png", _draw), "image/png")
+
+
+def _draw(flac: Path) -> bytes:
+    return spectrogram(decode(flac, SPECTROGRAM_RATE), SPECTROGRAM_RATE)
+
+
+def _file(event: SoundEvent, path: Path | None, content_type: str) -> web.StreamResponse:
+    if path is None:
+        if event.ended_at is None:
+            raise not_found("The sound still goes on; its recording is there when it ends", "no-clip-yet")
+        raise not_found(
+            "There is no recording of this event: it could not be stored, or was removed to make room",
+            "no-clip",
+        )
+    return web.FileResponse(path, headers={**_PRIVATE, "Content-Type": content_type})
+
+
+async def post_feedback(request: web.Request) -> web.Response:
+    """Keep the user's verdict."""
+    event_id = (await _existing(request)).event.id
+    verdict = (await read_body(request, Feedback)).verdict
+    await context(request).store.events.set_feedback(event_id, verdict)
+    return json_response(event_info(await _existing(request)).model_dump_json())
+
+
+async def _existing(request: web.Request) -> StoredEvent:
+    stored = await context(request).store.events.get(request.match_info["id"])
+    if stored is None:
+        raise not_found("There is no event of this id; it may have been too old to keep", "no-such-event")
+    return stored
+
+
+_SEQUENCE = {"type": "integer", "minimum": 0}
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/events",
+        list_events,
+        "Events, oldest first",
+        "Events",
+        description=(
+            "Ordered by the sequence number of their newest change. "
+            "Without `after` the newest are listed; with it, the first ones after that number, so that"
+            " `after` = the last one's `sequence` pages on."
+        ),
+        answer=EventList,
+        query=(
+            Parameter("after", _SEQUENCE, "only events whose newest change has a higher sequence number"),
+            Parameter("before", _SEQUENCE, "only events whose newest change has a lower sequence number"),
+            Parameter("microphone", {"type": "string"}, "only of this microphone id"),
+            Parameter("label", {"type": "string"}, "only of this label id"),
+            Parameter(
+                "limit",
+                {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+                "at most so many",
+            ),
+        ),
+        errors=(422,),
+    ),
+    Route("GET", "/api/events/{id}", get_event, "One event", "Events", answer=EventInfo, errors=(404,)),
+    Route(
+        "GET",
+        "/api/events/{id}/clip.flac",
+        get_flac,
+        "Recording without loss",
+        "Events",
+        description="With 3 s before the sound. Parts of it can be asked for (`Range`).",
+        answer="audio/flac",
+        errors=(404,),
+    ),
+    Route(
+        "GET",
+        "/api/events/{id}/clip.mp3",
+        get_mp3,
+        "Recording for any browser",
+        "Events",
+        description="Parts of it can be asked for (`Range`).",
+        answer="audio/mpeg",
+        errors=(404,),
+    ),
+    Route(
+        "GET",
+        "/api/events/{id}/spectrogram.png",
+        get_spectrogram,
+        "Picture of the recording",
+        "Events",
+        answer="image/png",
+        errors=(404,),
+    ),
+    Route(
+        "POST",
+        "/api/events/{id}/feedback",
+        post_feedback,
+        "Say whether it was right",
+        "Events",
+        body=Feedback,
+        answer=EventInfo,
+        errors=(400, 404, 422),
+    ),
+)

@@ -1,0 +1,55 @@
+"""Who the server is, whether it lives, what it can listen for and to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal
+
+from clap_server.api.context import context, json_response
+from clap_server.api.present import label_info, server_info
+from clap_server.api.route import Route
+from clap_server.api.schemas import DeviceInfo, DeviceList, Health, LabelLibrary, ServerInfo
+from clap_server.audio.device import list_devices
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+async def health(request: web.Request) -> web.Response:
+    """Say that the server lives."""
+    status: Literal["ok", "starting"] = "ok" if context(request).ready else "starting"
+    return json_response(Health(status=status).model_dump_json())
+
+
+async def info(request: web.Request) -> web.Response:
+    """Say who the server is."""
+    return json_response(server_info(context(request)).model_dump_json())
+
+
+async def labels(request: web.Request) -> web.Response:
+    """List the label library."""
+    library = context(request).library
+    answer = LabelLibrary(version=library.version, labels=[label_info(label) for label in library.labels])
+    return json_response(answer.model_dump_json())
+
+
+async def devices(_request: web.Request) -> web.Response:
+    """List capture devices."""
+    found = await asyncio.to_thread(list_devices)
+    answer = DeviceList(devices=[DeviceInfo(id=device.id, name=device.name) for device in found])
+    return json_response(answer.model_dump_json())
+
+
+ROUTES = (
+    Route("GET", "/health", health, "Whether the server lives", "Server", answer=Health, public=True),
+    Route("GET", "/api/info", info, "Who the server is", "Server", answer=ServerInfo),
+    Route("GET", "/api/labels", labels, "The label library", "Labels", answer=LabelLibrary),
+    Route(
+        "GET",
+        "/api/devices",
+        devices,
+        "Capture devices of the server's machine",
+        "Microphones",
+        answer=DeviceList,
+    ),
+)

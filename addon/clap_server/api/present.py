@@ -1,0 +1,143 @@
+"""From the server's own objects to what crosses the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clap_server import __version__
+from clap_server.api.schemas import (
+    EventInfo,
+    LabelInfo,
+    MicrophoneInfo,
+    MicrophonesMessage,
+    MicrophoneStatus,
+    ModelInfo,
+    ServerInfo,
+    WatchedLabelInfo,
+)
+from clap_server.audio.url import redact_url
+from clap_server.listening.config import UrlSource
+
+if TYPE_CHECKING:
+    from clap_server.api.context import Context
+    from clap_server.detection.labels import Label
+    from clap_server.listening.config import Microphone, MicrophoneSettings, Source
+    from clap_server.store.events import StoredEvent
+
+
+def score(value: float) -> float:
+    """A score within 0..1, whatever rounding did to it."""
+    return min(1.0, max(0.0, float(value)))
+
+
+def server_info(context: Context) -> ServerInfo:
+    """Who the server is."""
+    holder = context.holder
+    model = holder.model
+    return ServerInfo(
+        server_id=context.store.server_id,
+        version=__version__,
+        model=ModelInfo(
+            name=model.name,
+            requested=holder.requested,
+            builtin=model.builtin,
+            device=model.device,
+            dtype=model.dtype,
+            sample_rate=model.sample_rate,
+            window_s=model.window_s,
+            problem=holder.problem,
+        ),
+        label_library_version=context.library.version,
+        last_sequence=context.bus.last_sequence,
+    )
+
+
+def label_info(label: Label) -> LabelInfo:
+    """A label of the library."""
+    return LabelInfo(
+        id=label.id,
+        names=dict(label.names),
+        prompts=list(label.prompts),
+        negatives=list(label.negatives),
+        kind=label.kind,
+        threshold=label.threshold,
+        icon=label.icon,
+        library=label.library,
+    )
+
+
+def redacted(source: Source) -> Source:
+    """A source without its secrets."""
+    if isinstance(source, UrlSource):
+        return source.model_copy(update={"url": redact_url(source.url)})
+    return source
+
+
+def redacted_settings(settings: MicrophoneSettings) -> MicrophoneSettings:
+    """Settings without their secrets."""
+    return settings.model_copy(update={"source": redacted(settings.source)})
+
+
+def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
+    """A microphone as it is now."""
+    settings = microphone.settings
+    snapshot = context.supervisor.snapshot(microphone.id)
+    return MicrophoneInfo(
+        id=microphone.id,
+        name=settings.name,
+        source=redacted(settings.source),
+        labels=[
+            WatchedLabelInfo(
+                id=watched.label.id,
+                name=watched.label.names["en"],
+                kind=watched.label.kind,
+                threshold=watched.threshold,
+                icon=watched.label.icon,
+                library=watched.label.library,
+                active=watched.label.id in snapshot.active,
+            )
+            for watched in snapshot.labels
+        ],
+        negatives=list(settings.negatives),
+        hop_s=settings.hop_s,
+        enabled=settings.enabled,
+        owner=settings.owner,
+        status=MicrophoneStatus(
+            state=snapshot.status.state,
+            code=snapshot.status.code,
+            reason=snapshot.status.reason,
+            since=snapshot.since,
+        ),
+        windows_scored=snapshot.windows_scored,
+        windows_gated=snapshot.windows_gated,
+        windows_dropped=snapshot.windows_dropped,
+    )
+
+
+def microphones_message(context: Context) -> MicrophonesMessage:
+    """All microphones as they are now."""
+    return MicrophonesMessage(
+        microphones=[microphone_info(context, microphone) for microphone in context.store.microphones.all()]
+    )
+
+
+def event_info(stored: StoredEvent) -> EventInfo:
+    """A sound event."""
+    event = stored.event
+    return EventInfo(
+        id=event.id,
+        sequence=stored.sequence,
+        microphone_id=event.microphone_id,
+        microphone_name=stored.microphone_name,
+        label_id=event.label_id,
+        label_name=event.label_name,
+        started_at=event.started_at,
+        detected_at=event.detected_at,
+        ended_at=event.ended_at,
+        threshold=score(event.threshold),
+        score=score(event.score),
+        peak_score=score(event.peak_score),
+        peak_level_dbfs=float(event.peak_level_dbfs),
+        has_clip=event.has_clip,
+        feedback=stored.feedback,
+    )

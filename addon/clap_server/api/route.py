@@ -1,0 +1,66 @@
+"""One row of the route table, from which the application and OpenAPI are both made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import web
+    from pydantic import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter.
+
+    Attributes:
+        name: in the address.
+        schema: JSON schema of its value.
+        description: in words.
+    """
+
+    name: str
+    schema: dict[str, Any]
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A request that the server answers.
+
+    Attributes:
+        method: HTTP method.
+        path: with ``{name}`` for a path parameter.
+        handler: answers it.
+        summary: one line.
+        tag: heading under which it is documented.
+        description: more, in Markdown.
+        status: of the good answer.
+        answer: schema of the good answer, or its content type; None if it has no body.
+        body: schema of a JSON body, or an OpenAPI request body.
+        query: parameters in the address.
+        errors: statuses of the problems that it may answer with, besides 401 and 503.
+        public: whether it is answered without a token.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    summary: str
+    tag: str
+    description: str = ""
+    status: int = 200
+    answer: type[BaseModel] | str | None = None
+    body: type[BaseModel] | dict[str, Any] | None = None
+    query: tuple[Parameter, ...] = ()
+    errors: tuple[int, ...] = ()
+    public: bool = field(default=False)
+
+    @property
+    def path_parameters(self) -> tuple[str, ...]:
+        """Names in the path."""
+        return tuple(re.findall(r"{(\w+)}", self.path))

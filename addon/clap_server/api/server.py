@@ -1,0 +1,209 @@
+"""A whole server: made from settings, started, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from typing import TYPE_CHECKING
+
+from aiohttp import WSCloseCode, web
+
+from clap_server.api.app import AccessLogger, build_app
+from clap_server.api.auth import Authenticator
+from clap_server.api.bus import EventBus
+from clap_server.api.context import INGRESS_PEERS, Context
+from clap_server.api.metrics import Metrics
+from clap_server.api.present import server_info
+from clap_server.api.sink import EventSink
+from clap_server.api.websocket import close
+from clap_server.clap.holder import ModelHolder
+from clap_server.detection.library import load_library
+from clap_server.errors import ConfigurationError
+from clap_server.listening.supervisor import Supervisor
+from clap_server.settings import GIGABYTE
+from clap_server.store.folder import DataFolder
+from clap_server.store.retention import RetentionPolicy
+from clap_server.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from clap_server.settings import ServerSettings
+
+_LOGGER = logging.getLogger(__name__)
+
+STOP_STEP_S = 5.0
+
+
+class PortInUseError(ConfigurationError):
+    """Another program listens on the wanted port."""
+
+
+class Server:
+    """Everything that `clap-server serve` runs.
+
+    Args:
+        settings: what was asked for.
+        ingress_peers: addresses that may use the ingress port; other than the Supervisor's only in tests.
+
+    Attributes:
+        port: where it listens; known after ``start``.
+        ingress_port: where the ingress listens; None if it does not.
+        token: the access token; known after ``start``.
+    """
+
+    def __init__(self, settings: ServerSettings, ingress_peers: frozenset[str] = INGRESS_PEERS) -> None:
+        self._settings = settings
+        self._ingress_peers = ingress_peers
+        self._context: Context | None = None
+        self._runner: web.AppRunner | None = None
+        self._unsubscribe: Callable[[], None] = _nothing
+        self.port = settings.port
+        self.ingress_port = settings.ingress_port
+        self.token = ""
+
+    @property
+    def context(self) -> Context:
+        """The parts, while it runs."""
+        if self._context is None:
+            raise ConfigurationError("The server is not started")
+        return self._context
+
+    async def start(self) -> None:
+        """Start everything; /health is answered at once, the rest when the model is there.
+
+        Raises:
+            PortInUseError: the port is taken.
+            ClapServerError: the data folder or the model cannot be used.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self._settings
+        folder = DataFolder(settings.data)
+        policy = RetentionPolicy(
+            clip_days=settings.clip_retention_days,
+            clip_bytes=round(settings.clip_max_gb * GIGABYTE),
+            event_days=settings.event_retention_days,
+        )
+        # Told at once: the start may yet fail, and it would not be told again.
+        self.token, token_is_new = folder.token(settings.token)
+        if token_is_new:
+            _LOGGER.info(
+                "Access token, shown only this once (`clap-server token` prints it again): %s", self.token
+            )
+        store = Store(folder, policy)
+        bus = EventBus()
+        metrics = Metrics()
+        holder = ModelHolder(settings.model, device=settings.device, cache_dir=folder.models)
+        library = load_library()
+        sink = EventSink(store, bus, metrics)
+        shared = Context(
+            store=store,
+            holder=holder,
+            library=library,
+            supervisor=Supervisor(holder, library, sink, media_dir=settings.media),
+            bus=bus,
+            authenticator=Authenticator(self.token, folder.server_id()),
+            metrics=metrics,
+            ingress_peers=self._ingress_peers,
+        )
+        self._context = shared
+        # First of all the port: a second start on the same folder then hears of that, not of the database.
+        await self._listen(shared)
+        await store.open()
+        bus.last_sequence = store.events.last_sequence
+        metrics.watch(shared)
+        _LOGGER.info("Data in %s", settings.data)
+        await holder.start()
+        self._unsubscribe = holder.subscribe(self._model_changed)
+        _LOGGER.info("Model %s on %s (%s)", holder.model.name, holder.model.device, holder.model.dtype)
+        if holder.problem:
+            _LOGGER.warning("%s", holder.problem)
+        await shared.supervisor.start()
+        for microphone in store.microphones.all():
+            await shared.supervisor.restore(microphone)
+        shared.ready = True
+        _LOGGER.info("Ready, with %d microphones", len(store.microphones.all()))
+
+    async def _listen(self, shared: Context) -> None:
+        runner = web.AppRunner(
+            build_app(shared),
+            access_log_class=AccessLogger,
+            access_log=logging.getLogger("clap_server.access"),
+            handle_signals=False,
+            shutdown_timeout=STOP_STEP_S,
+        )
+        self._runner = runner
+        await runner.setup()
+        settings = self._settings
+        self.port = await _bind(runner, settings.host, settings.port)
+        _LOGGER.info("Listening on http://%s:%d", _readable(settings.host), self.port)
+        if settings.ingress_port is not None:
+            self.ingress_port = await _bind(runner, settings.host, settings.ingress_port)
+            shared.ingress_port = self.ingress_port
+            _LOGGER.info("Ingress on port %d", self.ingress_port)
+
+    def _model_changed(self) -> None:
+        shared = self.context
+        shared.bus.publish(server_info(shared))
+        model = shared.holder.model
+        _LOGGER.info("Model is now %s on %s (%s)", model.name, model.device, model.dtype)
+
+    async def stop(self) -> None:
+        """End everything in order: events end and are told, then sockets close, then the database."""
+        self._unsubscribe()
+        shared, runner = self._context, self._runner
+        if shared is not None:
+            shared.ready = False
+            await _step("microphones", shared.supervisor.stop())
+            shared.bus.close()
+            for socket in tuple(shared.pushers.values()):
+                await close(socket, WSCloseCode.GOING_AWAY, "The server is stopping")
+        if runner is not None:
+            await _step("connections", runner.cleanup(), STOP_STEP_S * 2)
+            self._runner = None
+        if shared is not None:
+            await _step("model", shared.holder.stop())
+            await _step("store", shared.store.close())
+            self._context = None
+            _LOGGER.info("Stopped")
+
+
+def _nothing() -> None:
+    """Stand in for a function until there is one."""
+
+
+async def _step(what: str, work: Awaitable[None], timeout_s: float = STOP_STEP_S) -> None:
+    """Do one step of stopping; one that fails does not keep the others from happening."""
+    try:
+        await asyncio.wait_for(work, timeout_s)
+    except TimeoutError:
+        _LOGGER.error("Stopping: the %s did not end in %.0f s", what, timeout_s)  # noqa: TRY400
+    except Exception:
+        _LOGGER.exception("Stopping: the %s failed", what)
+
+
+async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
+    before = set(runner.addresses)
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUseError(
+                f"Port {port} is in use by another program; stop that or choose another with --port"
+            ) from error
+        raise ConfigurationError(
+            f"Cannot listen on {host} port {port} ({error.strerror}); check --host"
+        ) from error
+    [*new] = [address for address in runner.addresses if address not in before]
+    return int(new[0][1])
+
+
+def _readable(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,104 @@
+"""Where listening ends: events are stored, then published."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from clap_server.api.present import event_info, score
+from clap_server.api.schemas import (
+    EventMessage,
+    LevelMessage,
+    MicrophoneMessage,
+    MicrophoneStatus,
+    ScoresMessage,
+)
+from clap_server.errors import AudioError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from clap_server.api.bus import EventBus
+    from clap_server.api.metrics import Metrics
+    from clap_server.audio.source import SourceStatus
+    from clap_server.detection.events import SoundEvent
+    from clap_server.listening.sink import Recording
+    from clap_server.store.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class EventSink:
+    """The ``ListeningSink`` of the server."""
+
+    def __init__(self, store: Store, bus: EventBus, metrics: Metrics) -> None:
+        self._store = store
+        self._bus = bus
+        self._metrics = metrics
+        # Numbers must be published in their order: a client resumes after the newest that it saw.
+        self._order = asyncio.Lock()
+
+    async def event_started(self, event: SoundEvent) -> None:
+        """Store and publish."""
+        name = await self._record("started", event)
+        self._metrics.event_started(event.microphone_id, event.label_id)
+        _LOGGER.info("%s: %s (score %.2f)", name, event.label_name, event.score)
+
+    async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
+        """Store the clip, then the end; without the clip if it cannot be stored."""
+        if recording is not None and recording.samples.size:
+            try:
+                await self._store.clips.save(event, recording)
+                event = replace(event, has_clip=True)
+                self._metrics.clip_saved()
+            except (StoreError, AudioError) as error:
+                self._metrics.clip_failed()
+                _LOGGER.error("The event is kept without its clip: %s", error)  # noqa: TRY400 - in words
+        await self._record("ended", event)
+
+    async def _record(self, change: Literal["started", "ended"], event: SoundEvent) -> str:
+        microphone = self._store.microphones.get(event.microphone_id)
+        name = microphone.settings.name if microphone is not None else event.microphone_id
+        async with self._order:
+            entry = await self._store.events.record(change, event, name)
+            self._bus.publish(
+                EventMessage(sequence=entry.sequence, change=change, event=event_info(entry.stored))
+            )
+        return name
+
+    def scores(
+        self, microphone_id: str, at: datetime, scores: Mapping[str, float], level_dbfs: float
+    ) -> None:
+        """Publish to those who take scores."""
+        if self._bus.wants("scores"):
+            message = ScoresMessage(
+                microphone_id=microphone_id,
+                at=at,
+                level_dbfs=float(level_dbfs),
+                scores={label: score(value) for label, value in scores.items()},
+            )
+            self._bus.publish(message, "scores")
+
+    def level(
+        self, microphone_id: str, at: datetime, level_dbfs: float, noise_floor_dbfs: float, gated: bool
+    ) -> None:
+        """Publish to those who take levels."""
+        if self._bus.wants("levels"):
+            message = LevelMessage(
+                microphone_id=microphone_id,
+                at=at,
+                level_dbfs=float(level_dbfs),
+                noise_floor_dbfs=float(noise_floor_dbfs),
+                gated=bool(gated),
+            )
+            self._bus.publish(message, "levels")
+
+    def status(self, microphone_id: str, status: SourceStatus) -> None:
+        """Publish to all."""
+        described = MicrophoneStatus(
+            state=status.state, code=status.code, reason=status.reason, since=datetime.now(UTC)
+        )
+        self._bus.publish(MicrophoneMessage(microphone_id=microphone_id, status=described))

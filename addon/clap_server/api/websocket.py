@@ -1,0 +1,169 @@
+"""WS /api/ws: everything that happens, resumable (see ``schemas.py`` for the order of messages)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from clap_server.api.context import context
+from clap_server.api.present import event_info, microphones_message, server_info
+from clap_server.api.problems import ProblemError, parse
+from clap_server.api.route import Route
+from clap_server.api.schemas import EventMessage, ReplayedMessage, Subscribe
+from clap_server.errors import StoreError
+
+if TYPE_CHECKING:
+    from clap_server.api.bus import Subscription
+    from clap_server.api.context import Context
+
+_LOGGER = logging.getLogger(__name__)
+
+HEARTBEAT_S = 5.0
+SUBSCRIBE_TIMEOUT_S = 30.0
+CLOSE_TIMEOUT_S = 2.0
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_REASON_BYTES = 123
+
+
+class _CloseError(Exception):
+    """Ends the conversation with a code and a reason."""
+
+    def __init__(self, code: WSCloseCode, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+async def events_socket(request: web.Request) -> web.WebSocketResponse:
+    """Serve one client."""
+    socket = web.WebSocketResponse(
+        heartbeat=HEARTBEAT_S, timeout=CLOSE_TIMEOUT_S, max_msg_size=MAX_MESSAGE_BYTES
+    )
+    await socket.prepare(request)
+    try:
+        await _converse(context(request), socket)
+    except _CloseError as end:
+        await close(socket, end.code, end.reason)
+    except ConnectionError:
+        pass  # The client went; it resumes when it comes back.
+    except StoreError as error:
+        _LOGGER.error("A client cannot be told past events: %s", error)  # noqa: TRY400 - in words
+        await close(socket, WSCloseCode.INTERNAL_ERROR, str(error))
+    except Exception:
+        _LOGGER.exception("Serving a WebSocket failed")
+        await close(socket, WSCloseCode.INTERNAL_ERROR, "Internal error; the server's log tells more")
+    return socket
+
+
+async def _converse(shared: Context, socket: web.WebSocketResponse) -> None:
+    await socket.send_str(server_info(shared).model_dump_json())
+    wanted = await _subscribe_message(socket)
+    subscription = shared.bus.subscribe(wanted.topics)
+    # Before anything is awaited: what has a higher number reaches this subscription.
+    published = shared.bus.last_sequence
+    sender = asyncio.create_task(_send_all(shared, socket, subscription, wanted.after, published))
+    reader = asyncio.create_task(_read_all(socket))
+    try:
+        done, _ = await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        shared.bus.unsubscribe(subscription)
+        for task in (sender, reader):
+            task.cancel()
+        await asyncio.gather(sender, reader, return_exceptions=True)
+
+
+async def _subscribe_message(socket: web.WebSocketResponse) -> Subscribe:
+    try:
+        message = await socket.receive(timeout=SUBSCRIBE_TIMEOUT_S)
+    except TimeoutError:
+        raise _CloseError(WSCloseCode.POLICY_VIOLATION, "Send a subscribe message first") from None
+    if message.type is WSMsgType.TEXT:
+        try:
+            return parse(Subscribe, message.data)
+        except ProblemError as problem:
+            raise _CloseError(WSCloseCode.POLICY_VIOLATION, problem.detail) from None
+    if message.type is WSMsgType.BINARY:
+        raise _CloseError(WSCloseCode.UNSUPPORTED_DATA, "Send a subscribe message as JSON text")
+    raise ConnectionResetError
+
+
+async def _send_all(
+    shared: Context,
+    socket: web.WebSocketResponse,
+    subscription: Subscription,
+    after: int | None,
+    published: int,
+) -> None:
+    await socket.send_str(microphones_message(shared).model_dump_json())
+    newest = published
+    if after is not None:
+        newest = await _replay(shared, socket, after)
+    await socket.send_str(ReplayedMessage(last_sequence=newest).model_dump_json())
+    while (item := await subscription.next()) is not None:
+        sequence, text = item
+        if sequence is None or sequence > newest:
+            await socket.send_str(text)
+    if subscription.overflowed:
+        raise _CloseError(
+            WSCloseCode.TRY_AGAIN_LATER, "Too slow; connect again and subscribe after the last sequence seen"
+        )
+    raise _CloseError(WSCloseCode.GOING_AWAY, "The server is stopping")
+
+
+async def _replay(shared: Context, socket: web.WebSocketResponse, after: int) -> int:
+    """Send all changes after a number; returns the newest number that the client has then seen."""
+    newest = after
+    while changes := await shared.store.events.changes_after(newest):
+        for entry in changes:
+            message = EventMessage(
+                sequence=entry.sequence, change=entry.change, event=event_info(entry.stored)
+            )
+            await socket.send_str(message.model_dump_json())
+            newest = entry.sequence
+    # A client may come with a number that this server never gave (another data folder).
+    return min(newest, max(shared.bus.last_sequence, shared.store.events.last_sequence))
+
+
+async def _read_all(socket: web.WebSocketResponse) -> None:
+    """Take the client's answers to pings and its close; more it has not to say."""
+    async for message in socket:
+        if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
+            raise _CloseError(WSCloseCode.POLICY_VIOLATION, "One subscribe message is enough; connect again")
+
+
+async def close(socket: web.WebSocketResponse, code: WSCloseCode, reason: str) -> None:
+    """Say goodbye; cut the connection where the client does not listen."""
+    message = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore").encode()
+    try:
+        await asyncio.wait_for(socket.close(code=code, message=message), CLOSE_TIMEOUT_S * 2)
+    except (TimeoutError, ConnectionError):
+        if (transport := socket.get_extra_info("transport")) is not None:
+            transport.abort()
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/ws",
+        events_socket,
+        "Everything that happens, live",
+        "Live",
+        description=(
+            "A WebSocket. The server greets with `ServerInfo`; the client sends one `Subscribe`; then come"
+            " `MicrophonesMessage`, every `EventMessage` after `after`, `ReplayedMessage`, and"
+            " what happens from"
+            " then on. Sequence numbers never repeat or go back, so a client that comes back"
+            " with the last one"
+            " that it saw misses nothing. A client that is too slow loses scores and levels first; before it"
+            " would lose an event the connection is closed (1013) for it to resume. The server"
+            " pings every 5 s."
+        ),
+        status=101,
+        errors=(400, 403),
+    ),
+)
