@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from clap_server.detection.labels import LabelKind
+from clap_server.detection.library import load_library
 from tests.packaging.support import ROOT, load_yaml, tracked
 
 if TYPE_CHECKING:
@@ -83,3 +85,20 @@ def test_actions_are_pinned_and_keep_no_token(job: dict[str, Any]) -> None:
         assert re.search(r"@(v\d[\w.]*|master|main)$", uses), uses
         if uses.startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
+
+
+def test_documents_name_the_labels_that_there_are() -> None:
+    library = load_library()
+    detection = (ROOT / "docs" / "detection.md").read_text(encoding="utf-8")
+    table = re.search(r"^## The library$(.*?)^## ", detection, re.MULTILINE | re.DOTALL)
+    assert table
+    row = {kind: re.search(rf"^\| {kind} \|(.*)\|(.*)\|$", table[1], re.MULTILINE) for kind in LabelKind}
+    for kind, cells in row.items():
+        assert cells
+        for cell, threshold in zip(cells.groups(), (0.7, 0.5), strict=True):
+            expected = {
+                label.id for label in library.labels if (label.kind, label.threshold) == (kind, threshold)
+            }
+            assert set(cell.replace(" ", "").split(",")) == expected
+    assert f"a bank of {len(library.background)} everyday sounds" in detection
+    assert f"has {len(library.labels)}, in" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from clap_server.settings import ServerSettings, load_settings, variable
 from tests.packaging.support import ADDON, ROOT, ROOTFS, load_yaml, tracked
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def test_every_service_is_complete_and_enabled() -> None:
             assert (ROOTFS / script.lstrip("/")).is_file(), "`up` is one command line: the path of a script"
 
 
-def start(tmp_path: Path, options: dict[str, str] | None) -> dict[str, str]:
+def start(tmp_path: Path, options: dict[str, object] | None) -> dict[str, str]:
     """Run the start script with a stand-in for s6-setuidgid that prints what the server would get."""
     data, stand_in = tmp_path / "data", tmp_path / "bin"
     data.mkdir()
@@ -130,17 +131,38 @@ def start(tmp_path: Path, options: dict[str, str] | None) -> dict[str, str]:
 
 
 def test_app_starts_the_server_with_the_users_options(tmp_path: Path) -> None:
-    got = start(tmp_path, {"model": "laion/clap-htsat-unfused", "log_level": "debug"})
+    options = {"model": "laion/clap-htsat-unfused", "clip_retention_days": 7, "token": "it's $HOME; `date`"}
+    got = start(tmp_path, options)
     assert got["COMMAND"] == "clap /opt/clap-server/bin/clap-server serve"
     assert got["CLAP_MODEL"] == "laion/clap-htsat-unfused"
-    assert got["CLAP_LOG_LEVEL"] == "debug"
+    assert got["CLAP_CLIP_RETENTION_DAYS"] == "7"
+    assert got["CLAP_TOKEN"] == "it's $HOME; `date`"
     assert got["CLAP_INGRESS_PORT"] == "7861"
 
 
-def test_an_option_that_was_cleared_means_its_default(tmp_path: Path) -> None:
-    got = start(tmp_path, {"model": ""})
-    assert got["CLAP_MODEL"] == "auto"
+def test_an_option_that_was_cleared_means_the_default(tmp_path: Path) -> None:
+    got = start(tmp_path, {"model": "", "log_level": "info"})
+    assert got["CLAP_MODEL"] == "from-docker"
     assert got["CLAP_LOG_LEVEL"] == "info"
+
+
+def test_every_option_of_the_app_is_a_setting_of_the_server_with_the_same_default() -> None:
+    config = load_yaml(ADDON / "config.yaml")
+    settings = load_settings(config["options"])
+    defaults = load_settings({})
+    for name in config["schema"]:
+        assert getattr(settings, name) == getattr(defaults, name), name
+
+
+def test_every_variable_of_the_image_is_a_setting_of_the_server() -> None:
+    names = {name for name in environment() if name.startswith("CLAP_")} | {"CLAP_INGRESS_PORT"}
+    assert names <= {variable(name) for name in ServerSettings.model_fields}
+
+
+def test_start_script_shows_pyav_where_debian_keeps_alsas_plugins(tmp_path: Path) -> None:
+    got = start(tmp_path, None)
+    assert got["ALSA_CONFIG_DIR"] == "/usr/share/alsa"
+    assert re.fullmatch(r"/usr/lib/\w+-linux-gnu/alsa-lib", got["ALSA_PLUGIN_DIR"])
 
 
 def test_plain_docker_keeps_its_variables_and_opens_no_ingress(tmp_path: Path) -> None:
