@@ -59,6 +59,7 @@ async def measure(session: aiohttp.ClientSession, folder: Path, breaks: int) -> 
     real = False
     try:
         await asyncio.gather(server.start_and_wait(), home_assistant.start_and_wait())
+        await home_assistant.add_server({"host": "127.0.0.1", "port": server.port, "token": server.token})
         await adopt_microphone(home_assistant, server, "bench", {"type": "push"})
         async with StateRecorder(home_assistant) as recorder:
             url = f"{server.url}/api/microphones/bench/audio"
@@ -89,7 +90,9 @@ def turned_on(change: Change) -> bool:
 
 async def main() -> None:
     """Run the benchmark and print and store the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--breaks", type=int, default=20)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()

@@ -45,6 +45,26 @@ class PortInUseError(Exception):
     """Another program listens on a port that is needed."""
 
 
+async def adopt_microphone(
+    home_assistant: HomeAssistantProcess, server: ServerProcess, microphone_id: str, source: dict[str, Any]
+) -> None:
+    """Make a microphone on the server, then adopt it in Home Assistant's flow under its capitalised id.
+
+    Args:
+        home_assistant: to which the server was added.
+        server: that gets the microphone.
+        microphone_id: its id.
+        source: as the API takes it.
+    """
+    name = microphone_id.capitalize()
+    settings = {"name": name, "source": source, "labels": [{"label": "glass_breaking"}, {"label": "alarm"}]}
+    await server.request("PUT", f"/api/microphones/{microphone_id}", json=settings)
+    entry_id = (await home_assistant.entries())[0]["entry_id"]
+    # The last step, the labels, is taken as it is proposed.
+    steps = ({"name": name, "source": "server"}, {"microphone": microphone_id}, {})
+    await home_assistant.add_microphone(entry_id, *steps)
+
+
 def check_port(host: str, port: int, option: str) -> None:
     """Raise PortInUseError, naming the option that chooses another, if ``port`` is taken."""
     with socket.socket() as probe:
@@ -140,16 +160,15 @@ class Demo:
         await self.home_assistant.until(self._sensor_is_there, 60)
 
     async def _set_up(self) -> None:
-        microphone = {
-            "name": "Demo",
-            "source": {"type": "file", "path": "demo.flac", "loop": True},
-            "labels": [{"label": "glass_breaking"}, {"label": "alarm"}],
-        }
-        await self.server.request("PUT", f"/api/microphones/{MICROPHONE_ID}", json=microphone)
-        entry_id = await self.home_assistant.add_server(
+        await self.home_assistant.add_server(
             {"host": self._reach, "port": self.server.port, "token": self.server.token}
         )
-        await self.home_assistant.add_microphone(entry_id, *MICROPHONE_STEPS)
+        await adopt_microphone(
+            self.home_assistant,
+            self.server,
+            MICROPHONE_ID,
+            {"type": "file", "path": "demo.flac", "loop": True},
+        )
 
     async def _sensor_is_there(self) -> bool:
         state = await self.home_assistant.state(GLASS)

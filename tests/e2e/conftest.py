@@ -29,7 +29,9 @@ CAMERA_PASSWORD = "hunter2-e2e"
 AUTOMATION = {
     "id": "end_to_end",
     "alias": "Glass is breaking",
-    "triggers": [{"trigger": "state", "entity_id": "binary_sensor.hallway_glass_breaking", "from": "off", "to": "on"}],
+    "triggers": [
+        {"trigger": "state", "entity_id": "binary_sensor.hallway_glass_breaking", "from": "off", "to": "on"}
+    ],
     "actions": [
         {
             "action": "persistent_notification.create",

@@ -58,7 +58,9 @@ def _recorded(rng: np.random.Generator, duration_s: float) -> tuple[NDArray[np.f
     others = [
         row
         for row in rows
-        if row["label"] == "negative" and any(word in row["fine_label"] for word in quiet) and float(row["duration_s"]) > 1
+        if row["label"] == "negative"
+        and any(word in row["fine_label"] for word in quiet)
+        and float(row["duration_s"]) > 1
     ]
     glass = decode(RECORDINGS / breaks[int(rng.integers(len(breaks)))]["file"], SAMPLE_RATE)
     room = np.zeros(round(duration_s * SAMPLE_RATE), np.float32)

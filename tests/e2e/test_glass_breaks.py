@@ -71,14 +71,20 @@ async def test_break_reaches_sensor_event_entity_automation_and_clip_exactly_onc
     house: House, camera: Camera
 ) -> None:
     entry_id = (await house.home_assistant.entries())[0]["entry_id"]
-    await house.home_assistant.add_microphone(entry_id, *microphone_steps(camera.url))
+    await house.home_assistant.add_microphone(
+        entry_id, {"name": "Hallway", "source": "url"}, {"url": camera.url}
+    )
 
     await house.recorder.until(GLASS, lambda change: change.new == "off", timeout_s=60)
     on = await house.recorder.until(GLASS, is_on, timeout_s=60)
     await house.recorder.until(GLASS, is_off, timeout_s=60)
     # Long enough for a doubled event to show, shorter than the rest of the scene.
     await asyncio.sleep(5)
-    heard = [change for change in house.recorder.of(HEARD) if change.attributes.get("event_type") == "glass_breaking"]
+    heard = [
+        change
+        for change in house.recorder.of(HEARD)
+        if change.attributes.get("event_type") == "glass_breaking"
+    ]
     assert len(heard) == 1
     assert len([change for change in house.recorder.of(GLASS) if is_on(change)]) == 1
     assert on.attributes["score"] >= 0.7
