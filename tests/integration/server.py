@@ -1,0 +1,342 @@
+"""A small peer that speaks the server's wire over real sockets, and does what a test tells it.
+
+Whatever it sends is made by the server's own schemas, and whatever it is sent is checked by them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiohttp import WSMsgType, web
+from clap_server.api import schemas
+from clap_server.audio.source import SourceState
+from clap_server.detection.library import load_library
+from clap_server.listening.config import MicrophoneSettings
+from pydantic import BaseModel, ValidationError
+
+TOKEN = "the-right-token"
+MODEL = schemas.ModelInfo(
+    name="builtin",
+    requested="builtin",
+    builtin=True,
+    device="cpu",
+    dtype="float32",
+    sample_rate=48000,
+    window_s=2,
+    problem=None,
+)
+
+
+def status(state: str = "listening", code: str = "ok", reason: str = "sound arrives") -> schemas.MicrophoneStatus:
+    return schemas.MicrophoneStatus(state=SourceState(state), code=code, reason=reason, since=datetime.now(UTC))
+
+
+class Peer:
+    """One server; ``stop`` and ``start`` keep what it knows, as a real one keeps it on disk."""
+
+    def __init__(self) -> None:
+        self.server_id = str(uuid.uuid4())
+        self.api_version = 1
+        self.token = TOKEN
+        self.model = MODEL
+        self.library = load_library()
+        self.settings: dict[str, MicrophoneSettings] = {}
+        self.statuses: dict[str, schemas.MicrophoneStatus] = {}
+        self.changes: list[schemas.EventMessage] = []
+        self.clips: dict[str, bytes] = {}
+        self.refuse: dict[str, str] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.subscriptions: list[schemas.Subscribe] = []
+        self.break_after_changes: int | None = None
+        self.answer_everything_with: web.Response | None = None
+        self.greeting: str | None = None
+        self.frozen = False
+        self.thawed = asyncio.Event()
+        self.first_sequence = 0
+        self.port = 0
+        self._sockets: set[web.WebSocketResponse] = set()
+        self._subscribed = asyncio.Condition()
+        self._runner: web.AppRunner | None = None
+
+    # --- running ---
+
+    async def start(self) -> None:
+        app = web.Application(middlewares=[self._authenticate])
+        app.router.add_get("/api/info", self._get_info)
+        app.router.add_get("/api/labels", self._get_labels)
+        app.router.add_get("/api/microphones", self._get_microphones)
+        app.router.add_put("/api/microphones/{id}", self._put_microphone)
+        app.router.add_delete("/api/microphones/{id}", self._delete_microphone)
+        app.router.add_get("/api/events", self._get_events)
+        app.router.add_get("/api/events/{id}/{file}", self._get_clip)
+        app.router.add_get("/api/ws", self._websocket)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self.disconnect_all()
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def disconnect_all(self) -> None:
+        for socket in tuple(self._sockets):
+            await socket.close()
+
+    async def subscribed(self, count: int = 1) -> None:
+        """Wait until ``count`` clients in all have subscribed since the beginning."""
+        async with asyncio.timeout(15), self._subscribed:
+            await self._subscribed.wait_for(lambda: len(self.subscriptions) >= count)
+
+    # --- what a test makes happen ---
+
+    @property
+    def last_sequence(self) -> int:
+        return self.changes[-1].sequence if self.changes else self.first_sequence
+
+    async def start_event(
+        self, microphone_id: str, label_id: str = "glass_breaking", *, age: timedelta = timedelta()
+    ) -> schemas.EventInfo:
+        started_at = datetime.now(UTC) - age
+        microphone = self.microphone(microphone_id)
+        label = next((label for label in microphone.labels if label.id == label_id), None)
+        event = schemas.EventInfo(
+            id=str(uuid.uuid4()),
+            sequence=self.last_sequence + 1,
+            microphone_id=microphone_id,
+            microphone_name=microphone.name,
+            label_id=label_id,
+            label_name=label.name if label else label_id,
+            started_at=started_at,
+            detected_at=started_at,
+            ended_at=None,
+            threshold=0.7,
+            score=0.8,
+            peak_score=0.8,
+            peak_level_dbfs=-12.5,
+            has_clip=False,
+        )
+        await self._change("started", event)
+        return event
+
+    async def end_event(self, event: schemas.EventInfo) -> schemas.EventInfo:
+        ended = event.model_copy(
+            update={
+                "sequence": self.last_sequence + 1,
+                "ended_at": datetime.now(UTC),
+                "peak_score": 0.9,
+                "has_clip": True,
+            }
+        )
+        await self._change("ended", ended)
+        return ended
+
+    async def _change(self, change: str, event: schemas.EventInfo) -> None:
+        message = schemas.EventMessage(sequence=event.sequence, change=change, event=event)
+        self.changes.append(message)
+        await self.send(message)
+
+    async def set_status(self, microphone_id: str, value: schemas.MicrophoneStatus) -> None:
+        self.statuses[microphone_id] = value
+        await self.send(schemas.MicrophoneMessage(microphone_id=microphone_id, status=value))
+
+    async def send_scores(self, microphone_id: str, **scores: float) -> None:
+        await self.send(
+            schemas.ScoresMessage(
+                microphone_id=microphone_id, at=datetime.now(UTC), level_dbfs=-20, scores=scores
+            )
+        )
+
+    async def send_level(self, microphone_id: str, level_dbfs: float, *, at: datetime | None = None) -> None:
+        await self.send(
+            schemas.LevelMessage(
+                microphone_id=microphone_id,
+                at=at or datetime.now(UTC),
+                level_dbfs=level_dbfs,
+                noise_floor_dbfs=-60,
+                gated=False,
+            )
+        )
+
+    async def send(self, message: BaseModel | str) -> None:
+        text = message if isinstance(message, str) else message.model_dump_json()
+        for socket in tuple(self._sockets):
+            if not socket.closed:
+                await socket.send_str(text)
+
+    async def send_microphones(self) -> None:
+        await self.send(schemas.MicrophonesMessage(microphones=self.microphones()))
+
+    # --- what it knows ---
+
+    def info(self) -> schemas.ServerInfo:
+        return schemas.ServerInfo(
+            server_id=self.server_id,
+            version="0.1.0",
+            api_version=self.api_version,
+            model=self.model,
+            label_library_version=self.library.version,
+            last_sequence=self.last_sequence,
+        )
+
+    def active(self) -> set[tuple[str, str]]:
+        open_events: dict[str, tuple[str, str]] = {}
+        for message in self.changes:
+            if message.change == "started":
+                open_events[message.event.id] = (message.event.microphone_id, message.event.label_id)
+            else:
+                open_events.pop(message.event.id, None)
+        return set(open_events.values())
+
+    def microphone(self, microphone_id: str) -> schemas.MicrophoneInfo:
+        settings = self.settings[microphone_id]
+        active = self.active()
+        labels = []
+        for choice in settings.labels:
+            label = self.library.resolve(choice.label)
+            labels.append(
+                schemas.WatchedLabelInfo(
+                    id=label.id,
+                    name=label.names["en"],
+                    kind=label.kind,
+                    threshold=label.threshold if choice.threshold is None else choice.threshold,
+                    icon=label.icon,
+                    library=label.library,
+                    active=(microphone_id, label.id) in active,
+                )
+            )
+        return schemas.MicrophoneInfo(
+            id=microphone_id,
+            name=settings.name,
+            source=settings.source,
+            labels=labels,
+            negatives=list(settings.negatives),
+            hop_s=settings.hop_s,
+            enabled=settings.enabled,
+            owner=settings.owner,
+            status=self.statuses.get(microphone_id, status()),
+            windows_scored=0,
+            windows_gated=0,
+            windows_dropped=0,
+        )
+
+    def microphones(self) -> list[schemas.MicrophoneInfo]:
+        return [self.microphone(microphone_id) for microphone_id in self.settings]
+
+    # --- HTTP ---
+
+    @web.middleware
+    async def _authenticate(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.requests.append((request.method, request.path))
+        if self.answer_everything_with is not None:
+            return self.answer_everything_with
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return problem(401, "unauthorized", "Send the token.")
+        return await handler(request)
+
+    async def _get_info(self, _: web.Request) -> web.Response:
+        return answer(self.info())
+
+    async def _get_labels(self, _: web.Request) -> web.Response:
+        labels = [
+            schemas.LabelInfo(
+                id=label.id,
+                names=dict(label.names),
+                prompts=list(label.prompts),
+                negatives=list(label.negatives),
+                kind=label.kind,
+                threshold=label.threshold,
+                icon=label.icon,
+                library=True,
+            )
+            for label in self.library.labels
+        ]
+        return answer(schemas.LabelLibrary(version=self.library.version, labels=labels))
+
+    async def _get_microphones(self, _: web.Request) -> web.Response:
+        return answer(schemas.MicrophoneList(microphones=self.microphones()))
+
+    async def _put_microphone(self, request: web.Request) -> web.Response:
+        microphone_id = request.match_info["id"]
+        try:
+            settings = MicrophoneSettings.model_validate(await request.json())
+        except ValidationError as error:
+            errors = [{"field": str(item["loc"][0]), "message": item["msg"]} for item in error.errors()]
+            return problem(422, "invalid", "Mend the settings.", errors)
+        if detail := self.refuse.get(settings.name):
+            return problem(422, "invalid", detail)
+        new = self.settings.get(microphone_id) != settings
+        self.settings[microphone_id] = settings
+        if new:
+            await self.send_microphones()
+        return answer(self.microphone(microphone_id))
+
+    async def _delete_microphone(self, request: web.Request) -> web.Response:
+        if self.settings.pop(request.match_info["id"], None) is None:
+            return problem(404, "not_found", "There is no such microphone.")
+        await self.send_microphones()
+        return web.Response(status=204)
+
+    async def _get_events(self, request: web.Request) -> web.Response:
+        after = int(request.query.get("after", 0))
+        newest = {message.event.id: message.event for message in self.changes}
+        events = [event for event in newest.values() if event.sequence > after]
+        return answer(schemas.EventList(events=events, last_sequence=self.last_sequence))
+
+    async def _get_clip(self, request: web.Request) -> web.Response:
+        clip = self.clips.get(f"{request.match_info['id']}/{request.match_info['file']}")
+        if clip is None:
+            return problem(404, "not_found", "This event has no recording.")
+        return web.Response(body=clip)
+
+    # --- WebSocket ---
+
+    async def _websocket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str(self.greeting or self.info().model_dump_json())
+        first = await socket.receive()
+        if first.type is not WSMsgType.TEXT:
+            return socket
+        subscribe = schemas.Subscribe.model_validate_json(first.data)
+        await socket.send_str(schemas.MicrophonesMessage(microphones=self.microphones()).model_dump_json())
+        missed = [m for m in self.changes if subscribe.after is not None and m.sequence > subscribe.after]
+        if self.break_after_changes is not None:
+            for message in missed[: self.break_after_changes]:
+                await socket.send_str(message.model_dump_json())
+            self.break_after_changes = None
+            await socket.close()
+            return socket
+        for message in missed:
+            await socket.send_str(message.model_dump_json())
+        await socket.send_str(schemas.ReplayedMessage(last_sequence=self.last_sequence).model_dump_json())
+        self._sockets.add(socket)
+        async with self._subscribed:
+            self.subscriptions.append(subscribe)
+            self._subscribed.notify_all()
+        try:
+            if self.frozen:
+                # A machine that lost its power: the connection stays open and nothing answers pings.
+                await self.thawed.wait()
+            async for _ in socket:
+                pass
+        finally:
+            self._sockets.discard(socket)
+        return socket
+
+
+def answer(body: BaseModel) -> web.Response:
+    return web.Response(text=body.model_dump_json(), content_type="application/json")
+
+
+def problem(
+    code: int, name: str, detail: str, errors: list[dict[str, str]] | None = None
+) -> web.Response:
+    body = schemas.Problem(type=f"/problems/{name}", title=name, status=code, detail=detail, errors=errors)
+    return web.Response(status=code, text=body.model_dump_json(), content_type="application/problem+json")

@@ -1,0 +1,300 @@
+"""The connection breaks and heals, and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
+
+from custom_components.clap_sound import coordinator as coordinator_module
+from custom_components.clap_sound.client import client
+from tests.integration.conftest import make_entry, microphone_data, state_of, until
+from tests.integration.server import MODEL, TOKEN
+
+if TYPE_CHECKING:
+    from homeassistant.core import HomeAssistant
+    from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+    from tests.integration.server import Peer
+
+GLASS = "binary_sensor.kitchen_glass_breaking"
+HEARD = "event.kitchen_sound_detected"
+
+
+def heard_ids(hass: HomeAssistant) -> list[str]:
+    """Collect the ids of the events that the event entity fires."""
+    ids: list[str] = []
+    seen: set[str] = set()
+
+    def changed(event) -> None:  # noqa: ANN001 - Home Assistant's generic event
+        new = event.data["new_state"]
+        if event.data["entity_id"] == HEARD and new and new.state not in ("unavailable", "unknown", *seen):
+            seen.add(new.state)
+            ids.append(new.attributes["event_id"])
+
+    hass.bus.async_listen("state_changed", changed)
+    return ids
+
+
+async def test_server_gone_makes_unavailable_and_server_back_makes_available(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, caplog: pytest.LogCaptureFixture
+) -> None:
+    await peer.stop()
+    await until(hass, lambda: state_of(hass, GLASS) == "unavailable")
+    assert state_of(hass, HEARD) == "unavailable"
+    await asyncio.sleep(0.3)
+    await peer.start()
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+    ours = [r for r in caplog.records if r.name.startswith("custom_components") and r.levelno >= logging.INFO]
+    assert len(ours) == 2, "once down, once up"
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_silent_death_of_the_server_is_noticed_by_heartbeat(
+    hass: HomeAssistant, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.HEARTBEAT_S * 1.5 < 10, "the contract: unavailable within 10 s"
+    monkeypatch.setattr(client, "HEARTBEAT_S", 0.2)
+    peer.frozen = True
+    entry = make_entry(hass, peer, microphone_data())
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await until(hass, lambda: len(peer.subscriptions) >= 2)
+    peer.frozen = False
+    peer.thawed.set()
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+
+
+async def test_events_during_a_break_fire_once_and_turn_no_sensor_on_that_is_off_again(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    ids = heard_ids(hass)
+    states: list[str] = []
+    hass.bus.async_listen(
+        "state_changed",
+        lambda event: states.append(event.data["new_state"].state) if event.data["entity_id"] == GLASS else None,
+    )
+    before = await peer.start_event(kitchen)
+    await peer.end_event(before)
+    await until(hass, lambda: len(ids) == 1)
+    await peer.stop()
+    missed = await peer.start_event(kitchen)
+    await peer.end_event(missed)
+    lasting = await peer.start_event(kitchen, "alarm")
+    await peer.start()
+    await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_alarm") == "on" and len(ids) == 3)
+    assert ids == [before.id, missed.id, lasting.id]
+    assert states == ["on", "off", "unavailable", "off"]
+    assert peer.subscriptions[-1].after == 2
+
+
+async def test_break_in_the_middle_of_the_replay_loses_and_doubles_nothing(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    ids = heard_ids(hass)
+    await peer.stop()
+    missed = [await peer.start_event(kitchen) for _ in range(4)]
+    peer.break_after_changes = 2
+    await peer.start()
+    await until(hass, lambda: len(ids) == 4)
+    assert ids == [event.id for event in missed]
+    assert peer.subscriptions[-1].after == 2
+
+
+async def test_events_while_home_assistant_restarted_fire_once_unless_they_are_old(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    seen = await peer.start_event(kitchen)
+    await peer.end_event(seen)
+    await until(hass, lambda: state_of(hass, HEARD) not in ("unknown", "unavailable"))
+    await hass.config_entries.async_unload(entry.entry_id)
+    await peer.start_event(kitchen, age=timedelta(hours=2))
+    missed = await peer.start_event(kitchen, age=timedelta(minutes=5))
+    ids = heard_ids(hass)
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until(hass, lambda: missed.id in ids)
+    # An entity that is set up again shows its last event once more.
+    assert ids in ([missed.id], [seen.id, missed.id])
+    state = hass.states.get(HEARD)
+    assert state is not None
+    assert state.attributes["started_at"] == missed.started_at.isoformat()
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert ids[-1] == missed.id
+    assert peer.subscriptions[-1].after == peer.last_sequence
+
+
+async def test_new_installation_begins_with_what_is_new(hass: HomeAssistant, peer: Peer) -> None:
+    peer.first_sequence = 41
+    entry = make_entry(hass, peer, microphone_data())
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert peer.subscriptions[-1].after == 41
+
+
+async def test_server_with_a_new_event_store_is_heard_from_its_beginning(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    for _ in range(3):
+        await peer.end_event(await peer.start_event(kitchen))
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+    ids = heard_ids(hass)
+    await peer.stop()
+    peer.changes.clear()
+    event = await peer.start_event(kitchen)
+    await peer.start()
+    await until(hass, lambda: event.id in ids)
+    assert peer.subscriptions[-1].after == 0
+
+
+async def test_what_already_sounds_is_on_after_start(hass: HomeAssistant, peer: Peer) -> None:
+    entry = make_entry(hass, peer, microphone_data())
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    (kitchen,) = entry.subentries
+    await peer.start_event(kitchen)
+    await until(hass, lambda: state_of(hass, GLASS) == "on")
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert state_of(hass, GLASS) == "on"
+
+
+async def test_server_that_is_not_there_yet_is_tried_again(hass: HomeAssistant, peer: Peer) -> None:
+    await peer.stop()
+    entry = make_entry(hass, peer, microphone_data())
+    assert not await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == "cannot_connect"
+    await peer.start()
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_server_that_never_greets_is_given_up(
+    hass: HomeAssistant, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator_module, "FIRST_DATA_TIMEOUT_S", 0.2)
+    peer.frozen = True
+    peer.greeting = '{"type": "something_else"}'
+    entry = make_entry(hass, peer, microphone_data())
+    assert not await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+
+
+async def test_refused_token_at_setup_asks_for_a_new_one(hass: HomeAssistant, peer: Peer) -> None:
+    peer.token = "another"
+    entry = make_entry(hass, peer, microphone_data())
+    assert not await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_ERROR
+    (flow,) = hass.config_entries.flow.async_progress()
+    assert flow["context"]["source"] == "reauth"
+
+
+async def test_token_changed_while_running_asks_for_a_new_one(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry
+) -> None:
+    peer.token = "another"
+    await peer.disconnect_all()
+    await until(hass, hass.config_entries.flow.async_progress)
+    (flow,) = hass.config_entries.flow.async_progress()
+    assert flow["context"]["source"] == "reauth"
+    assert state_of(hass, GLASS) == "unavailable"
+    result = await hass.config_entries.flow.async_configure(flow["flow_id"], {"token": "another"})
+    assert result["reason"] == "reauth_successful"
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+    assert entry.data["token"] == "another"
+
+
+async def test_token_that_works_again_needs_no_other_token(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry
+) -> None:
+    peer.token = "another"
+    await peer.disconnect_all()
+    await until(hass, hass.config_entries.flow.async_progress)
+    peer.token = TOKEN
+    (flow,) = hass.config_entries.flow.async_progress()
+    await hass.config_entries.flow.async_configure(flow["flow_id"], {"token": TOKEN})
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+
+
+@pytest.mark.parametrize(("version", "issue"), [(0, "server_too_old"), (2, "integration_too_old")])
+async def test_server_of_another_version_is_a_repair_issue_until_it_fits(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, version: int, issue: str
+) -> None:
+    peer.api_version = version
+    await peer.disconnect_all()
+    issues = ir.async_get(hass).issues
+    issue_id = ("clap_sound", f"api_version_{entry.entry_id}")
+    await until(hass, lambda: issue_id in issues)
+    assert issues[issue_id].translation_key == issue
+    assert issues[issue_id].translation_placeholders == {
+        "title": entry.title,
+        "server_version": str(version),
+        "client_version": "1",
+    }
+    assert state_of(hass, GLASS) == "unavailable"
+    peer.api_version = 1
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+    assert issue_id not in issues
+
+
+async def test_model_problem_is_a_repair_issue_until_it_is_solved(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry
+) -> None:
+    issues = ir.async_get(hass).issues
+    issue_id = ("clap_sound", f"model_{entry.entry_id}")
+    peer.model = MODEL.model_copy(update={"requested": "laion/clap-htsat-fused", "problem": "no network"})
+    await peer.send(peer.info())
+    await until(hass, lambda: issue_id in issues)
+    placeholders = issues[issue_id].translation_placeholders
+    assert placeholders is not None
+    assert placeholders["problem"] == "no network"
+    peer.model = MODEL
+    await peer.send(peer.info())
+    await until(hass, lambda: issue_id not in issues)
+
+
+async def test_refresh_on_demand_tells_whether_the_server_is_connected(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry
+) -> None:
+    assert await async_setup_component(hass, "homeassistant", {})
+    data = entry.runtime_data.data
+    await entry.runtime_data.async_refresh()
+    assert entry.runtime_data.data is data
+    await peer.stop()
+    await until(hass, lambda: state_of(hass, GLASS) == "unavailable")
+    await entry.runtime_data.async_refresh()
+    assert not entry.runtime_data.last_update_success
+
+
+async def test_failure_inside_the_listener_is_logged_and_sets_up_anew(
+    hass: HomeAssistant,
+    peer: Peer,
+    entry: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with monkeypatch.context() as context:
+        context.setattr(coordinator_module, "set_version_issue", fails)
+        await peer.disconnect_all()
+        await until(hass, lambda: "starting anew" in caplog.text)
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert state_of(hass, GLASS) == "off"
+
+
+async def test_failure_inside_one_receiver_does_not_deafen_the_others(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    entry.runtime_data.listener.subscribe(fails)
+    await peer.start_event(kitchen)
+    await until(hass, lambda: state_of(hass, GLASS) == "on")
+    assert "Receiver of EventMessage failed" in caplog.text

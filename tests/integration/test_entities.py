@@ -1,0 +1,241 @@
+"""What the server pushes shows in Home Assistant."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
+
+from tests.integration.conftest import make_entry, microphone_data, state_of, until
+from tests.integration.server import status
+
+if TYPE_CHECKING:
+    from homeassistant.core import Event, EventStateChangedData, HomeAssistant
+    from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+    from tests.integration.server import Peer
+
+GLASS = "binary_sensor.kitchen_glass_breaking"
+HEARD = "event.kitchen_sound_detected"
+TOP = "sensor.kitchen_top_sound"
+
+
+def record(hass: HomeAssistant, entity_id: str) -> list[str]:
+    """Collect the states of an entity."""
+    states: list[str] = []
+
+    def changed(event: Event[EventStateChangedData]) -> None:
+        if event.data["entity_id"] == entity_id and (new := event.data["new_state"]):
+            states.append(new.state)
+
+    hass.bus.async_listen("state_changed", changed)
+    return states
+
+
+async def test_each_microphone_is_a_device_behind_the_server(
+    hass: HomeAssistant, entry: MockConfigEntry, kitchen: str
+) -> None:
+    devices = dr.async_get(hass)
+    hub = devices.async_get_device_by_identifier(("clap_sound", entry.entry_id), entry.entry_id)
+    microphone = devices.async_get_device_by_identifier(("clap_sound", kitchen), entry.entry_id)
+    assert hub is not None
+    assert microphone is not None
+    assert microphone.name == "Kitchen"
+    assert microphone.via_device_id == hub.id
+    assert hub.model == "builtin"
+
+
+async def test_sound_sensor_is_on_from_start_to_end_of_the_event(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    assert state_of(hass, GLASS) == "off"
+    event = await peer.start_event(kitchen)
+    await until(hass, lambda: state_of(hass, GLASS) == "on")
+    state = hass.states.get(GLASS)
+    assert state is not None
+    assert state.attributes["device_class"] == "sound"
+    assert state.attributes["event_id"] == event.id
+    assert state.attributes["score"] == 0.8
+    assert state.attributes["threshold"] == 0.7
+    assert state_of(hass, "binary_sensor.kitchen_alarm") == "off"
+    await peer.end_event(event)
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+
+
+async def test_end_of_an_older_event_does_not_end_the_newer(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    older = await peer.start_event(kitchen)
+    newer = await peer.start_event(kitchen)
+    await peer.end_event(older)
+    await peer.start_event(kitchen, "alarm")
+    await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_alarm") == "on")
+    assert state_of(hass, GLASS) == "on"
+    await peer.end_event(newer)
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+
+
+async def test_event_entity_fires_once_for_each_event_with_what_notifications_need(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    fired = record(hass, HEARD)
+    first = await peer.start_event(kitchen)
+    second = await peer.start_event(kitchen, "alarm")
+    await peer.end_event(first)
+    await peer.end_event(second)
+    await until(hass, lambda: state_of(hass, GLASS) == "off" and len(fired) == 2)
+    assert len(set(fired)) == 2
+    state = hass.states.get(HEARD)
+    assert state is not None
+    assert state.attributes["event_type"] == "alarm"
+    assert state.attributes["event_types"] == ["glass_breaking", "alarm"]
+    assert state.attributes["label"] == "Alarm"
+    assert state.attributes["score"] == 0.8
+    assert state.attributes["peak_level_dbfs"] == -12.5
+    assert state.attributes["event_id"] == second.id
+    assert datetime.fromisoformat(state.attributes["started_at"]) == second.started_at
+    assert state.attributes["clip"] == f"/api/clap_sound/{entry.entry_id}/events/{second.id}/clip.mp3"
+
+
+async def test_event_of_a_label_that_is_no_longer_watched_is_ignored(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    await peer.start_event(kitchen, "dog_bark")
+    await peer.start_event(kitchen)
+    await until(hass, lambda: state_of(hass, GLASS) == "on")
+    state = hass.states.get(HEARD)
+    assert state is not None
+    assert state.attributes["event_type"] == "glass_breaking"
+
+
+async def test_own_words_name_sensor_event_and_top_sound(hass: HomeAssistant, peer: Peer) -> None:
+    entry = make_entry(hass, peer, microphone_data("Hall", [{"label": "Hammer on an anvil", "threshold": 0.4}]))
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    (microphone,) = entry.subentries
+    state = hass.states.get("binary_sensor.hall_hammer_on_an_anvil")
+    assert state is not None
+    assert state.name == "Hall Hammer on an anvil"
+    assert state.attributes["threshold"] == 0.4
+    assert state.attributes["icon"] == "mdi:ear-hearing"
+    await peer.send_scores(microphone, hammer_on_an_anvil=0.9)
+    await until(hass, lambda: state_of(hass, "sensor.hall_top_sound") == "Hammer on an anvil")
+
+
+async def test_names_are_in_the_language_of_home_assistant_and_entity_ids_are_not(
+    hass: HomeAssistant, peer: Peer
+) -> None:
+    hass.config.language = "zh-Hans"
+    entry = make_entry(hass, peer, microphone_data())
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    state = hass.states.get(GLASS)
+    assert state is not None
+    assert state.name == "Kitchen 玻璃破碎"
+
+
+async def test_top_sound_follows_the_highest_score_and_spares_the_recorder(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    written = record(hass, TOP)
+    await peer.send_scores(kitchen, glass_breaking=0.1, alarm=0.6)
+    await peer.send_scores(kitchen, glass_breaking=0.1, alarm=0.61)
+    await peer.send_scores(kitchen, glass_breaking=0.9, alarm=0.6)
+    await peer.send_scores(kitchen)
+    await peer.send_scores(kitchen, glass_breaking=0.05, alarm=0.06)
+    await until(hass, lambda: state_of(hass, TOP) == "nothing")
+    assert written == ["alarm", "glass_breaking", "nothing"]
+    state = hass.states.get(TOP)
+    assert state is not None
+    assert state.attributes["score"] == 0.06
+    assert state.attributes["options"] == ["glass_breaking", "alarm", "nothing"]
+
+
+async def test_only_what_enabled_entities_need_is_subscribed(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    assert peer.subscriptions[-1].topics == {"scores"}
+    registry = er.async_get(hass)
+    level = registry.async_get("sensor.kitchen_level")
+    assert level is not None
+    assert level.disabled
+    registry.async_update_entity("sensor.kitchen_level", disabled_by=None)
+    registry.async_update_entity(TOP, disabled_by=er.RegistryEntryDisabler.USER)
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert peer.subscriptions[-1].topics == {"levels"}
+    now = datetime.now(UTC)
+    for at, level_dbfs in ((now, -40), (now + timedelta(seconds=0.5), -30), (now + timedelta(seconds=2), -20.06)):
+        await peer.send_level(kitchen, level_dbfs, at=at)
+    await until(hass, lambda: state_of(hass, "sensor.kitchen_level") == "-20.1")
+    state = hass.states.get("sensor.kitchen_level")
+    assert state is not None
+    assert state.attributes["unit_of_measurement"] == "dBFS"
+    assert state.attributes["noise_floor_dbfs"] == -60
+
+
+async def test_problem_says_why_and_lasts_until_sound_arrives(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    problem, shown = "binary_sensor.kitchen_problem", "sensor.kitchen_status"
+    assert state_of(hass, problem) == "off"
+    assert state_of(hass, shown) == "listening"
+    await peer.set_status(kitchen, status("failed", "unauthorized", "401 from camera"))
+    await until(hass, lambda: state_of(hass, problem) == "on")
+    state = hass.states.get(shown)
+    assert state is not None
+    assert state.state == "failed"
+    assert state.attributes["reason"] == "401 from camera"
+    assert state.attributes["code"] == "unauthorized"
+    await peer.set_status(kitchen, status("connecting", "connecting", "trying again"))
+    await until(hass, lambda: state_of(hass, shown) == "connecting")
+    assert state_of(hass, problem) == "on"
+    await peer.set_status(kitchen, status())
+    await until(hass, lambda: state_of(hass, problem) == "off")
+
+
+async def test_messages_of_other_microphones_and_unknown_kinds_are_harmless(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    await peer.send('{"type": "something_new", "value": 1}')
+    await peer.send_scores("another", glass_breaking=1)
+    await peer.set_status("another", status())
+    await peer.start_event(kitchen)
+    await until(hass, lambda: state_of(hass, GLASS) == "on")
+    assert len(peer.subscriptions) == 1
+
+
+async def test_label_taken_off_takes_its_entity_with_it(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    subentry = entry.subentries[kitchen]
+    hass.config_entries.async_update_subentry(
+        entry, subentry, data={**subentry.data, "labels": [{"label": "alarm"}, {"label": "siren"}]}
+    )
+    await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_siren") == "off")
+    assert er.async_get(hass).async_get(GLASS) is None
+    assert hass.states.get(GLASS) is None
+    assert state_of(hass, "binary_sensor.kitchen_alarm") == "off"
+    assert [label.label for label in peer.settings[kitchen].labels] == ["alarm", "siren"]
+
+
+async def test_removed_microphone_is_removed_from_home_assistant_and_server(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    hass.config_entries.async_remove_subentry(entry, kitchen)
+    await until(hass, lambda: kitchen not in peer.settings)
+    assert hass.states.get(GLASS) is None
+    devices = dr.async_get(hass)
+    assert devices.async_get_device_by_identifier(("clap_sound", kitchen), entry.entry_id) is None
+
+
+async def test_renamed_microphone_renames_device_and_server_side(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    hass.config_entries.async_update_subentry(entry, entry.subentries[kitchen], title="Pantry")
+    await until(hass, lambda: peer.settings[kitchen].name == "Pantry")
+    device = dr.async_get(hass).async_get_device_by_identifier(("clap_sound", kitchen), entry.entry_id)
+    assert device is not None
+    assert device.name == "Pantry"
