@@ -118,7 +118,7 @@ class Detector:
         timing: by kind of label, if other than usual.
 
     Raises:
-        ConfigurationError: a threshold makes detection impossible.
+        LabelError: a threshold makes detection impossible.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class Detector:
             The events that ended because their label is gone or of another kind.
 
         Raises:
-            ConfigurationError: a threshold makes detection impossible; nothing was changed.
+            LabelError: a threshold makes detection impossible; nothing was changed.
         """
         for watched in labels:
             make_rule(watched.label.kind, watched.threshold, hop_s=hop_s)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clap_server.detection.labels import LabelKind
-from clap_server.errors import ConfigurationError
+from clap_server.errors import ConfigurationError, LabelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ def check_threshold(threshold: float) -> None:
     """Refuse a threshold with which detection is impossible or constant.
 
     Raises:
-        ConfigurationError: it is not between 0 and 1, or one of them.
+        LabelError: it is not between 0 and 1, or one of them.
     """
     if not 0 < threshold < 1:
         hint = "could never be reached" if threshold >= 1 else "would always be reached"
-        raise ConfigurationError(f"a threshold of {threshold:g} {hint}: use one between 0.05 and 0.95")
+        raise LabelError(f"a threshold of {threshold:g} {hint}: use one between 0.05 and 0.95")
 
 
 class Rule(Protocol):
@@ -179,7 +179,7 @@ def make_rule(kind: LabelKind, threshold: float, *, hop_s: float) -> Rule:
     """Make the rule for a label.
 
     Raises:
-        ConfigurationError: with this threshold the sound could never be detected, or always.
+        LabelError: with this threshold the sound would be detected never, or always.
     """
     if kind is LabelKind.IMPULSIVE:
         return ImpulsiveRule(threshold)

@@ -78,17 +78,6 @@ class WindowCutter:
         """Stream time of what has been looked at, seconds."""
         return self._seen / self._rate
 
-    def restart(self) -> None:
-        """Begin anew after a gap: no window holds sound from both sides of it."""
-        self._seen = self._ring.total_samples
-        self._origin = self._seen
-        self._first_sample = self._seen
-        self._last_cut = self._seen
-        self._next_regular = self._seen + self._hop
-        self._extras.clear()
-        self._onsets.clear()
-        self._onset_detector = OnsetDetector(self._rate)
-
     def reshape(self, *, window_s: float, hop_s: float) -> None:
         """Change the length of windows or the hop without losing the stream."""
         self._length = round(window_s * self._rate)

@@ -9,7 +9,7 @@ from clap_server.detection.detector import Detection, Detector
 from clap_server.detection.labels import Label, LabelKind, WatchedLabel
 from clap_server.detection.temporal import TIMING
 from clap_server.detection.windows import Window
-from clap_server.errors import ConfigurationError
+from clap_server.errors import LabelError
 
 NOTHING = np.zeros(0, np.float32)
 
@@ -146,7 +146,7 @@ def test_a_new_threshold_is_in_force_at_once() -> None:
 def test_a_refused_change_changes_nothing() -> None:
     detector = Detector([GLASS], hop_s=0.5)
     detector.update(window(1.0), {"glass": 0.9})
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(LabelError):
         detector.change([ALARM, watched("glass", LabelKind.IMPULSIVE, 1.0)], hop_s=0.5)
     assert detector.active == {"glass"}
 

@@ -4,7 +4,7 @@ import pytest
 
 from clap_server.detection.labels import LabelKind
 from clap_server.detection.temporal import ImpulsiveRule, SustainedRule, Timing, make_rule
-from clap_server.errors import ConfigurationError
+from clap_server.errors import ConfigurationError, LabelError
 
 
 def decisions(rule: ImpulsiveRule | SustainedRule, scores: list[tuple[float, float]]) -> list[float]:
@@ -78,7 +78,7 @@ def test_hysteresis_never_reaches_down_to_nothing() -> None:
 def test_a_threshold_that_cannot_work_is_refused_with_words(
     kind: LabelKind, threshold: float, words: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=words):
+    with pytest.raises(LabelError, match=words):
         make_rule(kind, threshold, hop_s=0.5)
 
 

@@ -1,0 +1,271 @@
+"""One queue to the model for all microphones.
+
+A model computes many windows at once far faster than one by one, and only one thread may use it. So
+windows of all microphones are collected for some milliseconds and embedded together, in turn and
+fairly, in a thread of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from clap_server.errors import ClapServerError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from clap_server.clap.model import ClapModel
+
+_LOGGER = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class WindowDroppedError(ClapServerError):
+    """The model is too slow for all microphones, so this window was not looked at."""
+
+
+@dataclass(slots=True)
+class BatcherMetrics:
+    """Totals since the start, for /metrics.
+
+    Attributes:
+        batches: computed.
+        windows: embedded in them.
+        dropped: windows that gave way to newer ones.
+        failed: windows for which the model failed.
+        busy_s: seconds that the model worked.
+        last_batch_size: windows in the newest batch.
+        last_batch_s: seconds that it took.
+    """
+
+    batches: int = 0
+    windows: int = 0
+    dropped: int = 0
+    failed: int = 0
+    busy_s: float = 0.0
+    last_batch_size: int = 0
+    last_batch_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    model: ClapModel
+    samples: NDArray[np.float32]
+    result: asyncio.Future[NDArray[np.float32]]
+
+
+class Batcher:
+    """Embeds windows for many owners. Everything but the model itself runs on the event loop.
+
+    Args:
+        max_batch: windows in a batch at most.
+        collect_s: how long the first window waits for company.
+        owner_limit: windows that wait for one owner at most; the oldest gives way.
+        total_limit: windows that wait for all owners together at most.
+        file_batch: windows of files in a batch, so that a live window never waits long behind them.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_batch: int = 16,
+        collect_s: float = 0.01,
+        owner_limit: int = 6,
+        total_limit: int = 256,
+        file_batch: int = 4,
+    ) -> None:
+        self._max_batch = max_batch
+        self._collect_s = collect_s
+        self._owner_limit = owner_limit
+        self._total_limit = total_limit
+        self._file_batch = file_batch
+        self._live: dict[str, deque[_Item]] = {}
+        self._turns: deque[str] = deque()
+        self._files: deque[_Item] = deque()
+        self._arrived = asyncio.Event()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clap-model")
+        self._task: asyncio.Task[None] | None = None
+        self.metrics = BatcherMetrics()
+
+    @property
+    def queue_length(self) -> int:
+        """Windows that wait now, of microphones and files."""
+        return sum(len(queue) for queue in self._live.values()) + len(self._files)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._task = asyncio.create_task(self._work(), name="batcher")
+        self._task.add_done_callback(self._ended)
+
+    async def stop(self) -> None:
+        """End; whoever still waits gets a ModelError."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._fail_waiting("the server stops")
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def submit(
+        self, owner: str, model: ClapModel, samples: NDArray[np.float32]
+    ) -> asyncio.Future[NDArray[np.float32]]:
+        """Queue a live window.
+
+        Args:
+            owner: a microphone's id; owners are served in turn.
+            model: that the window was cut for.
+            samples: ``(n,)`` at the model's rate.
+
+        Returns:
+            Its embedding ``(dimension,)`` to come; or WindowDroppedError, ModelError.
+        """
+        item = self._item(model, samples)
+        queue = self._live.get(owner)
+        if queue is None:
+            queue = self._live[owner] = deque()
+            self._turns.append(owner)
+        queue.append(item)
+        if len(queue) > self._owner_limit:
+            self._drop(owner)
+        elif sum(len(waiting) for waiting in self._live.values()) > self._total_limit:
+            self._drop(max(self._live, key=lambda name: len(self._live[name])))
+        return item.result
+
+    async def embed(self, model: ClapModel, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Embed the windows of a file, when live windows leave room.
+
+        Returns:
+            ``(n, dimension)``.
+
+        Raises:
+            ModelError: the model failed.
+        """
+        items = [self._item(model, samples) for samples in windows]
+        self._files.extend(items)
+        try:
+            rows = await asyncio.gather(*(item.result for item in items))
+        finally:
+            for item in items:
+                item.result.cancel()
+        return np.stack(rows) if rows else np.empty((0, model.dimension), np.float32)
+
+    async def run(self, function: Callable[[], _T]) -> _T:
+        """Run something else that uses a model, such as embedding texts, in the model's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Notice that the worker died, which only a mistake in this file can cause; begin anew."""
+        if not task.cancelled():
+            _LOGGER.critical("The batcher broke off and begins anew", exc_info=task.exception())
+            self._fail_waiting("the batcher broke off")
+            self.start()
+
+    def _fail_waiting(self, message: str) -> None:
+        for item in (*self._files, *(item for queue in self._live.values() for item in queue)):
+            _fail(item, message, None)
+        self._files.clear()
+        self._live.clear()
+        self._turns.clear()
+
+    def _item(self, model: ClapModel, samples: NDArray[np.float32]) -> _Item:
+        self._arrived.set()
+        result: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
+        # A failure may reach an owner that has gone; it has been counted already.
+        result.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return _Item(model, samples, result)
+
+    def _drop(self, owner: str) -> None:
+        queue = self._live[owner]
+        item = queue.popleft()
+        if not queue:
+            del self._live[owner]
+            self._turns.remove(owner)
+        if not item.result.done():
+            self.metrics.dropped += 1
+            item.result.set_exception(
+                WindowDroppedError("the model is too slow for all microphones: use fewer, or a longer hop")
+            )
+
+    async def _work(self) -> None:
+        while True:
+            if not self.queue_length:
+                self._arrived.clear()
+                await self._arrived.wait()
+                await asyncio.sleep(self._collect_s)
+            batch = self._next_batch()
+            if batch:
+                await self._embed(batch)
+
+    def _next_batch(self) -> list[_Item]:
+        """Take one window of each owner in turn, all for one model; then some of files."""
+        batch: list[_Item] = []
+        others = []
+        room = self._max_batch - 1 if self._files else self._max_batch
+        while self._turns and len(batch) < room:
+            owner = self._turns.popleft()
+            queue = self._live[owner]
+            if batch and queue[0].model is not batch[0].model:
+                others.append(owner)
+                continue
+            item = queue.popleft()
+            if queue:
+                self._turns.append(owner)
+            else:
+                del self._live[owner]
+            if not item.result.done():
+                batch.append(item)
+        self._turns.extendleft(reversed(others))
+        room = len(batch) + 1 if batch else self._file_batch
+        while self._files and len(batch) < room:
+            if batch and self._files[0].model is not batch[0].model:
+                break
+            item = self._files.popleft()
+            if not item.result.done():
+                batch.append(item)
+        return batch
+
+    async def _embed(self, batch: list[_Item]) -> None:
+        started = time.perf_counter()
+        try:
+            rows = await asyncio.get_running_loop().run_in_executor(
+                self._executor, batch[0].model.embed_audio, [item.samples for item in batch]
+            )
+            if len(rows) != len(batch):
+                raise ModelError(f"the model returned {len(rows)} embeddings for {len(batch)} windows")  # noqa: TRY301 - one place turns failures into answers
+        except asyncio.CancelledError:
+            for item in batch:
+                _fail(item, "the server stops", None)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, its owners are told and the others served
+            self.metrics.failed += len(batch)
+            for item in batch:
+                _fail(item, f"the model failed on {len(batch)} windows: {error}", error)
+            return
+        took_s = time.perf_counter() - started
+        self.metrics.batches += 1
+        self.metrics.windows += len(batch)
+        self.metrics.busy_s += took_s
+        self.metrics.last_batch_size = len(batch)
+        self.metrics.last_batch_s = took_s
+        for item, row in zip(batch, rows, strict=True):
+            if not np.isfinite(row).all():
+                self.metrics.failed += 1
+                _fail(item, "the model returned no finite numbers for a window", None)
+            elif not item.result.done():
+                item.result.set_result(row)
+
+
+def _fail(item: _Item, message: str, cause: BaseException | None) -> None:
+    if not item.result.done():
+        failure = ModelError(message)
+        failure.__cause__ = cause
+        item.result.set_exception(failure)

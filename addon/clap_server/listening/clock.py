@@ -1,0 +1,40 @@
+"""When a moment of the stream was, in the time of day."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class StreamClock:
+    """Maps stream time to UTC.
+
+    A sample cannot arrive before it sounded, and blocks arrive late and in bursts (HLS delivers
+    several seconds at once). So the offset is the smallest ``arrival - stream time`` of the last
+    half minute, which also follows the slow drift between the clock of a camera and ours.
+
+    Args:
+        memory_s: span of arrivals that count.
+    """
+
+    def __init__(self, *, memory_s: float = 30.0) -> None:
+        self._memory_s = memory_s
+        # (stream time, offset), offsets rising: the first is the smallest.
+        self._offsets: deque[tuple[float, float]] = deque()
+
+    def observe(self, stream_s: float, captured_at: float) -> None:
+        """Learn that the sample at ``stream_s`` arrived at Unix time ``captured_at``."""
+        offset = captured_at - stream_s
+        while self._offsets and self._offsets[-1][1] >= offset:
+            self._offsets.pop()
+        self._offsets.append((stream_s, offset))
+        while self._offsets[0][0] < stream_s - self._memory_s:
+            self._offsets.popleft()
+
+    def utc(self, stream_s: float) -> datetime:
+        """UTC of a stream time; now, if nothing arrived yet."""
+        if not self._offsets:
+            return datetime.now(UTC)
+        return _EPOCH + timedelta(seconds=self._offsets[0][1] + stream_s)

@@ -1,0 +1,335 @@
+"""One microphone's life: source, windows, gate, model, scores, events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clap_server.audio.reconnect import ReconnectingSource
+from clap_server.audio.source import SourceState, SourceStatus
+from clap_server.detection.gate import NoiseGate
+from clap_server.detection.scoring import LabelScorer
+from clap_server.errors import ClapServerError, ModelError
+from clap_server.listening.batcher import WindowDroppedError
+from clap_server.listening.stretch import Stretch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clap_server.audio.block import AudioBlock
+    from clap_server.audio.source import AudioSource
+    from clap_server.clap.holder import ModelHolder
+    from clap_server.clap.model import ClapModel
+    from clap_server.detection.detector import Detection
+    from clap_server.detection.windows import Window
+    from clap_server.listening.batcher import Batcher
+    from clap_server.listening.sink import ListeningSink
+    from clap_server.listening.sources import Plan
+
+_LOGGER = logging.getLogger(__name__)
+
+# Bursts (HLS) are held back a little rather than dropped, when this many windows are under way.
+_UNDER_WAY = 3
+_TICK_S = 0.5
+# When no window was judged for this long (the model hangs), events end by the clock on the wall.
+_GRACE_S = 10.0
+STARTING = SourceStatus(SourceState.CONNECTING, "connecting", "starting")
+
+
+@dataclass(slots=True)
+class Counters:
+    """Windows of a microphone since the server started."""
+
+    scored: int = 0
+    gated: int = 0
+    dropped: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Scoring:
+    """A model with the scorer that it made for a plan."""
+
+    model: ClapModel
+    scorer: LabelScorer
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A window to judge: not scored if there is no embedding to come."""
+
+    stretch: Stretch
+    window: Window
+    scorer: LabelScorer
+    embedding: asyncio.Future[NDArray[np.float32]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """The stretch is over."""
+
+    stretch: Stretch
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """Other labels from here on."""
+
+    stretch: Stretch
+    plan: Plan
+
+
+class MicrophoneListener:
+    """Listens to one source until it is cancelled.
+
+    Args:
+        microphone_id: for the sink and the batcher.
+        source: of the sound; reconnected as often as needed.
+        plan: what to listen for.
+        background: the label library's background prompts.
+        holder: has the model, now and after it changed.
+        batcher: runs it.
+        sink: gets everything that is learnt.
+        counters: are counted up.
+        on_status: is called with the state of the sound, also when it did not change.
+    """
+
+    def __init__(
+        self,
+        microphone_id: str,
+        source: AudioSource,
+        plan: Plan,
+        *,
+        background: Sequence[str],
+        holder: ModelHolder,
+        batcher: Batcher,
+        sink: ListeningSink,
+        counters: Counters,
+        on_status: Callable[[SourceStatus], None],
+    ) -> None:
+        self._id = microphone_id
+        self._source = source
+        self._plan = plan
+        self._background = background
+        self._holder = holder
+        self._batcher = batcher
+        self._sink = sink
+        self._counters = counters
+        self._gate = NoiseGate()
+        self._scoring: _Scoring | None = None
+        self._scoring_lock = asyncio.Lock()
+        self._report_lock = asyncio.Lock()
+        self._stretch: Stretch | None = None
+        self._queue: asyncio.Queue[_Heard | _Gap | _Change] = asyncio.Queue()
+        self._under_way: list[asyncio.Future[NDArray[np.float32]]] = []
+        self._model_changed = asyncio.Event()
+        self._judged_stretch: Stretch | None = None
+        self._judged_s = 0.0
+        self._judged_at = time.monotonic()
+        self._source_status = STARTING
+        self._failing = False
+        self._on_change = on_status
+
+    @property
+    def active(self) -> frozenset[str]:
+        """Ids of labels of which an event is going on."""
+        stretch = self._judged_stretch
+        return stretch.detector.active if stretch is not None else frozenset()
+
+    async def run(self) -> None:
+        """Listen until cancelled; whatever is going on then ends.
+
+        Raises:
+            ExceptionGroup: something broke that the owner should know of and try again.
+        """
+        unsubscribe = self._holder.subscribe(self._model_changed.set)
+        try:
+            await self._use(self._plan)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen())
+                tasks.create_task(self._judge())
+                tasks.create_task(self._keep_time())
+                tasks.create_task(self._follow_model())
+        finally:
+            unsubscribe()
+            for future in self._under_way:
+                future.cancel()
+            for stretch in (self._judged_stretch, self._stretch):
+                if stretch is not None:
+                    await self._report(stretch, stretch.detector.finish())
+
+    async def change(self, plan: Plan) -> None:
+        """Listen for other labels, or with other thresholds, without losing the stream.
+
+        Raises:
+            ModelError: the texts cannot be embedded; nothing was changed.
+        """
+        await self._use(plan)
+        if self._stretch is not None:
+            self._queue.put_nowait(_Change(self._stretch, plan))
+
+    async def _use(self, plan: Plan) -> None:
+        """Make a scorer for the present model and this plan, in the model's thread."""
+        async with self._scoring_lock:
+            model = self._holder.model
+            before, scoring = self._plan, self._scoring
+            same = (
+                scoring is not None
+                and scoring.model is model
+                and [w.label for w in before.labels] == [w.label for w in plan.labels]
+                and before.negatives == plan.negatives
+            )
+            if not same:
+                labels = [watched.label for watched in plan.labels]
+                scorer = await self._batcher.run(
+                    lambda: LabelScorer(model, labels, self._background, plan.negatives)
+                )
+                self._scoring = _Scoring(model, scorer)
+            self._plan = plan
+            if self._stretch is not None and self._stretch.sample_rate == model.sample_rate:
+                self._stretch.cutter.reshape(window_s=model.window_s, hop_s=plan.hop_s)
+
+    async def _follow_model(self) -> None:
+        while True:
+            await self._model_changed.wait()
+            self._model_changed.clear()
+            try:
+                await self._use(self._plan)
+            except ModelError as error:
+                self._model_fails(error)
+
+    @property
+    def _ready(self) -> _Scoring:
+        if self._scoring is None:
+            raise ModelError("the labels are not embedded yet")
+        return self._scoring
+
+    async def _listen(self) -> None:
+        source = ReconnectingSource(self._source, self._on_status)
+        while True:
+            rate = self._ready.model.sample_rate
+            blocks = source.blocks(rate)
+            try:
+                async for block in blocks:
+                    if self._ready.model.sample_rate != rate:
+                        break
+                    await self._take(block)
+                    # Sources that have much at once must not keep the others waiting.
+                    await asyncio.sleep(0)
+                else:
+                    self._end_stretch()
+                    return
+            finally:
+                await blocks.aclose()
+            self._end_stretch()
+
+    async def _take(self, block: AudioBlock) -> None:
+        if self._stretch is None:
+            self._stretch = Stretch(
+                self._id,
+                self._plan,
+                sample_rate=block.sample_rate,
+                window_s=self._ready.model.window_s,
+                gate=self._gate,
+                sink=self._sink,
+            )
+        stretch, scoring = self._stretch, self._ready
+        # A window may have been cut for a model that came in the meantime.
+        longest = round(scoring.model.window_s * stretch.sample_rate)
+        for window, admitted in stretch.take(block):
+            embedding = None
+            if admitted:
+                embedding = self._batcher.submit(self._id, scoring.model, window.samples[-longest:])
+                self._under_way.append(embedding)
+            else:
+                self._counters.gated += 1
+            self._queue.put_nowait(_Heard(stretch, window, scoring.scorer, embedding))
+            self._under_way = [future for future in self._under_way if not future.done()]
+            if len(self._under_way) >= _UNDER_WAY:
+                await asyncio.wait(self._under_way[:1], timeout=self._plan.hop_s / 2)
+
+    def _end_stretch(self) -> None:
+        if self._stretch is not None:
+            self._queue.put_nowait(_Gap(self._stretch))
+            self._stretch = None
+
+    def _on_status(self, status: SourceStatus) -> None:
+        if status.state is not SourceState.LISTENING:
+            self._end_stretch()
+        self._source_status = status
+        if not self._failing:
+            self._on_change(status)
+
+    async def _judge(self) -> None:
+        while True:
+            item = await self._queue.get()
+            stretch = item.stretch
+            self._judged_stretch = stretch
+            if isinstance(item, _Gap):
+                await self._report(stretch, stretch.detector.finish())
+            elif isinstance(item, _Change):
+                await self._report(stretch, stretch.detector.change(item.plan.labels, hop_s=item.plan.hop_s))
+            else:
+                await self._judge_window(item)
+                self._judged_s = item.window.end_s
+            self._judged_at = time.monotonic()
+
+    async def _judge_window(self, item: _Heard) -> None:
+        stretch, window = item.stretch, item.window
+        scores: dict[str, float] = {}
+        if item.embedding is not None:
+            try:
+                embedding = await item.embedding
+            except WindowDroppedError:
+                self._counters.dropped += 1
+                return
+            except ModelError as error:
+                self._counters.failed += 1
+                self._model_fails(error)
+                return
+            values = item.scorer.scores(embedding[None])[0]
+            scores = dict(zip(item.scorer.label_ids, map(float, values), strict=True))
+            self._counters.scored += 1
+            self._model_works()
+            self._sink.scores(self._id, stretch.clock.utc(window.end_s), scores, window.level_dbfs)
+        await self._report(stretch, stretch.detector.update(window, scores))
+
+    async def _report(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
+        if detections:
+            # Completed even when listening is cancelled now: a start without its end would stick.
+            await asyncio.shield(asyncio.ensure_future(self._tell_events(stretch, detections)))
+
+    async def _tell_events(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
+        async with self._report_lock:
+            for detection in detections:
+                try:
+                    await stretch.reporter.report(detection)
+                except ClapServerError as error:
+                    _LOGGER.error("%s: an event could not be kept: %s", self._id, error)  # noqa: TRY400 - in words
+
+    async def _keep_time(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            stretch = self._judged_stretch
+            if stretch is not None and stretch.detector.active:
+                waited_s = time.monotonic() - self._judged_at
+                if waited_s > _GRACE_S:
+                    await self._report(stretch, stretch.detector.tick(self._judged_s + waited_s))
+
+    def _model_fails(self, error: ModelError) -> None:
+        if not self._failing:
+            self._failing = True
+            _LOGGER.error("%s is not listened to: %s", self._id, error)
+            self._on_change(SourceStatus(SourceState.FAILED, "model_failed", f"cannot score sound: {error}"))
+
+    def _model_works(self) -> None:
+        if self._failing:
+            self._failing = False
+            _LOGGER.info("%s is listened to again", self._id)
+            self._on_change(self._source_status)

@@ -1,0 +1,107 @@
+"""From detections in stream time to sound events with their recordings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from clap_server.detection.events import SoundEvent
+from clap_server.listening.sink import Recording
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clap_server.audio.ring import RingBuffer
+    from clap_server.detection.detector import Detection
+    from clap_server.listening.clock import StreamClock
+    from clap_server.listening.sink import ListeningSink
+
+PRE_ROLL_S = 3.0
+POST_ROLL_S = 1.0
+LONGEST_S = 30.0
+# What the ring keeps: the longest recording, and time for the model to decide.
+RING_S = LONGEST_S + 15.0
+
+
+@dataclass(slots=True)
+class _Open:
+    """An event that goes on; ``samples`` once its recording has its full length."""
+
+    event: SoundEvent
+    first_sample: int
+    starts_at: datetime
+    samples: NDArray[np.float32] | None = None
+
+
+class EventReporter:
+    """Names events, keeps their recordings and tells the sink.
+
+    Args:
+        microphone_id: whose events they are.
+        ring: holds the stream, at least ``RING_S`` of it.
+        clock: knows when that was.
+        sink: is told.
+    """
+
+    def __init__(self, microphone_id: str, ring: RingBuffer, clock: StreamClock, sink: ListeningSink) -> None:
+        self._microphone_id = microphone_id
+        self._ring = ring
+        self._rate = ring.sample_rate
+        self._clock = clock
+        self._sink = sink
+        self._open: dict[str, _Open] = {}
+
+    def keep(self) -> None:
+        """Put recordings aside that reached their full length, before the ring forgets them."""
+        longest = round(LONGEST_S * self._rate)
+        for entry in self._open.values():
+            if entry.samples is None and self._ring.total_samples >= entry.first_sample + longest:
+                entry.samples = self._ring.read(entry.first_sample, entry.first_sample + longest)
+
+    async def report(self, detection: Detection) -> None:
+        """Tell the sink about a start or an end."""
+        if detection.ended_s is None:
+            await self._started(detection)
+        else:
+            await self._ended(detection, detection.ended_s)
+
+    async def _started(self, detection: Detection) -> None:
+        first = max(round((detection.onset_s - PRE_ROLL_S) * self._rate), self._ring.first_sample)
+        detected_at = datetime.now(UTC)
+        event = SoundEvent(
+            id=str(uuid4()),
+            microphone_id=self._microphone_id,
+            label_id=detection.watched.label.id,
+            label_name=detection.watched.label.names["en"],
+            started_at=min(self._clock.utc(detection.onset_s), detected_at),
+            detected_at=detected_at,
+            ended_at=None,
+            threshold=detection.watched.threshold,
+            score=detection.score,
+            peak_score=detection.peak_score,
+            peak_level_dbfs=detection.peak_level_dbfs,
+        )
+        self._open[event.label_id] = _Open(event, first, self._clock.utc(first / self._rate))
+        await self._sink.event_started(event)
+
+    async def _ended(self, detection: Detection, ended_s: float) -> None:
+        entry = self._open.pop(detection.watched.label.id)
+        ended_at = entry.starts_at + timedelta(seconds=ended_s - entry.first_sample / self._rate)
+        ended = replace(
+            entry.event,
+            ended_at=max(entry.event.detected_at, min(ended_at, datetime.now(UTC))),
+            peak_score=detection.peak_score,
+            peak_level_dbfs=detection.peak_level_dbfs,
+        )
+        await self._sink.event_ended(ended, self._recording(entry, ended_s))
+
+    def _recording(self, entry: _Open, ended_s: float) -> Recording:
+        last = min(round((ended_s + POST_ROLL_S) * self._rate), self._ring.total_samples)
+        if entry.samples is not None:
+            samples = entry.samples[: last - entry.first_sample]
+        else:
+            samples = self._ring.read(entry.first_sample, last)
+        return Recording(samples, self._rate, entry.starts_at)

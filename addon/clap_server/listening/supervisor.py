@@ -1,0 +1,276 @@
+"""Keeps all microphones alive, each apart from the others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from clap_server.audio.push import PushSource
+from clap_server.audio.source import SourceState, SourceStatus
+from clap_server.audio.url import redact_text
+from clap_server.errors import ClapServerError, ConfigurationError
+from clap_server.listening.batcher import Batcher
+from clap_server.listening.microphone import STARTING, Counters, MicrophoneListener
+from clap_server.listening.sources import Plan, make_plan, make_source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clap_server.audio.source import AudioSource
+    from clap_server.clap.holder import ModelHolder
+    from clap_server.detection.labels import WatchedLabel
+    from clap_server.detection.library import LabelLibrary
+    from clap_server.listening.config import Microphone
+    from clap_server.listening.sink import ListeningSink
+
+_LOGGER = logging.getLogger(__name__)
+
+_FIRST_RETRY_S = 1.0
+_LAST_RETRY_S = 60.0
+_STOP_TIMEOUT_S = 5.0
+_DISABLED = SourceStatus(SourceState.DISABLED, "disabled", "switched off")
+
+
+@dataclass(frozen=True, slots=True)
+class MicrophoneSnapshot:
+    """How a microphone is now.
+
+    Attributes:
+        status: its state with the reason.
+        since: UTC of the last change of the status.
+        labels: resolved, with their thresholds.
+        active: ids of labels of which an event is going on.
+        windows_scored: since the server started.
+        windows_gated: too quiet to score.
+        windows_dropped: not scored because the model is too slow, or failed.
+    """
+
+    status: SourceStatus
+    since: datetime
+    labels: tuple[WatchedLabel, ...]
+    active: frozenset[str]
+    windows_scored: int
+    windows_gated: int
+    windows_dropped: int
+
+
+@dataclass
+class _Entry:
+    microphone: Microphone
+    plan: Plan
+    source: AudioSource | None
+    status: SourceStatus
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    counters: Counters = field(default_factory=Counters)
+    listener: MicrophoneListener | None = None
+    task: asyncio.Task[None] | None = None
+
+
+class Supervisor:
+    """Starts, changes, restarts and ends microphones.
+
+    Args:
+        holder: has the model.
+        library: resolves labels.
+        sink: is told everything.
+        media_dir: where files may be played from; None if nowhere.
+    """
+
+    def __init__(
+        self,
+        holder: ModelHolder,
+        library: LabelLibrary,
+        sink: ListeningSink,
+        *,
+        media_dir: Path | None,
+    ) -> None:
+        self._holder = holder
+        self._library = library
+        self._sink = sink
+        self._media_dir = media_dir
+        self._entries: dict[str, _Entry] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self.batcher = Batcher()
+
+    async def start(self) -> None:
+        """Be ready for microphones."""
+        self.batcher.start()
+
+    async def stop(self) -> None:
+        """End all microphones, with the events that go on, then the batcher."""
+        await asyncio.gather(*(self._stop(entry) for entry in self._entries.values()))
+        self._entries.clear()
+        await self.batcher.stop()
+
+    async def apply(self, microphone: Microphone) -> None:
+        """Add a microphone, or bring an existing one to these settings; the same again changes nothing.
+
+        If only labels, thresholds, negatives or the hop changed, the stream goes on.
+
+        Raises:
+            LabelError: a label or threshold is not usable.
+            AudioError: the source's address or path is not usable.
+            ConfigurationError: the source is not available on this server.
+            ModelError: the labels cannot be embedded.
+
+            In each case everything stays as it was.
+        """
+        async with self._locks.setdefault(microphone.id, asyncio.Lock()):
+            await self._apply(microphone)
+
+    async def restore(self, microphone: Microphone) -> None:
+        """Apply settings from an earlier run: what is wrong with them becomes the microphone's status."""
+        try:
+            await self.apply(microphone)
+        except ClapServerError as error:
+            _LOGGER.error("Microphone %s cannot be used: %s", microphone.id, error)  # noqa: TRY400 - in words
+            status = SourceStatus(SourceState.FAILED, "bad_settings", str(error))
+            self._entries[microphone.id] = _Entry(microphone, Plan((), (), 0.5), None, status)
+
+    async def remove(self, microphone_id: str) -> None:
+        """End a microphone and forget it; one that is not there is no error."""
+        async with self._locks.setdefault(microphone_id, asyncio.Lock()):
+            entry = self._entries.pop(microphone_id, None)
+            if entry is not None:
+                await self._stop(entry)
+        self._locks.pop(microphone_id, None)
+
+    def snapshot(self, microphone_id: str) -> MicrophoneSnapshot:
+        """How a microphone is now; one that is just being added is connecting."""
+        entry = self._entries.get(microphone_id)
+        if entry is None:
+            return MicrophoneSnapshot(STARTING, datetime.now(UTC), (), frozenset(), 0, 0, 0)
+        counters = entry.counters
+        return MicrophoneSnapshot(
+            status=entry.status,
+            since=entry.since,
+            labels=entry.plan.labels,
+            active=entry.listener.active if entry.listener is not None else frozenset(),
+            windows_scored=counters.scored,
+            windows_gated=counters.gated,
+            windows_dropped=counters.dropped + counters.failed,
+        )
+
+    def push_source(self, microphone_id: str) -> PushSource:
+        """Where to feed the sound that a client sends.
+
+        Raises:
+            ConfigurationError: the microphone is off, or of another kind.
+        """
+        entry = self._entries.get(microphone_id)
+        if entry is None or not isinstance(entry.source, PushSource):
+            raise ConfigurationError("this microphone takes no pushed sound: give it a source of type 'push'")
+        if not entry.microphone.settings.enabled:
+            raise ConfigurationError("this microphone is switched off: enable it first")
+        return entry.source
+
+    async def embed(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Embed the windows of a file with the present model, when live windows leave room.
+
+        Returns:
+            ``(n, dimension)``.
+
+        Raises:
+            ModelError: the model failed.
+        """
+        return await self.batcher.embed(self._holder.model, windows)
+
+    async def _apply(self, microphone: Microphone) -> None:
+        plan = make_plan(microphone.settings, self._library)
+        entry = self._entries.get(microphone.id)
+        same_source = (
+            entry is not None
+            and entry.source is not None
+            and entry.microphone.settings.source == microphone.settings.source
+        )
+        if entry is not None and entry.microphone == microphone and same_source:
+            return
+        if (
+            entry is not None
+            and same_source
+            and entry.microphone.settings.enabled == microphone.settings.enabled
+        ):
+            if entry.listener is not None and plan != entry.plan:
+                await entry.listener.change(plan)
+            entry.microphone, entry.plan = microphone, plan
+            return
+        source = make_source(microphone.settings.source, self._media_dir)
+        if entry is not None:
+            await self._stop(entry)
+        status = STARTING if microphone.settings.enabled else _DISABLED
+        new = _Entry(microphone, plan, source, status)
+        if entry is not None:
+            new.counters = entry.counters
+        self._entries[microphone.id] = new
+        self._sink.status(microphone.id, status)
+        if microphone.settings.enabled:
+            new.task = asyncio.create_task(
+                self._keep_listening(new, source), name=f"microphone {microphone.id}"
+            )
+
+    async def _stop(self, entry: _Entry) -> None:
+        if entry.task is None:
+            return
+        entry.task.cancel()
+        _, pending = await asyncio.wait([entry.task], timeout=_STOP_TIMEOUT_S)
+        if pending:
+            _LOGGER.error("Microphone %s does not end; it is left behind", entry.microphone.id)
+        entry.task = None
+
+    async def _keep_listening(self, entry: _Entry, source: AudioSource) -> None:
+        """Run the listener of one microphone, again and again if it breaks."""
+        retry_s = _FIRST_RETRY_S
+        told = ""
+        while True:
+            entry.listener = self._listener(entry, source)
+            started = time.monotonic()
+            try:
+                await entry.listener.run()
+            except Exception as error:
+                reason = _reason(error)
+                if reason != told:
+                    told = reason
+                    _LOGGER.exception("Microphone %s broke off; it is started again", entry.microphone.id)
+            if time.monotonic() - started > _LAST_RETRY_S:
+                retry_s = _FIRST_RETRY_S
+            self._tell(
+                entry,
+                SourceStatus(SourceState.FAILED, "broke_off", f"listening broke off, trying again: {told}"),
+            )
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, _LAST_RETRY_S)
+
+    def _listener(self, entry: _Entry, source: AudioSource) -> MicrophoneListener:
+        return MicrophoneListener(
+            entry.microphone.id,
+            source,
+            entry.plan,
+            background=self._library.background,
+            holder=self._holder,
+            batcher=self.batcher,
+            sink=self._sink,
+            counters=entry.counters,
+            on_status=lambda status: self._tell(entry, status),
+        )
+
+    def _tell(self, entry: _Entry, status: SourceStatus) -> None:
+        if status != entry.status:
+            entry.status = status
+            entry.since = datetime.now(UTC)
+            self._sink.status(entry.microphone.id, status)
+
+
+def _reason(error: BaseException) -> str:
+    """The first cause in an exception group, in words without secrets."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    words = str(error) if isinstance(error, ClapServerError) else f"{type(error).__name__}: {error}"
+    return redact_text(words)

@@ -1,0 +1,123 @@
+"""What the tests of listening share: a sink that remembers, a source that plays arrays, a model at hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clap_server.audio.block import AudioBlock
+from clap_server.audio.source import SourceError, SourceStatus
+from clap_server.clap.holder import ModelHolder
+from clap_server.clap.model import ClapModel
+from clap_server.detection.events import SoundEvent
+from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSource, Source
+from clap_server.listening.sink import Recording
+
+LIMIT_S = 60
+MORNING = 1_760_000_000.0
+
+
+class RememberingSink:
+    """Implements ``ListeningSink``."""
+
+    def __init__(self) -> None:
+        self.started: list[SoundEvent] = []
+        self.ended: list[tuple[SoundEvent, Recording | None]] = []
+        self.all_scores: list[tuple[str, datetime, dict[str, float]]] = []
+        self.levels: list[tuple[datetime, float, float, bool]] = []
+        self.statuses: list[tuple[str, SourceStatus]] = []
+        self._changed = asyncio.Event()
+
+    async def event_started(self, event: SoundEvent) -> None:
+        self.started.append(event)
+        self._changed.set()
+
+    async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
+        self.ended.append((event, recording))
+        self._changed.set()
+
+    def scores(
+        self, microphone_id: str, at: datetime, scores: Mapping[str, float], level_dbfs: float
+    ) -> None:
+        assert -120 <= level_dbfs <= 0
+        self.all_scores.append((microphone_id, at, dict(scores)))
+        self._changed.set()
+
+    def level(
+        self, microphone_id: str, at: datetime, level_dbfs: float, noise_floor_dbfs: float, gated: bool
+    ) -> None:
+        assert microphone_id
+        self.levels.append((at, level_dbfs, noise_floor_dbfs, gated))
+        self._changed.set()
+
+    def status(self, microphone_id: str, status: SourceStatus) -> None:
+        self.statuses.append((microphone_id, status))
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        async with asyncio.timeout(LIMIT_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class ArraySource:
+    """Plays each array once, as fast as it is taken, and breaks off between them; then stays silent."""
+
+    def __init__(self, *stretches: NDArray[np.float32], block_s: float = 0.1) -> None:
+        self._stretches = list(stretches)
+        self._block_s = block_s
+        self.opened: list[int] = []
+
+    async def blocks(self, sample_rate: int) -> AsyncIterator[AudioBlock]:
+        self.opened.append(sample_rate)
+        if self._stretches:
+            samples = self._stretches.pop(0)
+            size = round(self._block_s * sample_rate)
+            for start in range(0, len(samples), size):
+                piece = samples[start : start + size]
+                yield AudioBlock(piece, sample_rate, MORNING + (start + len(piece)) / sample_rate)
+            if self._stretches:
+                raise SourceError("closed", "the camera closed the connection")
+        await asyncio.Event().wait()
+
+
+def holder_of(model: ClapModel, folder: Path) -> ModelHolder:
+    """The real holder with a model that no name stands for."""
+    holder = ModelHolder("builtin", device="cpu", cache_dir=folder)
+    holder._use(model)
+    return holder
+
+
+def microphone(
+    microphone_id: str = "kitchen",
+    *,
+    labels: tuple[str | tuple[str, float], ...] = ("glass breaking", "alarm"),
+    source: Source | None = None,
+    hop_s: float = 0.5,
+    enabled: bool = True,
+    negatives: tuple[str, ...] = (),
+    name: str = "Kitchen",
+) -> Microphone:
+    """A microphone with the usual labels."""
+    choices = tuple(
+        LabelChoice(label=label)
+        if isinstance(label, str)
+        else LabelChoice(label=label[0], threshold=label[1])
+        for label in labels
+    )
+    return Microphone(
+        id=microphone_id,
+        settings=MicrophoneSettings(
+            name=name,
+            source=source or PushSource(),
+            labels=choices,
+            hop_s=hop_s,
+            enabled=enabled,
+            negatives=negatives,
+        ),
+    )

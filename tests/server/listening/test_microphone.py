@@ -1,0 +1,321 @@
+"""One microphone from its sound to its events."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clap_server.audio.source import SourceState, SourceStatus
+from clap_server.clap.holder import ModelHolder
+from clap_server.detection.events import SoundEvent
+from clap_server.detection.library import load_library
+from clap_server.errors import StoreError
+from clap_server.listening.batcher import Batcher
+from clap_server.listening.microphone import Counters, MicrophoneListener
+from clap_server.listening.sources import make_plan
+from tests.server.listening.rig import (
+    MORNING,
+    ArraySource,
+    RememberingSink,
+    holder_of,
+    microphone,
+)
+from tests.server.listening.spectral import RATE, SpectralModel, crash, room, scene, tone
+
+LIBRARY = load_library()
+
+
+class Rig:
+    """A listener with everything that it needs."""
+
+    def __init__(self, source: ArraySource, folder: Path, sink: RememberingSink | None = None) -> None:
+        self.source = source
+        self.sink = sink or RememberingSink()
+        self.counters = Counters()
+        self.batcher = Batcher()
+        self.model = SpectralModel()
+        self.holder: ModelHolder = holder_of(self.model, folder)
+        self.statuses: list[SourceStatus] = []
+        self.listener = self.listen_for()
+
+    def listen_for(self, *labels: str, hop_s: float = 0.5) -> MicrophoneListener:
+        settings = microphone(labels=labels or ("glass breaking", "alarm"), hop_s=hop_s).settings
+        self.listener = MicrophoneListener(
+            "kitchen",
+            self.source,
+            make_plan(settings, LIBRARY),
+            background=LIBRARY.background,
+            holder=self.holder,
+            batcher=self.batcher,
+            sink=self.sink,
+            counters=self.counters,
+            on_status=self.statuses.append,
+        )
+        return self.listener
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.batcher.start()
+        task = asyncio.create_task(self.listener.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await self.batcher.stop()
+
+    async def until_heard(self, duration_s: float) -> None:
+        """Wait until the whole of a stretch was judged."""
+        await self.sink.until(lambda: len(self.sink.levels) >= int(duration_s / 0.5))
+        total = int(duration_s / 0.5)
+        async with asyncio.timeout(60):
+            while (
+                self.counters.scored + self.counters.gated + self.counters.dropped + self.counters.failed
+                < total
+            ):
+                await asyncio.sleep(0.01)
+
+
+def names(sink: RememberingSink) -> list[str]:
+    return [event.label_id for event in sink.started]
+
+
+async def test_a_break_is_reported_once_with_its_time_and_its_recording(tmp_path: Path) -> None:
+    samples = scene(14, (5, crash()))
+    rig = Rig(ArraySource(samples), tmp_path)
+    async with rig.running():
+        await rig.sink.until(lambda: bool(rig.sink.ended))
+    assert names(rig.sink) == ["glass_breaking"]
+    started = rig.sink.started[0]
+    event, recording = rig.sink.ended[0]
+    assert started.started_at.timestamp() == pytest.approx(MORNING + 5, abs=0.03)
+    assert started.ended_at is None
+    assert started.label_name == "Glass breaking"
+    assert started.threshold == 0.7
+    assert event.id == started.id
+    assert event.ended_at is not None
+    assert event.ended_at >= event.detected_at >= event.started_at
+    assert event.peak_score >= event.score >= event.threshold
+    assert -25 < event.peak_level_dbfs < -10
+    assert recording is not None
+    assert recording.starts_at.timestamp() == pytest.approx(MORNING + 2, abs=0.03)
+    first = round((recording.starts_at.timestamp() - MORNING) * RATE)
+    np.testing.assert_array_equal(recording.samples, samples[first : first + len(recording.samples)])
+    assert 5 < len(recording.samples) / RATE < 9
+
+
+async def test_an_alarm_is_one_event_as_long_as_it_sounds(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(scene(24, (4, tone(10)))), tmp_path)
+    async with rig.running():
+        await rig.sink.until(lambda: bool(rig.sink.ended))
+    assert names(rig.sink) == ["alarm"]
+    _, recording = rig.sink.ended[0]
+    assert recording is not None
+    assert 13 < len(recording.samples) / RATE < 18
+
+
+async def test_a_recording_is_at_most_thirty_seconds_and_begins_with_the_pre_roll(tmp_path: Path) -> None:
+    samples = scene(80, (4, tone(60)))
+    rig = Rig(ArraySource(samples), tmp_path)
+    async with rig.running():
+        await rig.sink.until(lambda: bool(rig.sink.ended))
+    _, recording = rig.sink.ended[0]
+    assert recording is not None
+    assert len(recording.samples) == 30 * RATE
+    assert recording.starts_at.timestamp() == pytest.approx(MORNING + 1, abs=0.1)
+
+
+async def test_at_the_start_of_the_stream_the_pre_roll_is_what_there_is(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(scene(9, (1, crash()))), tmp_path)
+    async with rig.running():
+        await rig.sink.until(lambda: bool(rig.sink.ended))
+    _, recording = rig.sink.ended[0]
+    assert recording is not None
+    assert recording.starts_at.timestamp() == pytest.approx(MORNING)
+
+
+async def test_quiet_is_counted_and_not_scored(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(room(40)), tmp_path)
+    async with rig.running():
+        await rig.until_heard(40)
+    assert rig.counters.gated > 60
+    at, level, floor, gated = rig.sink.levels[-1]
+    assert len(rig.sink.levels) == 80
+    assert level == pytest.approx(-60, abs=0.5)
+    assert floor == pytest.approx(-60, abs=1)
+    assert gated
+    assert at.timestamp() == pytest.approx(MORNING + 40, abs=0.2)
+
+
+async def test_scores_are_told_for_each_window_with_its_time(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(scene(4, (1, tone(3)))), tmp_path)
+    async with rig.running():
+        await rig.until_heard(4)
+    microphone_id, at, scores = rig.sink.all_scores[-1]
+    assert microphone_id == "kitchen"
+    assert at.timestamp() == pytest.approx(MORNING + 4)
+    assert scores["alarm"] > 0.9 > 0.1 > scores["glass_breaking"]
+
+
+async def test_an_event_ends_when_the_source_dies_in_the_middle_of_it(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(scene(6, (2, tone(4))), scene(8, (2, crash()))), tmp_path)
+    async with rig.running():
+        await rig.sink.until(lambda: len(rig.sink.started) == 2)
+        assert [event.label_id for event, _ in rig.sink.ended] == ["alarm"]
+        assert rig.listener.active == {"glass_breaking"}
+    assert [event.label_id for event, _ in rig.sink.ended] == ["alarm", "glass_breaking"]
+    assert SourceState.LISTENING in {status.state for status in rig.statuses}
+    assert any(status.state is not SourceState.LISTENING for status in rig.statuses)
+    # The second stretch's recording holds nothing of the first.
+    _, recording = rig.sink.ended[1]
+    assert recording is not None
+    assert recording.starts_at.timestamp() == pytest.approx(MORNING)
+
+
+async def test_what_goes_on_ends_when_listening_is_stopped(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(scene(5, (2, crash()))), tmp_path)
+    async with rig.running():
+        await rig.sink.until(lambda: bool(rig.sink.started))
+    assert len(rig.sink.ended) == 1
+    assert rig.listener.active == frozenset()
+
+
+async def test_labels_change_without_losing_the_stream(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    first, second = scene(8, (2, tone(4)), (6.5, crash())), scene(8, (2, tone(6)))
+
+    class Waiting(ArraySource):
+        async def blocks(self, sample_rate: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - as above
+            number = 0
+            async for block in super().blocks(sample_rate):
+                yield block
+                number += 1
+                if number == 80:
+                    await gate.wait()
+
+    rig = Rig(Waiting(np.concatenate((first, second))), tmp_path)
+    rig.listen_for("glass breaking")
+    async with rig.running():
+        await rig.sink.until(lambda: bool(rig.sink.started))
+        await rig.listener.change(make_plan(microphone(labels=("alarm",), hop_s=0.25).settings, LIBRARY))
+        await rig.sink.until(lambda: bool(rig.sink.ended))
+        gate.set()
+        await rig.sink.until(lambda: len(rig.sink.started) == 2)
+    assert names(rig.sink) == ["glass_breaking", "alarm"]
+    assert rig.source.opened == [RATE]
+
+
+async def test_another_threshold_needs_no_new_text_embeddings(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(scene(8, (2, tone(6)))), tmp_path)
+    async with rig.running():
+        await rig.sink.until(lambda: bool(rig.sink.started))
+        before = rig.listener._scoring
+        plan = make_plan(microphone(labels=("glass breaking", ("alarm", 0.3))).settings, LIBRARY)
+        await rig.listener.change(plan)
+        assert rig.listener._scoring is before
+        assert rig.listener.active == {"alarm"}
+
+
+async def test_another_model_takes_over_without_losing_the_stream(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(scene(30, (25, crash())), block_s=0.02), tmp_path)
+    other = SpectralModel(window_s=1.0)
+    async with rig.running():
+        await rig.sink.until(lambda: bool(rig.sink.levels))
+        rig.holder._use(other)
+        await rig.sink.until(lambda: bool(rig.sink.started))
+    assert rig.source.opened == [RATE]
+    assert other.batches
+
+
+async def test_a_model_of_another_rate_gets_the_stream_at_that_rate(tmp_path: Path) -> None:
+    rig = Rig(
+        ArraySource(scene(20, (2, tone(18))), scene(20, (4, tone(9, rate=32_000)), rate=32_000)), tmp_path
+    )
+    async with rig.running():
+        await rig.sink.until(lambda: bool(rig.sink.started))
+        rig.holder._use(SpectralModel(sample_rate=32_000))
+        await rig.sink.until(lambda: len(rig.sink.started) == 2)
+    assert rig.source.opened == [RATE, 32_000]
+    assert len(rig.sink.ended) == 2
+
+
+class FailingModel(SpectralModel):
+    """Fails until it is mended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = True
+
+    def embed_audio(self, windows):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - as above
+        if self.broken:
+            raise RuntimeError("CUDA error")
+        return super().embed_audio(windows)
+
+
+async def test_a_failing_model_is_shown_and_logged_once_and_hearing_returns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(ArraySource(scene(300, (1, tone(299))), block_s=0.5), tmp_path)
+    model = FailingModel()
+    rig.holder._use(model)
+    async with rig.running():
+        async with asyncio.timeout(60):
+            while rig.counters.failed < 3:
+                await asyncio.sleep(0.01)
+        assert rig.statuses[-1].code == "model_failed"
+        assert "CUDA error" in rig.statuses[-1].reason
+        model.broken = False
+        await rig.sink.until(lambda: bool(rig.sink.started))
+        assert rig.statuses[-1].state is SourceState.LISTENING
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
+
+
+async def test_a_store_that_fails_does_not_end_listening(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class FullSink(RememberingSink):
+        async def event_started(self, event: SoundEvent) -> None:
+            await super().event_started(event)
+            raise StoreError("the disk is full: free some space")
+
+    sink = FullSink()
+    rig = Rig(ArraySource(scene(20, (2, crash()), (12, crash()))), tmp_path, sink)
+    async with rig.running():
+        await sink.until(lambda: len(sink.started) == 2)
+    assert "the disk is full" in caplog.text
+
+
+async def test_events_keep_the_order_of_the_stream_in_a_burst(tmp_path: Path) -> None:
+    """All of the sound arrives in one block, as from a client that sends what it saved up."""
+    rig = Rig(ArraySource(scene(20, (3, crash()), (12, tone(8))), block_s=20), tmp_path)
+    async with rig.running():
+        await rig.sink.until(lambda: len(rig.sink.started) == 2)
+        first, second = rig.sink.started
+        assert (first.label_id, second.label_id) == ("glass_breaking", "alarm")
+        assert second.started_at - first.started_at == pytest.approx(
+            timedelta(seconds=9), abs=timedelta(seconds=0.5)
+        )
+    assert rig.counters.dropped == 0
+
+
+def silence(duration_s: float) -> NDArray[np.float32]:
+    return np.zeros(round(duration_s * RATE), np.float32)
+
+
+async def test_an_event_ends_by_the_clock_when_the_model_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clap_server.listening.microphone._GRACE_S", 0.1)
+    monkeypatch.setattr("clap_server.listening.microphone._TICK_S", 0.05)
+    rig = Rig(ArraySource(scene(3, (2, crash()))), tmp_path)
+    async with rig.running():
+        # No window follows: as if the model never answered again.
+        await rig.sink.until(lambda: bool(rig.sink.ended))
+    assert len(rig.sink.ended) == 1
