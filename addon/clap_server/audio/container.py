@@ -35,9 +35,10 @@ _NO_PROTOCOL = "none"
 
 
 @cache
-def _harmless_formats() -> str:
+def harmless_formats(*also: str) -> str:
+    """Names of FFmpeg's demuxers that read only the file they are given, and ``also``."""
     names = {part for name in av.formats_available for part in name.split(",")}
-    return ",".join(sorted(names - _REACHING))
+    return ",".join(sorted((names - _REACHING) | set(also)))
 
 
 def open_file(file: BinaryIO) -> InputContainer:
@@ -46,7 +47,7 @@ def open_file(file: BinaryIO) -> InputContainer:
     Raises:
         AudioError: FFmpeg does not know it, or it has no sound.
     """
-    options = {"protocol_whitelist": _NO_PROTOCOL, "format_whitelist": _harmless_formats()}
+    options = {"protocol_whitelist": _NO_PROTOCOL, "format_whitelist": harmless_formats()}
     try:
         container = av.open(file, mode="r", options=options, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:

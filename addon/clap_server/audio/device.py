@@ -1,0 +1,132 @@
+"""Capture devices of this machine, through PulseAudio (PipeWire too) or ALSA.
+
+PyAV's wheels have FFmpeg's ALSA input but not its PulseAudio one, which is what Home Assistant's apps and
+most desktops have; miniaudio loads whichever of the two libraries the machine has when it is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import miniaudio  # type: ignore[import-untyped] # the package has no py.typed
+import numpy as np
+
+from clap_server.audio.frames import to_float
+from clap_server.audio.source import SourceError
+from clap_server.audio.threaded import Feed, blocks_from_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    from clap_server.audio.block import AudioBlock
+
+DEFAULT_DEVICE = "default"
+_BACKENDS = (miniaudio.Backend.PULSEAUDIO, miniaudio.Backend.ALSA)
+_CAPTURE_RATE_HZ = 48_000
+_PERIOD_MS = 50
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureDevice:
+    """A device to record from.
+
+    Attributes:
+        id: what ``DeviceSource`` takes; stays the same when cards are numbered anew.
+        name: for people.
+    """
+
+    id: str
+    name: str
+
+
+def list_devices() -> list[CaptureDevice]:
+    """Find the capture devices, the machine's default first; empty when there are none. Blocks."""
+    found = _find_devices()
+    if found is None:
+        return []
+    return [
+        CaptureDevice(DEFAULT_DEVICE, "Default"),
+        *(CaptureDevice(name, name) for name in found[1]),
+    ]
+
+
+class DeviceSource:
+    """A microphone of this machine; of several channels the mean.
+
+    Args:
+        device: an id that ``list_devices`` gave; ``default`` for the machine's own choice.
+    """
+
+    def __init__(self, device: str = DEFAULT_DEVICE) -> None:
+        self._device = device
+
+    def blocks(self, sample_rate: int) -> AsyncGenerator[AudioBlock, None]:
+        """See ``AudioSource``."""
+        return blocks_from_thread(self._produce, sample_rate, name="device")
+
+    def _produce(self, feed: Feed) -> None:
+        capture = self._open()
+        try:
+            receiver = _receive(feed)
+            next(receiver)
+            capture.start(receiver)
+            while capture.running:
+                if feed.wait(_POLL_S):
+                    return
+        except miniaudio.MiniaudioError as error:
+            raise self._not_usable() from error
+        finally:
+            capture.close()
+        raise SourceError("ended", "the capture device stopped: check that it is plugged in")
+
+    def _open(self) -> Any:
+        found = _find_devices()
+        if found is None:
+            raise SourceError(
+                "no_device",
+                "this machine has no capture device: plug one in, or give the server access to the sound",
+            )
+        backend, devices = found
+        if self._device != DEFAULT_DEVICE and self._device not in devices:
+            raise SourceError(
+                "no_such_device", f"there is no capture device {self._device}: plug it in or choose another"
+            )
+        try:
+            return miniaudio.CaptureDevice(
+                input_format=miniaudio.SampleFormat.FLOAT32,
+                nchannels=1,
+                sample_rate=_CAPTURE_RATE_HZ,
+                buffersize_msec=_PERIOD_MS,
+                device_id=devices.get(self._device),
+                backends=[backend],
+                app_name="CLAP Sound",
+            )
+        except miniaudio.MiniaudioError as error:
+            raise self._not_usable() from error
+
+    def _not_usable(self) -> SourceError:
+        return SourceError(
+            "device_not_usable",
+            f"the capture device {self._device} cannot be opened: check that nothing else uses it",
+        )
+
+
+def _find_devices() -> tuple[Any, dict[str, Any]] | None:
+    """The first sound system that has capture devices, with miniaudio's id of each by name."""
+    for backend in _BACKENDS:
+        try:
+            captures = miniaudio.Devices([backend]).get_captures()
+        except miniaudio.MiniaudioError:  # this sound system is not running here
+            continue
+        if captures:
+            return backend, {capture["name"]: capture["id"] for capture in captures}
+    return None
+
+
+def _receive(feed: Feed) -> Generator[None, bytearray, None]:
+    """Take what the driver's own thread sends."""
+    while not feed.closed():
+        data = yield
+        feed.push(to_float(np.frombuffer(bytes(data), dtype=np.float32)), _CAPTURE_RATE_HZ)

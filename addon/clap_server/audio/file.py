@@ -1,0 +1,92 @@
+"""A recording of the media folder, played in real time as if it were a microphone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import av.error
+
+from clap_server.audio.container import open_file, read_frames
+from clap_server.audio.source import SourceError
+from clap_server.audio.threaded import Feed, blocks_from_thread
+from clap_server.errors import AudioError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from clap_server.audio.block import AudioBlock
+
+
+def media_file(path: str, media_dir: Path | None) -> Path:
+    """Find a file of the media folder.
+
+    Args:
+        path: relative to ``media_dir``.
+        media_dir: None when the server has none.
+
+    Returns:
+        Its real path, with links followed; certainly inside ``media_dir``.
+
+    Raises:
+        SourceError: ``no_media_folder``, ``outside_media_folder`` or ``not_found``.
+    """
+    if media_dir is None:
+        raise SourceError("no_media_folder", "no media folder is set: start the server with --media DIR")
+    outside = SourceError(
+        "outside_media_folder", "the file is outside the media folder: name one that lies in it"
+    )
+    try:
+        root = media_dir.resolve()
+        found = (root / path).resolve()
+    except (OSError, RuntimeError, ValueError):
+        raise outside from None
+    if not found.is_relative_to(root):
+        raise outside
+    if not found.is_file():
+        raise SourceError("not_found", f"there is no file {path} in the media folder: put it there")
+    return found
+
+
+class FileSource:
+    """Plays a file once, or again and again without a gap.
+
+    Args:
+        path: relative to the media folder.
+        media_dir: the media folder; None when the server has none.
+        loop: begin again at the end; otherwise ``blocks`` ends there.
+    """
+
+    def __init__(self, path: str, media_dir: Path | None, loop: bool = True) -> None:
+        self._path = path
+        self._media_dir = media_dir
+        self._loop = loop
+
+    def blocks(self, sample_rate: int) -> AsyncGenerator[AudioBlock, None]:
+        """See ``AudioSource``; checks the path anew each time."""
+        return blocks_from_thread(self._produce, sample_rate, name="file", lead_s=0.0)
+
+    def _produce(self, feed: Feed) -> None:
+        path = media_file(self._path, self._media_dir)
+        again = True
+        while again and not feed.closed():
+            self._play(path, feed)
+            again = self._loop
+
+    def _play(self, path: Path, feed: Feed) -> None:
+        heard = False
+        try:
+            with path.open("rb") as file, open_file(file) as container:
+                for samples, rate in read_frames(container):
+                    if feed.closed():
+                        return
+                    heard = heard or samples.size > 0
+                    feed.push(samples, rate)
+        except OSError as error:  # PyAV's own errors among them
+            if isinstance(error, av.error.FFmpegError):
+                raise SourceError("not_audio", f"{self._path} is damaged: put it there again") from error
+            raise SourceError("not_readable", f"{self._path} cannot be read: {error.strerror}") from error
+        except AudioError as error:
+            raise SourceError("not_audio", f"{self._path} is not audio that can be read") from error
+        if not heard:
+            raise SourceError("not_audio", f"{self._path} holds no sound")
