@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from clap_server.audio.encode import encode
 from clap_server.synthesis.scene import demo_scene
 

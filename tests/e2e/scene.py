@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from clap_server.audio.decode import decode
 
 from clap_server import synthesis
+from clap_server.audio.decode import decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,15 +8,15 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import aiohttp
 import numpy as np
 import pytest
-from clap_server.audio.decode import decode
 
+from clap_server.audio.decode import decode
 from scripts.demo.home_assistant import FlowError
 from tests.e2e.scene import SAMPLE_RATE
 
 if TYPE_CHECKING:
+    import aiohttp
     from numpy.typing import NDArray
 
     from scripts.demo.recorder import Change
