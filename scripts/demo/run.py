@@ -61,8 +61,9 @@ async def adopt_microphone(
     await server.request("PUT", f"/api/microphones/{microphone_id}", json=settings)
     entry_id = (await home_assistant.entries())[0]["entry_id"]
     # The last step, the labels, is taken as it is proposed.
-    steps = ({"name": name, "source": "server"}, {"microphone": microphone_id}, {})
-    await home_assistant.add_microphone(entry_id, *steps)
+    await home_assistant.add_microphone(
+        entry_id, {"name": name, "source": "server"}, {"microphone": microphone_id}, {}
+    )
 
 
 def check_port(host: str, port: int, option: str) -> None:

@@ -1,4 +1,4 @@
-"""The main job on real parts: Home Assistant, server with the built-in model, RTSP camera. Tests run in order."""
+"""The main job on real parts: Home Assistant, server, RTSP camera. These tests run in order."""
 
 from __future__ import annotations
 
