@@ -93,7 +93,7 @@ async def _admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     unknown_page = path is None and not request.path.startswith("/api")
     if not (public or trusted or unknown_page):
         authorize(request)
-    if not shared.ready and not public:
+    if not (shared.ready or public or unknown_page):
         raise ProblemError(
             503, "starting", "The server is starting; try again in a moment", headers={"Retry-After": "1"}
         )

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from clap_server.api.context import context
+from clap_server.api.context import context, json_response
 from clap_server.api.problems import ProblemError, read_body
 from clap_server.api.route import Route
 
@@ -168,6 +168,18 @@ async def sign_in(request: web.Request) -> web.Response:
     return response
 
 
+class SessionInfo(BaseModel):
+    """GET /api/session."""
+
+    cookie: bool = Field(description="signed in with a cookie, so that signing out means something")
+
+
+async def session(request: web.Request) -> web.Response:
+    """Say how the client is signed in."""
+    cookie = context(request).authenticator.cookie_name in request.cookies
+    return json_response(SessionInfo(cookie=cookie).model_dump_json())
+
+
 async def sign_out(request: web.Request) -> web.Response:
     """Take the cookie back."""
     response = web.Response(status=204)
@@ -192,5 +204,6 @@ ROUTES = (
         errors=(400, 422, 429),
         public=True,
     ),
+    Route("GET", "/api/session", session, "How one is signed in", "Session", answer=SessionInfo),
     Route("DELETE", "/api/session", sign_out, "Sign out", "Session", status=204, public=True),
 )

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from aiohttp import BodyPartReader, web
 
 from clap_server.api.context import context, json_response
@@ -17,30 +16,24 @@ from clap_server.api.present import score
 from clap_server.api.problems import ProblemError, invalid
 from clap_server.api.route import Route
 from clap_server.api.schemas import Classification, LabelScore, WindowScores
+from clap_server.api.shared_model import SharedModel
 from clap_server.audio.decode import decode
-from clap_server.detection.library import NORMAL, split_labels
-from clap_server.detection.scoring import LabelScorer
-from clap_server.errors import AudioError, LabelError, ModelError, StoreError
+from clap_server.detection.classify import classify as classify_samples
+from clap_server.detection.library import split_labels
+from clap_server.errors import AudioError, LabelError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from typing import BinaryIO
-
-    from numpy.typing import NDArray
+    from collections.abc import AsyncIterator
 
     from clap_server.api.context import Context
-    from clap_server.clap.model import ClapModel
-    from clap_server.detection.labels import Label
+    from clap_server.detection.classify import FileScores
 
 MAX_UPLOAD_BYTES = 200_000_000
 MAX_FIELD_BYTES = 1_000_000
 MAX_DURATION_S = 900.0
 DEFAULT_THRESHOLD = 0.5
 HOP_S = 0.5
-# Few windows at a time: live microphones get their turn in between.
-CHUNK_WINDOWS = 8
 COPY_BYTES = 1 << 20
-MODEL_CHANGES = 3
 
 
 @dataclass(slots=True)
@@ -157,7 +150,7 @@ async def _store(part: BodyPartReader, file: tempfile._TemporaryFileWrapper[byte
         raise _unwritable(error) from error
 
 
-def _finish(file: BinaryIO | tempfile._TemporaryFileWrapper[bytes], rest: bytes) -> None:
+def _finish(file: tempfile._TemporaryFileWrapper[bytes], rest: bytes) -> None:
     file.write(rest)
     file.flush()
 
@@ -199,94 +192,38 @@ def _normalize(text: str) -> Literal["softmax"] | None:
 
 
 async def _classify(shared: Context, audio: Path, upload: _Upload) -> Classification:
+    model = SharedModel(shared.holder.model, shared.supervisor.batcher)
+
+    def score_file() -> FileScores:
+        samples = decode(audio, model.sample_rate, max_duration_s=MAX_DURATION_S)
+        return classify_samples(
+            model, shared.library, samples, upload.labels, hop_s=HOP_S, normalize=upload.normalize
+        )
+
     try:
-        labels = shared.library.resolve_all(upload.labels)
+        found = await asyncio.to_thread(score_file)
     except LabelError as error:
         raise invalid("labels", str(error), "invalid-label") from error
-    for _ in range(MODEL_CHANGES):
-        model = shared.holder.model
-        try:
-            samples = await asyncio.to_thread(decode, audio, model.sample_rate, max_duration_s=MAX_DURATION_S)
-        except AudioError as error:
-            raise invalid("audio", str(error), "unreadable-audio") from error
-        bounds = _bounds(len(samples), model)
-        scores = await _scores(shared, model, [samples[start:end] for start, end in bounds], labels, upload)
-        if shared.holder.model is model:
-            return _answer(
-                upload,
-                labels=labels,
-                bounds=bounds,
-                scores=scores,
-                count=len(samples),
-                sample_rate=model.sample_rate,
-            )
-    raise ModelError("The model changed while the recording was scored; send it again")
-
-
-def _bounds(count: int, model: ClapModel) -> list[tuple[int, int]]:
-    """First and last sample of each window; the last one ends with the recording."""
-    length, hop = round(model.window_s * model.sample_rate), round(HOP_S * model.sample_rate)
-    starts = [*range(0, max(1, count - length), hop)]
-    if count > length:
-        starts.append(count - length)
-    return [(start, min(count, start + length)) for start in starts]
-
-
-async def _scores(
-    shared: Context,
-    model: ClapModel,
-    windows: Sequence[NDArray[np.float32]],
-    labels: Sequence[Label],
-    upload: _Upload,
-) -> NDArray[np.float32]:
-    # In the model's own thread: a model may be used from one at a time.
-    scorer = await shared.supervisor.batcher.run(
-        lambda: LabelScorer(model, labels, shared.library.background)
-    )
-    parts = []
-    for first in range(0, len(windows), CHUNK_WINDOWS):
-        embeddings = await shared.supervisor.embed(windows[first : first + CHUNK_WINDOWS])
-        parts.append(
-            scorer.distribution(embeddings) if upload.normalize == "softmax" else scorer.scores(embeddings)
-        )
-    scores = np.concatenate(parts)
-    columns = [scorer.label_ids.index(label.id) for label in labels]
-    return scores[:, columns]
-
-
-def _answer(
-    upload: _Upload,
-    *,
-    labels: Sequence[Label],
-    bounds: Sequence[tuple[int, int]],
-    scores: NDArray[np.float32],
-    count: int,
-    sample_rate: int,
-) -> Classification:
-    # Nothing of interest was heard only as far as that is so in every window.
-    best = [
-        round(score(column.min() if label.id == NORMAL.id else column.max()), 6)
-        for label, column in zip(labels, scores.T, strict=True)
-    ]
-    ranked = sorted(zip(upload.labels, best, strict=True), key=lambda pair: -pair[1])
+    except AudioError as error:
+        raise invalid("audio", str(error), "unreadable-audio") from error
+    best = {label: round(score(value), 6) for label, value in found.best.items()}
+    top_label = next(iter(best))
     return Classification(
-        top_label=ranked[0][0],
-        top_score=ranked[0][1],
+        top_label=top_label,
+        top_score=best[top_label],
         labels=[
             LabelScore(label=label, score=value, detected=value >= upload.threshold)
-            for label, value in ranked
+            for label, value in best.items()
         ],
         threshold=upload.threshold,
-        duration_s=round(count / sample_rate, 3),
+        duration_s=round(found.duration_s, 3),
         windows=[
             WindowScores(
-                start_s=round(start / sample_rate, 3),
-                end_s=round(end / sample_rate, 3),
-                scores={
-                    label: round(score(value), 6) for label, value in zip(upload.labels, row, strict=True)
-                },
+                start_s=round(window.start_s, 3),
+                end_s=round(window.end_s, 3),
+                scores={label: round(score(value), 6) for label, value in window.scores.items()},
             )
-            for (start, end), row in zip(bounds, scores, strict=True)
+            for window in found.windows
         ],
     )
 
@@ -300,8 +237,9 @@ ROUTES = (
         "Classify",
         description=(
             "Each label's score is independent of the other labels, and is the highest of any window."
-            " `normal` is the complement: its score is the lowest of any window."
-            " With `normalize=softmax` the scores of a window are a distribution over the labels."
+            " `normal` is the complement of the others: its score is the lowest of any window."
+            " With `normalize=softmax` the scores of a window are a distribution over the labels; the"
+            " window that stands for the recording is the one in which a label other than `normal` is highest."
             f" Recordings may have up to {MAX_UPLOAD_BYTES // 1_000_000} MB"
             f" and {MAX_DURATION_S / 60:.0f} minutes."
         ),

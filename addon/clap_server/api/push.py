@@ -18,6 +18,8 @@ from clap_server.listening.config import PushSource
 
 if TYPE_CHECKING:
     from clap_server.api.context import Context
+    from clap_server.audio import push as audio_push
+    from clap_server.audio.push import Pusher
 
 _LOGGER = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 4_000_000
@@ -82,14 +84,28 @@ async def _receive(shared: Context, microphone_id: str, socket: web.WebSocketRes
         return
     declared = parse(AudioFormat, first.data)
     fmt = PushFormat(declared.format, declared.sample_rate, declared.channels)
-    async for message in socket:
-        if message.type is WSMsgType.BINARY:
-            # Looked up each time: the microphone may have been changed or removed meanwhile.
+    source, pusher = _begin(shared, microphone_id, fmt)
+    try:
+        async for message in socket:
+            if message.type is not WSMsgType.BINARY:
+                await close(
+                    socket, WSCloseCode.UNSUPPORTED_DATA, "After the format, send PCM as binary messages"
+                )
+                return
+            # The microphone may have been changed or removed meanwhile.
             _require_push(shared, microphone_id)
-            shared.supervisor.push_source(microphone_id).feed(message.data, fmt)
-        elif message.type is WSMsgType.TEXT:
-            await close(socket, WSCloseCode.UNSUPPORTED_DATA, "After the format, send PCM as binary messages")
-            return
+            if shared.supervisor.push_source(microphone_id) is not source:
+                source, pusher = _begin(shared, microphone_id, fmt)
+            pusher.feed(message.data)
+    finally:
+        pusher.close()
+
+
+def _begin(shared: Context, microphone_id: str, fmt: PushFormat) -> tuple[audio_push.PushSource, Pusher]:
+    """Take the turn, from whoever has it."""
+    source = shared.supervisor.push_source(microphone_id)
+    source.disconnect()
+    return source, source.connect(fmt)
 
 
 ROUTES = (

@@ -278,5 +278,5 @@ class AudioFormat(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["s16le", "f32le"]
-    sample_rate: int = Field(ge=1000, le=384_000, description="Hz")
+    sample_rate: int = Field(ge=4000, le=192_000, description="Hz")
     channels: int = Field(default=1, ge=1, le=8)

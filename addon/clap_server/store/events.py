@@ -82,6 +82,7 @@ class EventStore:
         self._lock = asyncio.Lock()
         self._last_sequence = 0
         self._pending: list[EventChange] = []
+        self._failing = False
 
     @property
     def last_sequence(self) -> int:
@@ -126,20 +127,21 @@ class EventStore:
     async def _flush(self) -> None:
         if not self._pending:
             return
-        retried = len(self._pending) > 1
         try:
             async with self._database.transaction() as connection:
                 for entry in self._pending:
                     await _write(connection, entry)
         except StoreError as error:
-            if not retried:
+            if not self._failing:
                 _LOGGER.error("Events go out live but cannot be stored: %s", error)  # noqa: TRY400 - in words
+            self._failing = True
             if len(self._pending) > PENDING_LIMIT:
                 lost = self._pending.pop(0)
                 _LOGGER.error("Event change %d was never stored: %s", lost.sequence, error)  # noqa: TRY400
             return
-        if retried:
-            _LOGGER.info("Events are stored again, also the %d before", len(self._pending) - 1)
+        if self._failing:
+            _LOGGER.warning("Events are stored again; none of %d that waited is lost", len(self._pending))
+            self._failing = False
         self._pending.clear()
 
     async def end_open(self) -> list[EventChange]:

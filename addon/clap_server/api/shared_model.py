@@ -1,0 +1,83 @@
+"""The model for a thread that scores a file while microphones go on listening."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from typing import Any
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clap_server.clap.model import Calibration, ClapModel
+    from clap_server.listening.batcher import Batcher
+
+
+class SharedModel:
+    """A ``ClapModel`` that waits its turn: live windows come first.
+
+    Made on the event loop, used from other threads.
+    """
+
+    def __init__(self, model: ClapModel, batcher: Batcher) -> None:
+        self._model = model
+        self._batcher = batcher
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def name(self) -> str:
+        """As the model's own."""
+        return self._model.name
+
+    @property
+    def builtin(self) -> bool:
+        """As the model's own."""
+        return self._model.builtin
+
+    @property
+    def device(self) -> str:
+        """As the model's own."""
+        return self._model.device
+
+    @property
+    def dtype(self) -> str:
+        """As the model's own."""
+        return self._model.dtype
+
+    @property
+    def sample_rate(self) -> int:
+        """As the model's own, in Hz."""
+        return self._model.sample_rate
+
+    @property
+    def window_s(self) -> float:
+        """As the model's own, in seconds."""
+        return self._model.window_s
+
+    @property
+    def dimension(self) -> int:
+        """As the model's own."""
+        return self._model.dimension
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """As the model's own."""
+        return self._model.calibration
+
+    def embed_audio(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Embed windows when live ones leave room; see ``ClapModel``.
+
+        Raises:
+            ModelError: the model failed.
+        """
+        return self._wait(self._batcher.embed(self._model, windows))
+
+    def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts in the model's own thread; see ``ClapModel``."""
+        return self._wait(self._batcher.run(lambda: self._model.embed_text(texts)))
+
+    def _wait(self, work: Coroutine[Any, Any, NDArray[np.float32]]) -> NDArray[np.float32]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -1,0 +1,135 @@
+// The microphones as they are now: state, level, scores.
+
+import { byId, element, scoreBar } from "./dom.js";
+
+const LOWEST_DBFS = -80;
+const STATES = {
+  listening: ["good", "listening"],
+  connecting: ["warn", "connecting"],
+  stalled: ["bad", "stalled"],
+  failed: ["bad", "failed"],
+  disabled: ["", "off"],
+};
+
+class Card {
+  constructor(microphone) {
+    this.active = new Set();
+    this.scores = new Map();
+    this.chip = element("span", { className: "chip" });
+    this.reason = element("p", { className: "reason" });
+    this.levelFill = element("div", { className: "fill" });
+    this.levelValue = element("span", { className: "value" });
+    this.level = element(
+      "div",
+      { className: "level" },
+      element("div", { className: "bar", "aria-hidden": "true" }, this.levelFill),
+      this.levelValue,
+    );
+    this.name = element("h3");
+    this.bars = element("div");
+    this.root = element(
+      "li",
+      { className: "card" },
+      element("div", { className: "card-head" }, this.name, this.chip),
+      this.reason,
+      this.level,
+      this.bars,
+    );
+    this.update(microphone);
+  }
+
+  update(microphone) {
+    this.name.textContent = microphone.name;
+    const watched = JSON.stringify(microphone.labels.map((label) => [label.id, label.name, label.threshold]));
+    if (watched !== this.watched) {
+      this.watched = watched;
+      this.scores = new Map(
+        microphone.labels.map((label) => [label.id, { ...scoreBar(label.name, label.threshold), last: null }]),
+      );
+      this.bars.replaceChildren(...[...this.scores.values()].map((score) => score.root));
+    }
+    this.active = new Set(microphone.labels.filter((label) => label.active).map((label) => label.id));
+    this.setStatus(microphone.status);
+    this.draw();
+  }
+
+  setStatus(status) {
+    const [kind, word] = STATES[status.state];
+    this.chip.className = `chip ${kind}`;
+    this.chip.textContent = word;
+    this.reason.textContent = status.reason;
+    this.reason.hidden = status.reason === word;
+    if (status.state !== "listening") {
+      this.levelFill.style.width = "0";
+      this.levelValue.textContent = "";
+      for (const score of this.scores.values()) score.last = null;
+    }
+    this.level.hidden = status.state !== "listening";
+    this.draw();
+  }
+
+  setScores(scores) {
+    for (const [id, value] of Object.entries(scores)) {
+      const score = this.scores.get(id);
+      if (score) score.last = value;
+    }
+    this.draw();
+  }
+
+  setLevel(message) {
+    const share = Math.max(0, Math.min(1, 1 - message.level_dbfs / LOWEST_DBFS));
+    this.levelFill.style.width = `${share * 100}%`;
+    this.level.classList.toggle("gated", message.gated);
+    const quiet = message.gated ? "quiet, " : "";
+    this.levelValue.textContent = `${quiet}${message.level_dbfs.toFixed(0)} dBFS`;
+    if (message.gated) {
+      for (const score of this.scores.values()) score.last = null;
+      this.draw();
+    }
+  }
+
+  setActive(labelId, active) {
+    if (active) this.active.add(labelId);
+    else this.active.delete(labelId);
+    this.draw();
+  }
+
+  draw() {
+    for (const [id, score] of this.scores) score.set(score.last, this.active.has(id));
+    this.root.classList.toggle("active", this.active.size > 0);
+  }
+}
+
+export class Microphones {
+  constructor() {
+    this.cards = new Map();
+  }
+
+  update(microphones) {
+    const before = this.cards;
+    this.cards = new Map();
+    for (const microphone of microphones) {
+      const card = before.get(microphone.id);
+      if (card) card.update(microphone);
+      this.cards.set(microphone.id, card ?? new Card(microphone));
+    }
+    byId("microphones").replaceChildren(...[...this.cards.values()].map((card) => card.root));
+    byId("no-microphones").hidden = microphones.length > 0;
+  }
+
+  status(message) {
+    this.cards.get(message.microphone_id)?.setStatus(message.status);
+  }
+
+  scores(message) {
+    this.cards.get(message.microphone_id)?.setScores(message.scores);
+  }
+
+  level(message) {
+    this.cards.get(message.microphone_id)?.setLevel(message);
+  }
+
+  event(message) {
+    this.cards.get(message.event.microphone_id)?.setActive(message.event.label_id, message.change === "started");
+  }
+}

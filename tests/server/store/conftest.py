@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from clap_server.store.folder import DataFolder
+from clap_server.store.retention import RetentionPolicy
+from clap_server.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+POLICY = RetentionPolicy(clip_days=30, clip_bytes=5_000_000_000, event_days=365)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """An open store in a fresh folder."""
+    store = Store(DataFolder(tmp_path / "data"), POLICY)
+    await store.open()
+    yield store
+    await store.close()

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from clap_server.audio.decode import decode
+from clap_server.errors import StoreError
+from clap_server.store.clips import write_atomically
+from clap_server.store.retention import Retention, RetentionPolicy
+from tests.support.sound_events import START, sound_event, tone
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clap_server.detection.events import SoundEvent
+    from clap_server.store.store import Store
+
+DAY_S = 86400
+
+
+async def _event_with_clip(store: Store, age_days: float = 0) -> SoundEvent:
+    event = sound_event(ended_at=START, has_clip=True)
+    await store.clips.save(event, tone())
+    moment = time.time() - age_days * DAY_S
+    os.utime(store.clips.path(event), (moment, moment))
+    await store.events.record("ended", event, "Kitchen")
+    return event
+
+
+async def _has_clip(store: Store, event: SoundEvent) -> bool:
+    stored = await store.events.get(event.id)
+    assert stored is not None
+    assert stored.event.has_clip == store.clips.path(event).exists()
+    return stored.event.has_clip
+
+
+async def test_clip_holds_the_recording_without_loss(store: Store) -> None:
+    event, recording = sound_event(), tone()
+    await store.clips.save(event, recording)
+    path = store.clips.path(event)
+    assert path.relative_to(store.folder.clips).as_posix() == f"2026-03-04/{event.id}.flac"
+    samples = decode(path, recording.sample_rate)
+    np.testing.assert_allclose(samples, recording.samples, atol=1 / 32767)
+
+
+async def test_mp3_is_made_on_demand_and_kept(store: Store) -> None:
+    event = sound_event()
+    assert await store.clips.mp3(event) is None
+    await store.clips.save(event, tone(duration_s=2))
+    first, second = await asyncio.gather(store.clips.mp3(event), store.clips.mp3(event))
+    assert first is not None
+    assert first == second
+    assert len(decode(first, 16000)) / 16000 == pytest.approx(2, abs=0.1)
+    made = first.stat().st_mtime_ns
+    assert await store.clips.mp3(event) == first
+    assert first.stat().st_mtime_ns == made
+
+
+async def test_clip_that_cannot_be_written_is_explained_and_leaves_nothing(store: Store) -> None:
+    event = sound_event()
+    store.folder.clips.rmdir()
+    store.folder.clips.write_text("in the way")
+    with pytest.raises(StoreError, match="cannot be written"):
+        await store.clips.save(event, tone())
+
+
+def test_interrupted_write_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        write_atomically(tmp_path / "a" / "clip.flac", b"1234")
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def _retention(store: Store, **changes: float) -> Retention:
+    policy = replace(RetentionPolicy(clip_days=30, clip_bytes=10**9, event_days=10_000), **changes)  # type: ignore[arg-type] # a test's shorthand
+    return Retention(store.folder, store.events, store.clips, policy)
+
+
+async def test_old_clips_go_and_their_events_stay(store: Store) -> None:
+    old, young = await _event_with_clip(store, age_days=31), await _event_with_clip(store, age_days=29)
+    cached = await store.clips.mp3(old)
+    assert cached is not None
+    assert await _retention(store).sweep() == 1
+    assert not await _has_clip(store, old)
+    assert await _has_clip(store, young)
+    assert not cached.exists()
+
+
+async def test_oldest_clips_go_when_all_take_too_much(store: Store) -> None:
+    oldest, middle, newest = [await _event_with_clip(store, age_days=days) for days in (3, 2, 1)]
+    size = store.clips.path(newest).stat().st_size
+    assert await _retention(store, clip_bytes=2 * size).sweep() == 1
+    assert [await _has_clip(store, event) for event in (oldest, middle, newest)] == [False, True, True]
+
+
+async def test_leftovers_of_a_crash_are_found(store: Store) -> None:
+    day = store.folder.clips / "2026-03-04"
+    day.mkdir()
+    fresh, stale = day / "a.flac.1.part", day / "b.flac.2.part"
+    orphan = day / "no-such-event.flac"
+    for path in (fresh, stale, orphan):
+        path.write_bytes(b"x")
+    past = time.time() - 40 * DAY_S
+    os.utime(stale, (past, past))
+    os.utime(orphan, (past, past))
+    await _retention(store).sweep()
+    assert [path.name for path in day.iterdir()] == [fresh.name]
+    fresh.unlink()
+    await _retention(store).sweep()
+    assert not day.exists()
+
+
+async def test_events_that_are_long_over_are_forgotten(store: Store) -> None:
+    over = await _event_with_clip(store)
+    lasting = sound_event()
+    await store.events.record("started", lasting, "Kitchen")
+    await _retention(store, event_days=1).sweep()
+    assert await store.events.get(over.id) is None
+    assert await store.events.get(lasting.id) is not None
+
+
+async def test_sweep_of_a_broken_folder_is_explained(store: Store) -> None:
+    store.folder.clips.rmdir()
+    store.folder.clips.write_text("in the way")
+    with pytest.raises(StoreError, match="cannot be tidied"):
+        await _retention(store).sweep()
+
+
+async def test_retention_works_by_itself_and_tells_of_trouble_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("clap_server.store.retention.INTERVAL_S", 0)
+    monkeypatch.setattr("clap_server.store.retention.RETRY_S", 0.01)
+    await store.retention.stop()
+    old = await _event_with_clip(store, age_days=31)
+    retention = _retention(store)
+    retention.start()
+    await until(lambda: not store.clips.path(old).exists())
+    store.folder.clips.rename(store.folder.root / "elsewhere")
+    store.folder.clips.write_text("in the way")
+    await until(lambda: "cannot be tidied" in caplog.text)
+    await asyncio.sleep(0.1)
+    await retention.stop()
+    assert caplog.text.count("cannot be tidied") == 1
+
+
+async def test_death_of_the_retention_is_noticed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(_retention: Retention) -> int:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(Retention, "sweep", broken)
+    retention = _retention(store)
+    retention.start()
+    await until(lambda: "please report" in caplog.text)
+    await retention.stop()

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from clap_server.errors import StoreError
+from clap_server.store.folder import DataFolder
+from clap_server.store.store import Store
+from tests.server.store.conftest import POLICY
+from tests.support.sound_events import START, sound_event
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def _fill_disk(store: Store) -> None:
+    """Make SQLite say that the disk is full at the next page that it needs."""
+    database = store.events._database
+    [row] = await database.rows("PRAGMA page_count")
+    await database.rows(f"PRAGMA max_page_count = {row[0]}")
+
+
+async def _free_disk(store: Store) -> None:
+    await store.events._database.rows("PRAGMA max_page_count = 1000000")
+
+
+async def _reopened(store: Store) -> Store:
+    await store.close()
+    again = Store(DataFolder(store.folder.root), POLICY)
+    await again.open()
+    return again
+
+
+async def test_event_reads_back_as_it_was_written(store: Store) -> None:
+    event = sound_event()
+    change = await store.events.record("started", event, "Kitchen")
+    stored = await store.events.get(event.id)
+    assert stored is not None
+    assert stored.event == event
+    assert (stored.sequence, stored.microphone_name, stored.feedback) == (change.sequence, "Kitchen", None)
+
+
+async def test_end_of_event_keeps_what_was_known_at_its_start(store: Store) -> None:
+    event = sound_event()
+    await store.events.record("started", event, "Kitchen")
+    ended = replace(event, ended_at=START + timedelta(seconds=3), peak_score=0.97, has_clip=True)
+    await store.events.record("ended", ended, "Kitchen")
+    stored = await store.events.get(event.id)
+    assert stored is not None
+    assert stored.event == ended
+    assert stored.sequence == 2
+
+
+async def test_each_change_is_replayed_as_it_was_then(store: Store) -> None:
+    event = sound_event()
+    await store.events.record("started", event, "Kitchen")
+    ended = replace(event, ended_at=START + timedelta(seconds=3))
+    await store.events.record("ended", ended, "Kitchen")
+    started, over = await store.events.changes_after(0)
+    assert (started.change, started.stored.event) == ("started", event)
+    assert (over.change, over.stored.event) == ("ended", ended)
+    assert [change.sequence for change in await store.events.changes_after(1)] == [2]
+    assert await store.events.changes_after(2) == []
+
+
+async def test_changes_come_page_by_page(store: Store) -> None:
+    for _ in range(7):
+        await store.events.record("started", sound_event(), "Kitchen")
+    first = await store.events.changes_after(0, limit=5)
+    rest = await store.events.changes_after(first[-1].sequence, limit=5)
+    assert [change.sequence for change in (*first, *rest)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_sequence_goes_on_after_restart(store: Store) -> None:
+    await store.events.record("ended", sound_event(ended_at=START), "Kitchen")
+    again = await _reopened(store)
+    try:
+        assert again.events.last_sequence == 1
+        assert (await again.events.record("started", sound_event(), "Kitchen")).sequence == 2
+    finally:
+        await again.close()
+
+
+async def test_sequence_never_comes_again_after_all_events_were_deleted(store: Store) -> None:
+    for _ in range(3):
+        await store.events.record("ended", sound_event(ended_at=START), "Kitchen")
+    assert await store.events.delete_before(START + timedelta(days=1)) == 3
+    assert await store.events.changes_after(0) == []
+    again = await _reopened(store)
+    try:
+        assert (await again.events.record("started", sound_event(), "Kitchen")).sequence == 4
+    finally:
+        await again.close()
+
+
+async def test_concurrent_changes_get_different_numbers(store: Store) -> None:
+    changes = await asyncio.gather(
+        *(store.events.record("started", sound_event(), "Kitchen") for _ in range(20))
+    )
+    assert sorted(change.sequence for change in changes) == list(range(1, 21))
+
+
+async def test_event_left_open_by_a_crash_is_ended_with_a_change(store: Store) -> None:
+    event = sound_event()
+    await store.events.record("started", event, "Kitchen")
+    again = await _reopened(store)
+    try:
+        [_, ended] = await again.events.changes_after(0)
+        assert (ended.change, ended.sequence) == ("ended", 2)
+        assert ended.stored.event.ended_at == event.detected_at
+    finally:
+        await again.close()
+    third = await _reopened(again)
+    try:
+        assert third.events.last_sequence == 2, "ended once, not at each start"
+    finally:
+        await third.close()
+
+
+async def test_filters_pick_events(store: Store) -> None:
+    kitchen = sound_event()
+    hall = sound_event(microphone_id="hall")
+    alarm = sound_event(label_id="alarm")
+    for event in (kitchen, hall, alarm):
+        await store.events.record("started", event, "Name")
+
+    async def ids(**filters: object) -> list[str]:
+        return [stored.event.id for stored in await store.events.list(**filters)]  # type: ignore[arg-type] # a test's shorthand
+
+    assert await ids() == [kitchen.id, hall.id, alarm.id]
+    assert await ids(microphone="hall") == [hall.id]
+    assert await ids(label="alarm") == [alarm.id]
+    assert await ids(limit=2) == [hall.id, alarm.id], "the newest"
+    assert await ids(after=0, limit=2) == [kitchen.id, hall.id], "the next ones"
+    assert await ids(after=2) == [alarm.id]
+    assert await ids(before=3, limit=1) == [hall.id]
+    assert await ids(label="'; DROP TABLE events; --") == []
+
+
+async def test_feedback_is_kept_and_survives_the_end(store: Store) -> None:
+    event = sound_event()
+    await store.events.record("started", event, "Kitchen")
+    assert await store.events.set_feedback(event.id, "false_alarm")
+    await store.events.record("ended", replace(event, ended_at=START), "Kitchen")
+    stored = await store.events.get(event.id)
+    assert stored is not None
+    assert stored.feedback == "false_alarm"
+    assert not await store.events.set_feedback("nothing", "correct")
+
+
+async def test_event_goes_out_while_the_disk_is_full_and_is_written_later(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.events.record("started", sound_event(), "Kitchen")
+    await _fill_disk(store)
+    written = store.events.last_sequence
+    held = [
+        await store.events.record("started", sound_event(label_name="x" * 5000), "Hall") for _ in range(3)
+    ]
+    assert store.events.unwritten == 3
+    assert [change.sequence for change in held] == [written + 1, written + 2, written + 3]
+    replayed = await store.events.changes_after(written)
+    assert [change.sequence for change in replayed] == [change.sequence for change in held]
+    assert caplog.text.count("disk") == 1, "said once"
+    await _free_disk(store)
+    await store.events.flush()
+    assert store.events.unwritten == 0
+    assert "stored again" in caplog.text
+    for change in held:
+        assert await store.events.get(change.stored.event.id) is not None
+
+
+async def test_memory_is_bounded_while_nothing_can_be_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("clap_server.store.events.PENDING_LIMIT", 2)
+    await _fill_disk(store)
+    for _ in range(4):
+        await store.events.record("started", sound_event(label_name="x" * 5000), "Hall")
+    assert store.events.unwritten == 2
+    assert "never stored" in caplog.text
+
+
+async def test_writing_after_close_is_refused_in_words(store: Store) -> None:
+    await store.close()
+    with pytest.raises(StoreError, match="closed"):
+        await store.events.get("any")
+
+
+async def test_cancelled_write_leaves_the_database_usable(store: Store) -> None:
+    for _ in range(5):
+        task = asyncio.create_task(store.events.set_feedback("none", "correct"))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    change = await store.events.record("started", sound_event(), "Kitchen")
+    assert store.events.unwritten == 0
+    assert await store.events.get(change.stored.event.id) is not None
+
+
+async def test_microphone_in_a_damaged_row_is_named(store: Store, tmp_path: Path) -> None:
+    await store.close()
+    with sqlite3.connect(tmp_path / "data" / "clap.db") as connection:
+        connection.execute("INSERT INTO microphones VALUES ('attic', '{\"name\": 1}', '', '')")
+    connection.close()
+    with pytest.raises(StoreError, match="attic"):
+        await Store(DataFolder(tmp_path / "data"), POLICY).open()
