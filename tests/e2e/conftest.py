@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,7 @@ async def house(
     finally:
         await home_assistant.stop()
         status = await server.stop()
-        for _process in (home_assistant, server):
-            pass
+        # pytest shows it only when a test fails.
+        for process in (home_assistant, server):
+            sys.stderr.write(f"--- {process.name}\n{process.log_tail(200)}\n")
     assert status == 0, "the server did not end gracefully"
