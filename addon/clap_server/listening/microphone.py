@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from clap_server.detection.detector import Detection
     from clap_server.detection.windows import Window
     from clap_server.listening.batcher import Batcher
+    from clap_server.listening.plan import Plan
     from clap_server.listening.sink import ListeningSink
-    from clap_server.listening.sources import Plan
 
 _LOGGER = logging.getLogger(__name__)
 

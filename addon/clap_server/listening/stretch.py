@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from clap_server.audio.block import AudioBlock
     from clap_server.detection.gate import NoiseGate
     from clap_server.detection.windows import Window
+    from clap_server.listening.plan import Plan
     from clap_server.listening.sink import ListeningSink
-    from clap_server.listening.sources import Plan
 
 # Blocks of any length are taken in pieces of this, so that gate and onsets do not depend on the source.
 _PIECE_S = 0.1

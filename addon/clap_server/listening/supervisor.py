@@ -15,7 +15,8 @@ from clap_server.audio.url import redact_text
 from clap_server.errors import ClapServerError, ConfigurationError
 from clap_server.listening.batcher import Batcher
 from clap_server.listening.microphone import STARTING, Counters, MicrophoneListener
-from clap_server.listening.sources import Plan, make_plan, make_source
+from clap_server.listening.plan import Plan, make_plan
+from clap_server.listening.sources import make_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from clap_server.clap.holder import ModelHolder
     from clap_server.detection.labels import WatchedLabel
     from clap_server.detection.library import LabelLibrary
-    from clap_server.listening.config import Microphone
+    from clap_server.listening.config import Microphone, MicrophoneSettings
     from clap_server.listening.sink import ListeningSink
 
 _LOGGER = logging.getLogger(__name__)
@@ -184,37 +185,25 @@ class Supervisor:
         return await self.batcher.embed(self._holder.model, windows)
 
     async def _apply(self, microphone: Microphone) -> None:
-        plan = make_plan(microphone.settings, self._library)
-        entry = self._entries.get(microphone.id)
-        same_source = (
-            entry is not None
-            and entry.source is not None
-            and entry.microphone.settings.source == microphone.settings.source
-        )
-        if entry is not None and entry.microphone == microphone and same_source:
+        settings = microphone.settings
+        plan = make_plan(settings, self._library)
+        old = self._entries.get(microphone.id)
+        if old is not None and old.source is not None and _same_stream(old.microphone.settings, settings):
+            if old.listener is not None and plan != old.plan:
+                await old.listener.change(plan)
+            old.microphone, old.plan = microphone, plan
             return
-        if (
-            entry is not None
-            and same_source
-            and entry.microphone.settings.enabled == microphone.settings.enabled
-        ):
-            if entry.listener is not None and plan != entry.plan:
-                await entry.listener.change(plan)
-            entry.microphone, entry.plan = microphone, plan
-            return
-        source = make_source(microphone.settings.source, self._media_dir)
-        if entry is not None:
-            await self._stop(entry)
-        status = STARTING if microphone.settings.enabled else _DISABLED
-        new = _Entry(microphone, plan, source, status)
-        if entry is not None:
-            new.counters = entry.counters
+        source = make_source(settings.source, self._media_dir)
+        if old is not None:
+            await self._stop(old)
+        new = _Entry(microphone, plan, source, STARTING if settings.enabled else _DISABLED)
+        if old is not None:
+            new.counters = old.counters
         self._entries[microphone.id] = new
-        self._sink.status(microphone.id, status)
-        if microphone.settings.enabled:
-            new.task = asyncio.create_task(
-                self._keep_listening(new, source), name=f"microphone {microphone.id}"
-            )
+        self._sink.status(microphone.id, new.status)
+        if settings.enabled:
+            listening = self._keep_listening(new, source)
+            new.task = asyncio.create_task(listening, name=f"microphone {microphone.id}")
 
     async def _stop(self, entry: _Entry) -> None:
         if entry.task is None:
@@ -266,6 +255,10 @@ class Supervisor:
             entry.status = status
             entry.since = datetime.now(UTC)
             self._sink.status(entry.microphone.id, status)
+
+
+def _same_stream(old: MicrophoneSettings, new: MicrophoneSettings) -> bool:
+    return old.source == new.source and old.enabled == new.enabled
 
 
 def _reason(error: BaseException) -> str:

@@ -65,6 +65,13 @@ class RememberingSink:
                 await self._changed.wait()
 
 
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something is so that nobody tells of."""
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+
+
 class ArraySource:
     """Plays each array once, as fast as it is taken, and breaks off between them; then stays silent."""
 

@@ -52,14 +52,14 @@ class SpectralModel:
         return np.asarray(density / np.linalg.norm(density))
 
     def _read(self, text: str) -> NDArray[np.float32]:
-        vector = np.zeros(self.dimension, np.float32)
+        vector = np.zeros(self.dimension)
         if "alarm" in text:
             vector[ALARM_BAND] = 1
         elif "glass" in text and any(word in text for word in ("break", "broke", "shatter", "smash")):
             vector[GLASS_BANDS] = 1
         else:
             vector[zlib.crc32(text.encode()) % LOW_BANDS] = 1
-        return vector / np.linalg.norm(vector)
+        return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
 def room(duration_s: float, *, rate: int = RATE, dbfs: float = -60.0, seed: int = 0) -> NDArray[np.float32]:

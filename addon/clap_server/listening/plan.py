@@ -1,0 +1,51 @@
+"""From a microphone's settings to what it listens for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clap_server.detection.labels import WatchedLabel
+from clap_server.detection.temporal import make_rule
+from clap_server.errors import LabelError
+
+if TYPE_CHECKING:
+    from clap_server.detection.library import LabelLibrary
+    from clap_server.listening.config import MicrophoneSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one microphone listens for.
+
+    Attributes:
+        labels: with distinct ids.
+        negatives: what it is not, in words.
+        hop_s: seconds between windows.
+    """
+
+    labels: tuple[WatchedLabel, ...]
+    negatives: tuple[str, ...]
+    hop_s: float
+
+
+def make_plan(settings: MicrophoneSettings, library: LabelLibrary) -> Plan:
+    """Resolve the labels of a microphone.
+
+    Raises:
+        LabelError: a label is not usable, named twice, or its threshold makes detection impossible.
+    """
+    labels: dict[str, WatchedLabel] = {}
+    for choice in settings.labels:
+        label = library.resolve(choice.label)
+        threshold = label.threshold if choice.threshold is None else choice.threshold
+        if label.id in labels:
+            raise LabelError(
+                f"'{choice.label}' means the same as another label, {label.id}: name each sound once"
+            )
+        try:
+            make_rule(label.kind, threshold, hop_s=settings.hop_s)
+        except LabelError as error:
+            raise LabelError(f"'{choice.label}': {error}") from None
+        labels[label.id] = WatchedLabel(label, threshold)
+    return Plan(tuple(labels.values()), settings.negatives, settings.hop_s)
