@@ -159,12 +159,6 @@ def test_every_variable_of_the_image_is_a_setting_of_the_server() -> None:
     assert names <= {variable(name) for name in ServerSettings.model_fields}
 
 
-def test_start_script_shows_pyav_where_debian_keeps_alsas_plugins(tmp_path: Path) -> None:
-    got = start(tmp_path, None)
-    assert got["ALSA_CONFIG_DIR"] == "/usr/share/alsa"
-    assert re.fullmatch(r"/usr/lib/\w+-linux-gnu/alsa-lib", got["ALSA_PLUGIN_DIR"])
-
-
 def test_plain_docker_keeps_its_variables_and_opens_no_ingress(tmp_path: Path) -> None:
     got = start(tmp_path, None)
     assert got["CLAP_MODEL"] == "from-docker"
