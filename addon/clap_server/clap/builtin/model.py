@@ -1,0 +1,128 @@
+"""The built-in model: both towers with their weights, behind the interface of all models."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from clap_server.clap.builtin.audio_tower import AudioTower
+from clap_server.clap.builtin.text_tower import TextTower, load_tokenizer, token_ids
+from clap_server.clap.features import LogMel
+from clap_server.clap.model import Calibration
+from clap_server.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.json"
+_TEXTS_AT_ONCE = 256
+
+
+def build_towers(config: dict[str, Any]) -> tuple[AudioTower, TextTower]:
+    """Make both towers, with random weights, as ``config.json`` describes them."""
+    return AudioTower(**config["audio"]), TextTower(**config["text"])
+
+
+class BuiltinClap:
+    """A small CLAP that runs anywhere (see ``README.md`` beside the weights).
+
+    A window shorter than ``window_s`` is followed by digital silence, as in the training.
+
+    Args:
+        folder: with weights, tokenizer and configuration.
+        device: as torch names it.
+
+    Raises:
+        ModelError: a file is missing or damaged; the message names it.
+    """
+
+    name = "builtin"
+    builtin = True
+    dtype = "float32"
+
+    def __init__(self, folder: Path, device: str) -> None:
+        config = _read_config(folder / CONFIG)
+        try:
+            self._audio, self._text = build_towers(config)
+            self.sample_rate = int(config["sample_rate"])
+            self.window_s = float(config["window_s"])
+            self.dimension = int(config["audio"]["dimension"])
+            self.calibration: Calibration | None = Calibration(**config["calibration"])
+            max_tokens = int(config["text"]["max_tokens"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(folder / CONFIG, error) from error
+        _load_weights(folder / WEIGHTS, self._audio, self._text)
+        path = folder / TOKENIZER
+        try:
+            self._tokenizer = load_tokenizer(path, max_tokens)
+        except Exception as error:  # tokenizers raises plain Exception for every failure
+            raise _damaged(path, error) from error
+        self.device = device
+        self._device = torch.device(device)
+        self._log_mel = LogMel(self.sample_rate, dtype=torch.float32).to(self._device)
+        for tower in (self._audio, self._text):
+            tower.eval().requires_grad_(requires_grad=False).to(self._device)
+        self._audio.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+
+    def embed_audio(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Embed windows of mono audio; see ``ClapModel``.
+
+        Raises:
+            ModelError: a window is longer than ``window_s``.
+        """
+        longest = round(self.window_s * self.sample_rate)
+        batch = torch.zeros(len(windows), longest)
+        for row, window in zip(batch, windows, strict=True):
+            if len(window) > longest:
+                raise ModelError(
+                    f"A window of {len(window)} samples is too long: cut it to {longest} ({self.window_s} s)."
+                )
+            row[: len(window)] = torch.from_numpy(np.ascontiguousarray(window, np.float32))
+        with torch.inference_mode():
+            embeddings = self._audio(self._log_mel(batch.to(self._device)))
+            return np.asarray(embeddings.cpu().numpy(), np.float32)
+
+    def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts; see ``ClapModel``."""
+        parts = [np.zeros((0, self.dimension), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(texts), _TEXTS_AT_ONCE):
+                ids = token_ids(self._tokenizer, texts[start : start + _TEXTS_AT_ONCE])
+                parts.append(self._text(ids.to(self._device)).cpu().numpy())
+        return np.concatenate(parts)
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"The built-in model's file {path} is missing or damaged ({error}): install clap-server again."
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise _damaged(path, TypeError("no JSON object"))
+    return content
+
+
+def _load_weights(path: Path, audio: AudioTower, text: TextTower) -> None:
+    try:
+        weights = {name: value.float() for name, value in load_file(path).items()}
+        for prefix, tower in (("audio.", audio), ("text.", text)):
+            own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+            # BatchNorm's step counters are not needed to run and not stored.
+            counters = {k: v for k, v in tower.state_dict().items() if k.endswith("num_batches_tracked")}
+            tower.load_state_dict(own | counters)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise _damaged(path, error) from error

@@ -1,0 +1,56 @@
+"""`python -m training STEP ...`: makes the built-in model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from training.config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_RUNS, load_config
+
+STEPS = ("prepare", "text", "train", "calibrate", "export")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the named steps in their order; all of them if none is named."""
+    parser = argparse.ArgumentParser(prog="training", description="Make the built-in model.")
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"{', '.join(STEPS)} (default: all)")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="settings (TOML)")
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with MANIFEST.csv")
+    parser.add_argument("--runs", type=Path, default=DEFAULT_RUNS, help="where everything is kept")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="train.steps=2")
+    options = parser.parse_args(arguments)
+    unknown = set(options.steps) - set(STEPS)
+    if unknown:
+        parser.error(f"unknown step {', '.join(sorted(unknown))}: use {', '.join(STEPS)}")
+    overrides = {name: int(value) for name, value in (piece.split("=", 1) for piece in options.set)}
+    config = load_config(options.config, overrides)
+    wanted = [step for step in STEPS if step in options.steps] if options.steps else list(STEPS)
+    # Each step is imported when it runs, so that one can be used without what another needs.
+    for step in wanted:
+        print(f"== {step}", flush=True)
+        if step == "prepare":
+            from training.prepare import prepare  # noqa: PLC0415
+
+            prepare(config, options.data, options.runs)
+        elif step == "text":
+            from training.text import distil  # noqa: PLC0415
+
+            distil(config, options.data, options.runs)
+        elif step == "train":
+            from training.train import train  # noqa: PLC0415
+
+            train(config, options.data, options.runs)
+        elif step == "calibrate":
+            from training.calibrate import calibrate  # noqa: PLC0415
+
+            calibrate(config, options.data, options.runs)
+        elif step == "export":
+            from training.export import export  # noqa: PLC0415
+
+            export(config, options.data, options.runs)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

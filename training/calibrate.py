@@ -1,0 +1,79 @@
+"""Step ``calibrate``: what a margin is worth, on sources that were not trained on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from training.concepts import SECURITY
+from training.train import Trainer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from training.config import Config
+
+_WINDOWS = 3840
+# A home is quiet for hours between two alarms, so a window without a sound counts four times one with it.
+_NEGATIVES_PER_POSITIVE = 4.0
+
+
+def fit(margins: NDArray[np.float64], present: NDArray[np.bool_]) -> tuple[float, float]:
+    """Fit ``sigmoid(scale * margin + bias)`` (Platt, 1999).
+
+    Args:
+        margins: ``(n,)``.
+        present: ``(n,)`` whether the sound was there.
+
+    Returns:
+        Scale and bias.
+    """
+    yes, no = present.sum(), (~present).sum()
+    weights = np.where(present, 1.0 / max(yes, 1), _NEGATIVES_PER_POSITIVE / max(no, 1)) * len(present)
+    fitted = LogisticRegression(C=1e4).fit(margins[:, None], present, sample_weight=weights)
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+
+
+def calibrate(config: Config, data: Path, runs: Path) -> None:
+    """Write ``calibration.json``: scale, bias and how reliable the scores are."""
+    trainer = Trainer(config, data, runs, print)
+    trainer.resume()
+    margins, targets = trainer.judge(_WINDOWS)
+    columns = [trainer.score.label_ids.index(name) for name in SECURITY if name in trainer.score.label_ids]
+    chosen, wanted = margins[:, columns].ravel(), targets[:, columns].ravel()
+    known = wanted >= 0
+    scale, bias = fit(chosen[known].astype(np.float64), wanted[known] > 0)
+    scores = 1 / (1 + np.exp(-(scale * margins + bias)))
+    report = {}
+    for place, name in enumerate(trainer.score.label_ids):
+        rows = targets[:, place] >= 0
+        present, score = targets[rows, place] > 0, scores[rows, place]
+        if not present.any() or present.all():
+            continue
+        report[name] = {
+            "roc_auc": round(float(roc_auc_score(present, score)), 4),
+            **{
+                f"{kind}_at_{threshold}": round(float((score[mask] >= threshold).mean()), 4)
+                for kind, mask in (("recall", present), ("false", ~present))
+                for threshold in (0.5, 0.7)
+            },
+        }
+        print(f"{name:20s} {report[name]}")
+    result = {
+        "scale": round(scale, 4),
+        "bias": round(bias, 4),
+        "windows": _WINDOWS,
+        "negatives_per_positive": _NEGATIVES_PER_POSITIVE,
+        "step": trainer.step,
+        "labels": report,
+    }
+    print(f"scale {scale:.3f} bias {bias:.3f}")
+    torch.set_num_threads(config.train.threads)
+    (runs / "calibration.json").write_text(json.dumps(result, indent=1), "utf-8")

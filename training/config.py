@@ -1,0 +1,120 @@
+"""The settings in ``config.toml``, checked and typed."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parent
+DEFAULT_CONFIG = ROOT / "config.toml"
+DEFAULT_RUNS = ROOT / "runs"
+DEFAULT_DATA = ROOT.parent.parent / "shared" / "sounds"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Features(_Section):
+    """What the model hears."""
+
+    sample_rate: int
+    window_s: float
+    frames: int
+
+
+class Split(_Section):
+    """Which sources are kept for validation and test."""
+
+    test_licence: str
+    test_repos: tuple[str, ...]
+    test_paths: tuple[str, ...]
+    validation_repos: tuple[str, ...]
+    validation_paths: tuple[str, ...]
+
+
+class Prepare(_Section):
+    """What is made before training."""
+
+    reverberated_copies: int
+    synthetic: dict[str, int]
+
+
+class Text(_Section):
+    """The text tower and its distillation."""
+
+    vocabulary: str
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int
+    max_tokens: int
+    steps: int
+    batch: int
+    learning_rate: float
+    words: int
+
+
+class Model(_Section):
+    """The audio tower and the joint space."""
+
+    channels: tuple[int, ...]
+    dimension: int
+
+
+class Train(_Section):
+    """The joint training."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    warmup: int
+    average_decay: float
+    phrases_per_concept: int
+    pair_weight: float
+    library_weight: float
+    teacher_weight: float
+    distil_weight: float
+    checkpoint_every: int
+    threads: int
+    shares: dict[str, float]
+
+
+class Config(_Section):
+    """All of ``config.toml``."""
+
+    seed: int
+    features: Features
+    split: Split
+    prepare: Prepare
+    text: Text
+    model: Model
+    train: Train
+
+
+def load_config(path: Path = DEFAULT_CONFIG, overrides: Mapping[str, int] | None = None) -> Config:
+    """Read the settings.
+
+    Args:
+        path: a TOML file.
+        overrides: values by dotted name, ``{"train.steps": 2}``, for trying things out.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        pydantic.ValidationError: a setting is missing, unknown or of the wrong kind.
+    """
+    content = tomllib.loads(path.read_text("utf-8"))
+    for name, value in (overrides or {}).items():
+        *sections, last = name.split(".")
+        target = content
+        for section in sections:
+            target = target[section]
+        target[last] = value
+    return Config.model_validate(content)

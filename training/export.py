@@ -1,0 +1,109 @@
+"""Step ``export``: the files of the built-in model, and the manifests of what it never heard."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import save_file
+
+from clap_server.clap.builtin import FOLDER
+from clap_server.clap.builtin.model import CONFIG, TOKENIZER, WEIGHTS
+from clap_server.clap.builtin.text_tower import load_tokenizer
+from training.data import read_recordings
+from training.text import text_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from training.config import Config
+    from training.data import Recording
+
+_ATTRIBUTION_HEAD = """# Recordings that the built-in model was trained on
+
+Made by `python -m training export` from the manifest of the recordings. None of them is in this package; the
+weights were fitted to them. Clips under a share-alike licence were not used for training. The text tower
+was distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0), whose word pieces it keeps; the audio
+tower
+had the scores of YAMNet (Google, Apache-2.0) as an auxiliary target.
+
+"""
+
+
+def _attribution(recordings: list[Recording]) -> str:
+    """One line for each author's clips of one source and licence."""
+    used = [row for row in recordings if row.part == "train"]
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for row in used:
+        groups.setdefault((row.source_repo, row.licence, row.author), []).append(row.source_path)
+    lines = [_ATTRIBUTION_HEAD]
+    repo_before = ""
+    for (repo, licence, author), paths in sorted(groups.items()):
+        if repo != repo_before:
+            lines.append(f"\n## https://github.com/{repo}\n\n")
+            repo_before = repo
+        lines.append(f"- {author or 'unnamed'} ({licence}): {', '.join(sorted(paths))}\n")
+    return "".join(lines)
+
+
+def write_manifest(recordings: list[Recording], part: str, data: Path, out: Path) -> int:
+    """Write the recordings of one part as ``clap-server evaluate`` reads them; return how many."""
+    rows = [row for row in recordings if row.part == part]
+    with out.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["file", "label", "group"])
+        for row in rows:
+            path = os.path.relpath(data / row.file, out.parent)
+            writer.writerow([path, row.label, row.source_repo])
+    return len(rows)
+
+
+def export(config: Config, data: Path, runs: Path, folder: Path = FOLDER) -> None:
+    """Write weights, tokenizer, configuration and attribution into the package.
+
+    Raises:
+        SystemExit: there is no checkpoint or no calibration yet.
+    """
+    checkpoint, calibration_path = runs / "checkpoint.pt", runs / "calibration.json"
+    if not checkpoint.is_file() or not calibration_path.is_file():
+        raise SystemExit(f"{runs} has no trained and calibrated model: run the steps before export first.")
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    weights = {
+        name: value.half().contiguous()
+        for name, value in state["average"].items()
+        if name.startswith(("audio.", "text.")) and not name.endswith("num_batches_tracked")
+    }
+    tokenizer = load_tokenizer(runs / "text" / "tokenizer.json", config.text.max_tokens)
+    calibration = json.loads(calibration_path.read_text("utf-8"))
+    recordings = read_recordings(data, config.split)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / WEIGHTS)
+    shutil.copyfile(runs / "text" / "tokenizer.json", folder / TOKENIZER)
+    parts = Counter(row.part for row in recordings)
+    settings = {
+        "sample_rate": config.features.sample_rate,
+        "window_s": config.features.window_s,
+        "audio": {"channels": list(config.model.channels), "dimension": config.model.dimension},
+        "text": text_settings(config, tokenizer.get_vocab_size()),
+        "calibration": {"scale": calibration["scale"], "bias": calibration["bias"]},
+        "training": {
+            "seed": config.seed,
+            "steps": state["step"],
+            "batch": config.train.batch,
+            "recordings": dict(sorted(parts.items())),
+            "synthesised": sum(config.prepare.synthetic.values()),
+            "validation": calibration["labels"],
+        },
+    }
+    (folder / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
+    (folder / "ATTRIBUTION.md").write_text(_attribution(recordings), "utf-8")
+    for part, name in (("test", "held_out.csv"), ("validation", "validation.csv")):
+        count = write_manifest(recordings, part, data, runs / name)
+        print(f"{runs / name}: {count} recordings")
+    size = sum((folder / name).stat().st_size for name in (WEIGHTS, TOKENIZER, CONFIG))
+    print(f"{folder}: {size / 1e6:.1f} MB")

@@ -1,0 +1,286 @@
+"""Batches of augmented windows, mixed from the cached spectrograms.
+
+Sounds of different sources are hardly correlated, so the power of a mixture is the sum of the powers: a batch
+is mixed in a few milliseconds, without touching samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from clap_server.clap.features import mel_filters
+from training.concepts import OTHER, load_concepts
+from training.prepare import MELS, Cache, Item
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from training.config import Config
+
+FLOOR_DB = -100.0
+CLINKS = ("glass_clink", "dishes", "crockery_break", "cutlery", "keys", "coins")
+ALARMS = ("alarm", "car_alarm", "smoke_alarm", "siren")
+# Their onset must be in the window; of the others any loud part will do.
+IMPULSIVE = ("glass_breaking", "explosion_gunshot", "metal_impact", "crockery_break", "door_slam", "thud")
+TEACHER_HOP_S, TEACHER_WINDOW_S = 7800 / 16000, 15600 / 16000
+_SILENT_SHARE = 0.02
+_LOUD_DB = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step of training sees.
+
+    Attributes:
+        mels: ``(n, frames, 64)`` in dB.
+        targets: ``(n, concepts)``: 1 yes, 0 no, -1 unknown.
+        teacher: ``(n, classes)`` soft targets.
+        taught: ``(n,)`` whether the row of ``teacher`` counts.
+        captions: a text for each window; empty if there is none.
+        concepts: ``(n,)`` number of the foreground's concept; -1 for silence.
+    """
+
+    mels: torch.Tensor
+    targets: torch.Tensor
+    teacher: torch.Tensor
+    taught: torch.Tensor
+    captions: list[str]
+    concepts: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    mel: NDArray[np.float32]
+    start: int
+
+
+def _bandwidths() -> torch.Tensor:
+    bank = mel_filters(
+        sample_rate=48000, n_fft=1024, n_mels=MELS, fmin_hz=50, fmax_hz=14000, filters="slaney"
+    )
+    return torch.from_numpy(1.0 / bank.max(axis=0).clip(1e-9)).float()
+
+
+class Mixer:
+    """Draws batches.
+
+    Args:
+        cache: of the step ``prepare``.
+        config: shares and sizes.
+        part: ``train`` or ``validation``.
+        data: folder with ``teacher_scores.npz``; without that file nothing is distilled from it.
+    """
+
+    def __init__(self, cache: Cache, config: Config, part: str, data: Path) -> None:
+        self.cache, self.config = cache, config
+        self.concepts = load_concepts()
+        self.items = [item for item in cache.items if item.part == part]
+        self._rows = np.array(
+            [self.concepts.targets(concept.name) for concept in self.concepts.all], np.float32
+        )
+        self._groups = self._grouped()
+        self._backgrounds = [
+            item
+            for item in self.items
+            if self.concepts.all[self.concepts.index[item.concept]].background and item.frames > 100
+        ]
+        self._anchors = {item: self._anchor_frames(item) for item in self.items}
+        self._widths = _bandwidths()
+        self._weights = (self._widths / self._widths.sum())[None, None]
+        path = data / "teacher_scores.npz"
+        self._teacher = np.load(path) if path.is_file() else {}
+        self.classes = len(self._teacher["__classes__"]) if self._teacher else 521
+        self._scores: dict[str, NDArray[np.float16]] = {
+            item.name: self._teacher[item.name] for item in self.items if item.name in self._teacher
+        }
+
+    def _grouped(self) -> dict[str, list[tuple[list[Item], float]]]:
+        """For each share of the configuration lists of items, each with the weight of its list."""
+        by_concept: dict[str, tuple[list[Item], list[Item]]] = {}
+        for item in self.items:
+            recorded, made = by_concept.setdefault(item.concept, ([], []))
+            (made if item.label == "synthetic" else recorded).append(item)
+        shares = self.config.train.shares
+        synthetic = shares["synthetic"]
+
+        def both(names: tuple[str, ...], made_share: float) -> list[tuple[list[Item], float]]:
+            lists = []
+            for name in names:
+                recorded, made = by_concept.get(name, ([], []))
+                # The root keeps a concept of one clip from being heard as often as one of a hundred.
+                size = len(recorded) ** 0.5 + 1 if len(names) > 1 else 1.0
+                lists += [(recorded, (1 - made_share) * size), (made, made_share * size)]
+            return [(items, weight) for items, weight in lists if items]
+
+        groups = {
+            "glass_breaking": both(("glass_breaking",), synthetic),
+            "alarm": both(ALARMS, synthetic),
+            "clinks": both(CLINKS, 0.4),
+            "fighting_shouting": both(("fighting_shouting", "scream"), 0.0),
+        }
+        taken = {"glass_breaking", *ALARMS, *CLINKS, "fighting_shouting", "scream"}
+        for name in shares:
+            if name not in groups and name != "synthetic":
+                groups[name] = both((name,), 0.3)
+                taken.add(name)
+        rest: list[tuple[list[Item], float]] = []
+        for name, (recorded, made) in by_concept.items():
+            if name not in taken:
+                items = recorded + made
+                rest.append((items, len(items) ** 0.5))
+        groups["rest"] = rest
+        return {name: lists for name, lists in groups.items() if lists}
+
+    def _anchor_frames(self, item: Item) -> NDArray[np.intp]:
+        """Frames of which one has to be in the window."""
+        level = self.cache.spectrogram(item).max(axis=1).astype(np.float32)
+        if item.concept in IMPULSIVE:
+            return np.flatnonzero(level >= level.max() - 6.0)[:3]
+        return np.flatnonzero(level >= level.max() - _LOUD_DB)
+
+    def _cut(self, item: Item, rng: np.random.Generator, *, anywhere: bool = False) -> _Window:
+        frames = self.config.features.frames
+        source = self.cache.spectrogram(item)
+        if anywhere:
+            # A background fills the window: a short one is repeated.
+            start = int(rng.integers(0, max(item.frames - frames, 0) + 1))
+            rows = np.arange(start, start + frames) % item.frames
+            return _Window(source[rows].astype(np.float32), start)
+        anchors = self._anchors[item]
+        anchor = int(anchors[int(rng.integers(len(anchors)))])
+        start = anchor - int(rng.integers(4, frames - 12))
+        mel = np.full((frames, MELS), FLOOR_DB, np.float32)
+        first, last = max(start, 0), min(start + frames, item.frames)
+        mel[first - start : last - start] = source[first:last]
+        return _Window(mel, start)
+
+    def _soft_targets(self, item: Item, start: int) -> NDArray[np.float32] | None:
+        scores = self._scores.get(item.name)
+        if scores is None or not len(scores):
+            return None
+        begins = np.arange(len(scores)) * TEACHER_HOP_S - start / 100
+        overlap = np.minimum(begins + TEACHER_WINDOW_S, self.config.features.window_s) - np.maximum(begins, 0)
+        rows = overlap > 0.5 * TEACHER_WINDOW_S
+        if not rows.any():
+            rows = overlap == overlap.max()
+        return np.asarray(scores[rows].max(axis=0), np.float32)
+
+    def _pick(self, rng: np.random.Generator) -> Item:
+        names = list(self._groups)
+        shares = np.array([self.config.train.shares.get(name, 0.0) for name in names])
+        shares[names.index("rest")] = max(1.0 - shares.sum(), 0.05)
+        lists = self._groups[names[int(rng.choice(len(names), p=shares / shares.sum()))]]
+        weights = np.array([weight for _, weight in lists])
+        items = lists[int(rng.choice(len(lists), p=weights / weights.sum()))][0]
+        return items[int(rng.integers(len(items)))]
+
+    def draw(self, rng: np.random.Generator, size: int) -> Batch:
+        """Mix ``size`` windows."""
+        frames = self.config.features.frames
+        front = np.full((size, frames, MELS), FLOOR_DB, np.float32)
+        back = np.full((size, frames, MELS), FLOOR_DB, np.float32)
+        targets = np.zeros((size, len(self.concepts.all)), np.float32)
+        teacher = np.zeros((size, self.classes), np.float32)
+        taught = np.zeros(size, np.float32)
+        snr = rng.uniform(-3, 30, size).astype(np.float32)
+        concepts = np.full(size, -1)
+        captions = [""] * size
+        for row in range(size):
+            if rng.random() < _SILENT_SHARE:
+                targets[row, self.concepts.index["silence"]] = 1.0
+                continue
+            item = self._pick(rng)
+            cut = self._cut(item, rng)
+            front[row] = cut.mel
+            concepts[row] = self.concepts.index[item.concept]
+            targets[row] = self._rows[concepts[row]]
+            captions[row] = item.caption
+            soft = self._soft_targets(item, cut.start)
+            if soft is not None:
+                teacher[row], taught[row] = soft, 1.0
+            if rng.random() < 0.55:
+                other = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
+                cut = self._cut(other, rng, anywhere=True)
+                back[row] = cut.mel
+                self._add_background(targets[row], other, float(snr[row]))
+                soft = self._soft_targets(other, cut.start)
+                if soft is not None and snr[row] < 10:
+                    teacher[row] = np.maximum(teacher[row], soft)
+        seed = int(rng.integers(2**31))
+        mels = self._mix(torch.from_numpy(front), torch.from_numpy(back), torch.from_numpy(snr), seed)
+        return Batch(
+            mels,
+            torch.from_numpy(targets),
+            torch.from_numpy(teacher),
+            torch.from_numpy(taught),
+            captions,
+            torch.from_numpy(concepts),
+        )
+
+    def _add_background(self, targets: NDArray[np.float32], item: Item, snr_db: float) -> None:
+        row = self._rows[self.concepts.index[item.concept]]
+        if item.concept == OTHER:
+            return
+        heard = row == 1
+        targets[heard & (targets != 1)] = 1.0 if snr_db < 12 else -1.0
+        targets[(row == -1) & (targets == 0)] = -1.0
+
+    def _colour(self, power: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Change the timbre: a tilt and a few broad bumps, as of rooms and microphones."""
+        count = len(power)
+        tilt = (torch.rand(count, 1, generator=generator) * 14 - 7) * torch.linspace(-1, 1, MELS)
+        bumps = torch.nn.functional.interpolate(
+            3.0 * torch.randn(count, 1, 7, generator=generator), MELS, mode="linear", align_corners=True
+        )[:, 0]
+        return power * (10 ** ((tilt + bumps) / 10))[:, None]
+
+    def _level(self, power: torch.Tensor, *, loudest: bool) -> torch.Tensor:
+        total = (power * self._weights).sum(2)
+        if not loudest:
+            return total.mean(1)
+        return torch.nn.functional.avg_pool1d(total[:, None], 10, 5)[:, 0].amax(1)
+
+    def _mix(self, front: torch.Tensor, back: torch.Tensor, snr: torch.Tensor, seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+
+        def uniform(low: float, high: float) -> torch.Tensor:
+            return torch.rand(len(front), generator=generator) * (high - low) + low
+
+        def chance(share: float) -> torch.Tensor:
+            return torch.rand(len(front), generator=generator) < share
+
+        silence = 10 ** (FLOOR_DB / 10)
+        power = self._colour((10 ** (front / 10) - silence).clamp_min(0), generator)
+        under = self._colour((10 ** (back / 10) - silence).clamp_min(0), generator)
+        level = self._level(power, loudest=True)
+        quiet = level <= 0
+        level = torch.where(quiet, 10 ** uniform(-10, -6), level)
+        gain = level / self._level(under, loudest=False).clamp_min(1e-20) * 10 ** (-snr / 10)
+        mixed = power + under * gain[:, None, None]
+        # The floor of room and microphone: steady noise of some colour; each bin fluctuates the less the
+        # wider it is.
+        colour = self._colour(torch.ones(len(front), 1, MELS), generator)
+        degrees = (self._widths / self._widths[0]).clamp(1, 12)
+        grain = torch.exp(torch.randn(mixed.shape, generator=generator) / degrees.sqrt())
+        floor = level * 10 ** (-uniform(8, 65) / 10)
+        floor = torch.where(chance(0.75) | quiet, floor, torch.zeros_like(floor))
+        mixed = mixed + colour * grain * floor[:, None, None]
+        decibel = 10 * mixed.clamp_min(1e-20).log10()
+        # Cameras sample at 8 or 16 kHz: nothing is left above half of that.
+        bins = torch.arange(MELS)
+        cut = torch.tensor([41, 54, 60])[torch.randint(0, 3, (len(front),), generator=generator)]
+        cut = torch.where(chance(0.35), cut, torch.full_like(cut, MELS))
+        above = (bins[None] - cut[:, None]).clamp_min(0)
+        decibel = decibel - (above * 20.0).clamp_max(70.0)[:, None]
+        low = torch.where(chance(0.3), torch.randint(1, 8, (len(front),), generator=generator), 0)
+        below = (low[:, None] - bins[None]).clamp_min(0)
+        decibel = decibel - (below * 6.0)[:, None]
+        peak = decibel.amax((1, 2))
+        wanted = torch.where(quiet, peak.clamp(-100, -60), uniform(-45, 28))
+        return (decibel + (wanted - peak)[:, None, None]).clamp_min(FLOOR_DB)

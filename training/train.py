@@ -1,0 +1,310 @@
+"""Step ``train``: both towers together, on sounds, phrases and the library's own scores."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.nn import functional
+
+from clap_server.clap.builtin.audio_tower import AudioTower
+from clap_server.clap.builtin.text_tower import TextTower, load_tokenizer, token_ids
+from training.mixing import Batch, Mixer
+from training.prepare import Cache
+from training.text import HIDDEN, TEACHER_DIMENSION, text_settings
+from training.texts import LibraryScore, Phrases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from training.config import Config
+
+_UNRELATED = 24
+_RECALLED = 64
+_VALIDATION_WINDOWS = 960
+_JUDGED_AT_ONCE = 96
+_WEIGHT_OF_YES = 4.0
+
+
+class Trainee(nn.Module):
+    """Everything that learns: the two towers and what only the training needs.
+
+    Args:
+        config: sizes.
+        vocabulary: of the tokenizer.
+        classes: of the audio teacher.
+    """
+
+    def __init__(self, config: Config, vocabulary: int, classes: int) -> None:
+        super().__init__()
+        self.audio = AudioTower(config.model.channels, config.model.dimension)
+        self.text = TextTower(**text_settings(config, vocabulary))
+        self.teacher = nn.Linear(self.audio.pooled, classes)
+        nn.init.constant_(self.teacher.bias, -6.0)  # nearly all classes are absent nearly always
+        self.recall = nn.Linear(HIDDEN, TEACHER_DIMENSION)
+        self.pair_scale = nn.Parameter(torch.tensor(10.0).log())
+        self.pair_bias = nn.Parameter(torch.tensor(-3.0))
+        self.library_scale = nn.Parameter(torch.tensor(8.0).log())
+        self.library_bias = nn.Parameter(torch.tensor(0.0))
+
+
+def device_of() -> torch.device:
+    """A GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def masked(logits: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
+    """Mean binary cross entropy over what is known (targets of -1 are not)."""
+    known = (targets >= 0).to(logits.dtype) * weight
+    losses = functional.binary_cross_entropy_with_logits(logits, targets.clamp_min(0), reduction="none")
+    losses = losses * torch.where(targets > 0, _WEIGHT_OF_YES, 1.0)
+    return (losses * known).sum() / known.sum().clamp_min(1.0)
+
+
+class Trainer:
+    """One training run, which can be left and taken up again at any checkpoint.
+
+    Args:
+        config: settings.
+        data: recordings, for the teacher's scores.
+        runs: folder of this run; holds the caches and the checkpoints.
+        log: called with each line of progress.
+    """
+
+    def __init__(self, config: Config, data: Path, runs: Path, log: Callable[[str], None]) -> None:
+        torch.manual_seed(config.seed)
+        torch.set_num_threads(config.train.threads)
+        self.config, self.runs, self.log = config, runs, log
+        self.device = device_of()
+        cache = Cache(runs / "cache")
+        self.mixer = Mixer(cache, config, "train", data)
+        self.check = Mixer(cache, config, "validation", data)
+        folder = runs / "text"
+        if not (folder / "text.safetensors").is_file():
+            raise SystemExit(f"{folder} is empty: run `python -m training text` first.")
+        self.tokenizer = load_tokenizer(folder / "tokenizer.json", config.text.max_tokens)
+        self.model = Trainee(config, self.tokenizer.get_vocab_size(), self.mixer.classes)
+        state = load_file(folder / "text.safetensors")
+        tower = {n.removeprefix("tower."): v for n, v in state.items() if n.startswith("tower.")}
+        head = {
+            name: value for name, value in self.model.text.state_dict().items() if name.startswith("head.")
+        }
+        self.model.text.load_state_dict(tower | head)
+        self.model.recall.load_state_dict(
+            {n.removeprefix("recall."): v for n, v in state.items() if n.startswith("recall.")}
+        )
+        self.model.text.tokens.weight.requires_grad_(False)
+        self.model.to(self.device)
+        self.corpus = json.loads((folder / "texts.json").read_text("utf-8"))
+        self.meanings = load_file(folder / "teacher.safetensors")["targets"].float()
+        self.score = LibraryScore(self.tokenizer)
+        self.phrases = Phrases(self.tokenizer, config.train.phrases_per_concept)
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.optimizer = self._optimizer()
+        self.step = 0
+        self.validation: list[dict[str, float]] = []
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        settings = self.config.train
+        text = list(self.model.text.parameters()) + list(self.model.recall.parameters())
+        known = {id(parameter) for parameter in text}
+        rest = [p for p in self.model.parameters() if id(p) not in known]
+        matrices = [p for p in rest if p.ndim > 1]
+        vectors = [p for p in rest if p.ndim <= 1]
+        return torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": settings.weight_decay, "factor": 1.0},
+                {"params": vectors, "weight_decay": 0.0, "factor": 1.0},
+                # What the text tower has learnt already is only adjusted.
+                {"params": [p for p in text if p.requires_grad], "weight_decay": 0.01, "factor": 0.2},
+            ],
+            lr=settings.learning_rate,
+        )
+
+    def _rate(self) -> float:
+        settings = self.config.train
+        if self.step < settings.warmup:
+            return (self.step + 1) / settings.warmup
+        done = (self.step - settings.warmup) / max(settings.steps - settings.warmup, 1)
+        return 0.5 + 0.5 * float(np.cos(np.pi * min(done, 1.0)))
+
+    def _loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        model, device, settings = self.model, self.device, self.config.train
+        targets = batch.targets.to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            pooled = model.audio.pool(batch.mels.to(device))
+        pooled = pooled.float()
+        audio = functional.normalize(model.audio.head(model.audio.dropout(pooled)), dim=1)
+
+        unrelated = self.phrases.unrelated(rng, _UNRELATED)
+        captioned = [row for row, caption in enumerate(batch.captions) if caption]
+        captions = [batch.captions[row] for row in captioned]
+        ids = self.phrases.draw(rng, [*unrelated, *captions]).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            texts = model.text(ids)
+            prompts = model.text(self.score.ids.to(device))
+        logits = audio @ texts.T * model.pair_scale.exp() + model.pair_bias
+        owners = self.phrases.owners.to(device)
+        own = torch.full((len(audio), len(captions)), -1.0, device=device)
+        if captions:
+            # A caption belongs to its own sound; sounds of surely different concepts are its counterexamples.
+            numbers = batch.concepts.to(device)
+            rows = torch.tensor(captioned, device=device)
+            apart = targets[:, numbers[rows]] == 0
+            own[apart] = 0.0
+            own[rows, torch.arange(len(captions), device=device)] = 1.0
+        wanted = torch.cat(
+            [targets[:, owners], torch.zeros(len(audio), _UNRELATED, device=device), own], dim=1
+        )
+        weight = torch.ones(logits.shape[1], device=device)
+        weight[len(owners) : len(owners) + _UNRELATED] = 0.3
+        pair = masked(logits, wanted, weight)
+
+        bank = self.score.bank(prompts.detach())
+        margins = self.score.margins(audio, prompts, bank)
+        library = masked(
+            margins * model.library_scale.exp() + model.library_bias, targets[:, self.score.concepts]
+        )
+
+        taught = batch.taught.to(device)
+        soft = functional.binary_cross_entropy_with_logits(
+            model.teacher(pooled), batch.teacher.to(device), reduction="none"
+        ).sum(1)
+        teacher = (soft * taught).sum() / taught.sum().clamp_min(1.0) / 10
+
+        rows_of_corpus = rng.integers(0, len(self.corpus), _RECALLED)
+        recalled = model.recall(
+            model.text.mean(
+                token_ids(self.tokenizer, [self.corpus[row] for row in rows_of_corpus]).to(device)
+            )
+        )
+        meaning = self.meanings[torch.from_numpy(rows_of_corpus)].to(device)
+        distil = 1 - functional.cosine_similarity(recalled, meaning).mean()
+        total = (
+            settings.pair_weight * pair
+            + settings.library_weight * library
+            + settings.teacher_weight * teacher
+            + settings.distil_weight * distil
+        )
+        return {"total": total, "pair": pair, "library": library, "teacher": teacher, "distil": distil}
+
+    def advance(self) -> dict[str, float]:
+        """Take one step; everything random in it depends on the seed and its number alone."""
+        rng = np.random.default_rng((self.config.seed, self.step))
+        torch.manual_seed(self.config.seed + self.step)
+        self.model.train()
+        batch = self.mixer.draw(rng, self.config.train.batch)
+        losses = self._loss(batch, rng)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.train.learning_rate * self._rate() * group["factor"]
+        self.optimizer.zero_grad()
+        losses["total"].backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        keep = min(self.config.train.average_decay, (1 + self.step) / (10 + self.step))
+        for name, value in self.model.state_dict().items():
+            kept = self.average[name]
+            if kept.dtype.is_floating_point:
+                kept.lerp_(value, 1 - keep)
+            else:
+                kept.copy_(value)
+        self.step += 1
+        return {name: float(value) for name, value in losses.items()}
+
+    def judge(self, windows: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Margins and targets ``(n, labels)`` of mixed windows of the validation sources.
+
+        The averaged weights are used; the windows are the same each time.
+        """
+        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        self.model.eval()
+        rng = np.random.default_rng(self.config.seed)
+        margins, targets = [], []
+        with torch.inference_mode():
+            prompts = self.model.text(self.score.ids.to(self.device))
+            bank = self.score.bank(prompts)
+            for _ in range(max(windows // _JUDGED_AT_ONCE, 1)):
+                batch = self.check.draw(rng, _JUDGED_AT_ONCE)
+                audio = self.model.audio(batch.mels.to(self.device))
+                margins.append(self.score.margins(audio, prompts, bank).cpu())
+                targets.append(batch.targets[:, self.score.concepts])
+        self.model.load_state_dict(own)
+        return torch.cat(margins).numpy(), torch.cat(targets).numpy()
+
+    def validate(self) -> dict[str, float]:
+        """ROC AUC of each label on the validation sources."""
+        margin, target = self.judge(_VALIDATION_WINDOWS)
+        result = {}
+        for column, label in enumerate(self.score.label_ids):
+            known = target[:, column] >= 0
+            wanted = target[known, column] > 0
+            if wanted.any() and not wanted.all():
+                result[label] = float(roc_auc_score(wanted, margin[known, column]))
+        return result
+
+    def save(self) -> None:
+        """Write a checkpoint; the one before is replaced only when this one is whole."""
+        state: dict[str, Any] = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "validation": self.validation,
+        }
+        path = self.runs / "checkpoint.pt"
+        torch.save(state, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, if there is one.
+
+        Raises:
+            SystemExit: it is damaged, or of other settings.
+        """
+        path = self.runs / "checkpoint.pt"
+        if not path.is_file():
+            return
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+        except Exception as error:  # torch.load raises whatever the damage leads to
+            raise SystemExit(f"{path} cannot be used ({error}): remove it to start anew.") from error
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average, self.step, self.validation = state["average"], state["step"], state["validation"]
+        self.log(f"resumed at step {self.step}")
+
+
+def train(config: Config, data: Path, runs: Path) -> None:
+    """Train to the last step, from the last checkpoint if there is one."""
+    trainer = Trainer(config, data, runs, lambda line: print(line, flush=True))
+    trainer.resume()
+    started, first = time.monotonic(), trainer.step
+    sums: dict[str, float] = {}
+    every = 20
+    while trainer.step < config.train.steps:
+        for name, value in trainer.advance().items():
+            sums[name] = sums.get(name, 0.0) + value / every
+        if trainer.step % every == 0:
+            pace = (time.monotonic() - started) / (trainer.step - first)
+            left = pace * (config.train.steps - trainer.step) / 60
+            losses = " ".join(f"{name} {value:.3f}" for name, value in sums.items())
+            trainer.log(
+                f"step {trainer.step}/{config.train.steps} {losses} | {pace:.2f} s/step, {left:.0f} min left"
+            )
+            sums = {}
+        if trainer.step % config.train.checkpoint_every == 0 or trainer.step == config.train.steps:
+            if trainer.step % (4 * config.train.checkpoint_every) == 0 or trainer.step == config.train.steps:
+                areas = trainer.validate()
+                trainer.validation.append({"step": float(trainer.step), **areas})
+                trainer.log("validation AUC " + " ".join(f"{k} {v:.3f}" for k, v in areas.items()))
+            trainer.save()
