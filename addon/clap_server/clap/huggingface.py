@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+import transformers
 from transformers import AutoTokenizer, ClapFeatureExtractor
 from transformers import ClapModel as TransformersClap
 
 from clap_server.clap.features import LogMel, repeat_pad
+from clap_server.clap.model import Calibration
 from clap_server.clap.text_cache import TextCache
 from clap_server.errors import ModelError
 
@@ -21,9 +24,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from clap_server.clap.model import Calibration
-
 DType = Literal["auto", "float32", "bfloat16"]
+
+CALIBRATION_FILE = "clap_calibration.json"
+
+# Who loads a model here tells what goes on; bars of transformers would tear the log.
+transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the library's omission
 
 # Windows and texts in one pass; bounds the memory that a long file or a long label list takes.
 _AUDIO_BATCH = 32
@@ -39,7 +45,7 @@ class HuggingFaceClap:
     is switched off after loading, which computes the same when none is.
 
     Args:
-        folder: ``config.json``, ``preprocessor_config.json``, tokenizer and weights.
+        folder: ``config.json``, ``preprocessor_config.json``, tokenizer and weights; may hold a calibration.
         name: what the user calls it.
         device: as torch names it: ``cpu``, ``cuda:0``.
         dtype: ``bfloat16`` computes by autocast, about three times as fast where the device has it;
@@ -66,7 +72,7 @@ class HuggingFaceClap:
         self.name = name
         self.device = device
         self.dtype = resolve_dtype(dtype, device)
-        self.calibration: Calibration | None = None
+        self.calibration = stored_calibration(folder, name)
         check_config(folder, name)
         self._model = _load_weights(folder, name)
         try:
@@ -207,6 +213,29 @@ def _load_weights(folder: Path, name: str) -> Any:
             f"{audio.window_size}, which transformers cannot compute. Use another model."
         )
     return model
+
+
+def stored_calibration(folder: Path, name: str) -> Calibration | None:
+    """Read ``clap_calibration.json`` (``scale`` above 0, ``bias``) beside the weights; None if there is none.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    try:
+        content = json.loads((folder / CALIBRATION_FILE).read_text("utf-8"))
+        calibration = Calibration(scale=float(content["scale"]), bias=float(content["bias"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{CALIBRATION_FILE} of the model {name!r} is damaged: delete it, and it is calibrated anew."
+        ) from error
+    if not (0 < calibration.scale < math.inf and math.isfinite(calibration.bias)):
+        raise ModelError(
+            f"{CALIBRATION_FILE} of the model {name!r} needs a scale above 0 and a finite bias: correct it "
+            "or delete it."
+        )
+    return calibration
 
 
 def weights_hash(folder: Path) -> str:

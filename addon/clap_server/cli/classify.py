@@ -1,0 +1,183 @@
+"""``clap-server classify``: which sounds a recording holds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platformdirs import user_cache_path
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from clap_server.detection.library import NORMAL, load_library, split_labels
+from clap_server.errors import ClapServerError, ConfigurationError, LabelError, ModelError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from clap_server.api.schemas import Classification
+    from clap_server.clap.model import ClapModel
+    from clap_server.detection.classify import FileScores, Normalize
+
+_BAR_WIDTH = 24
+_BAD_INPUT = 2
+_DEFAULT_LABELS = "glass breaking, alarm, fighting or shouting, explosion or gunshot, metal impact, normal"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "classify",
+        help="say which sounds recordings hold",
+        description="Say which sounds recordings hold. Any format that FFmpeg reads will do.",
+        epilog="Exit status: 0 fine, 1 no model, 2 a file or an option is not usable (other files are done).",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="recordings")
+    parser.add_argument(
+        "--labels",
+        default=_DEFAULT_LABELS,
+        help="comma-separated: ids or names of the label library, or your own words; 'normal' stands for "
+        f"none of the others (default: {_DEFAULT_LABELS})",
+    )
+    parser.add_argument(
+        "--threshold",
+        default="0.5",
+        metavar="T",
+        help="score from which a sound counts as heard, 0 to 1 (0.5)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON, shaped as POST /api/classify answers"
+    )
+    parser.add_argument("--model", default="builtin", metavar="NAME", help="builtin, a folder or a hub name")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    parser.add_argument(
+        "--normalize",
+        choices=["softmax"],
+        help="softmax: shares that sum to 1 over the labels, instead of independent scores",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Classify; 0 if all went well, 2 if an option or a file is not usable.
+
+    Raises:
+        ModelError: the model cannot be had.
+    """
+    library = load_library()
+    try:
+        labels = split_labels(args.labels)
+        library.resolve_all(labels)
+        threshold = _threshold(args.threshold)
+    except (LabelError, ConfigurationError) as error:
+        _complain(error)
+        return _BAD_INPUT
+    terminal = Console(stderr=True, highlight=False)
+    model = _load(args.model, args.device, lambda line: terminal.print(escape(line)))
+    answers: list[dict[str, Any]] = []
+    failed = False
+    for file in args.files:
+        try:
+            scores = _scores(model, Path(file), labels, args.normalize, terminal)
+        except ModelError:
+            raise
+        except ClapServerError as error:
+            failed = True
+            _complain(f"{file}: {error}")
+            answers.append({"file": file, "error": str(error)})
+            continue
+        answer = as_classification(scores, threshold)
+        answers.append({"file": file, **answer.model_dump(mode="json")})
+        if not args.json:
+            output = Console(highlight=False)
+            output.print(f"{escape(file)} ({answer.duration_s:.1f} s)", soft_wrap=True)
+            output.print(_table(answer))
+    if args.json and not (failed and len(answers) == 1):
+        print(json.dumps(answers[0] if len(args.files) == 1 else answers, indent=2, ensure_ascii=False))
+    return _BAD_INPUT if failed else 0
+
+
+def as_classification(scores: FileScores, threshold: float) -> Classification:
+    """Bring scores into the shape that the API answers in."""
+    from clap_server.api.schemas import Classification, LabelScore, WindowScores  # noqa: PLC0415 - as in _load
+
+    top = next(iter(scores.best))
+    return Classification(
+        top_label=top,
+        top_score=scores.best[top],
+        labels=[
+            LabelScore(label=label, score=score, detected=score >= threshold)
+            for label, score in scores.best.items()
+        ],
+        threshold=threshold,
+        duration_s=scores.duration_s,
+        windows=[
+            WindowScores(start_s=window.start_s, end_s=window.end_s, scores=window.scores)
+            for window in scores.windows
+        ],
+    )
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ConfigurationError(f"--threshold {text}: use a number from 0 to 1, such as 0.65.")
+    return value
+
+
+def _load(name: str, device: str, progress: Callable[[str], None]) -> ClapModel:
+    # Bring torch, which takes seconds: not for --help or a wrong option.
+    from clap_server.clap.loader import load_model  # noqa: PLC0415
+    from clap_server.detection.calibration import calibrated  # noqa: PLC0415
+
+    cache_dir = user_cache_path("clap-server")
+    model = load_model(name, device=device, cache_dir=cache_dir, progress=progress)
+    return calibrated(model, load_library(), cache_dir, progress)
+
+
+def _scores(
+    model: ClapModel, path: Path, labels: list[str], normalize: Normalize | None, terminal: Console
+) -> FileScores:
+    from clap_server.audio.decode import decode  # noqa: PLC0415 - as in _load
+    from clap_server.detection.classify import classify  # noqa: PLC0415 - as in _load
+
+    samples = decode(path, model.sample_rate)
+    with Progress(
+        TextColumn(escape(path.name)), BarColumn(), TimeRemainingColumn(), console=terminal, transient=True
+    ) as bar:
+        task = bar.add_task("", total=1.0)
+        return classify(
+            model,
+            load_library(),
+            samples,
+            labels,
+            normalize=normalize,
+            progress=lambda share: bar.update(task, completed=share),
+        )
+
+
+def _table(answer: Classification) -> Table:
+    table = Table(box=None, show_header=False)
+    for entry in answer.labels:
+        filled = round(entry.score * _BAR_WIDTH)
+        style = "bold red" if entry.detected and load_library().resolve(entry.label) is not NORMAL else ""
+        table.add_row(
+            escape(entry.label),
+            "█" * filled + "░" * (_BAR_WIDTH - filled),
+            f"{entry.score:.2f}",
+            "heard" if entry.detected else "",
+            style=style,
+        )
+    return table
+
+
+def _complain(what: object) -> None:
+    print(f"clap-server: {what}", file=sys.stderr)
