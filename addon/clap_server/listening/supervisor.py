@@ -142,7 +142,6 @@ class Supervisor:
             entry = self._entries.pop(microphone_id, None)
             if entry is not None:
                 await self._stop(entry)
-        self._locks.pop(microphone_id, None)
 
     def snapshot(self, microphone_id: str) -> MicrophoneSnapshot:
         """How a microphone is now; one that is just being added is connecting."""

@@ -81,7 +81,7 @@ def crash(*, rate: int = RATE, seed: int = 1) -> NDArray[np.float32]:
     frequency = np.fft.rfftfreq(count, 1 / rate)
     spectrum[(frequency < EDGES_HZ[GLASS_BANDS.start]) | (frequency > 7000)] = 0
     burst = np.fft.irfft(spectrum, count) * np.exp(-np.arange(count) / (0.08 * rate))
-    return (0.3 * burst / np.abs(burst).max()).astype(np.float32)
+    return np.asarray(0.3 * burst / np.abs(burst).max(), np.float32)
 
 
 def scene(
