@@ -24,17 +24,21 @@ WAIT_S = 15
 
 
 @pytest.fixture(autouse=True)
-def _our_integration(
-    recorder_db_url: str, enable_custom_integrations: None, socket_enabled: None
-) -> None:
+def _our_integration(recorder_db_url: str, enable_custom_integrations: None, socket_enabled: None) -> None:
     """Let Home Assistant find the integration, and sockets be real."""
 
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener.Listener.__init__, "__kwdefaults__", {
-        **listener.Listener.__init__.__kwdefaults__, "backoff_first_s": 0.02, "backoff_max_s": 0.1,
-    })
+    monkeypatch.setattr(
+        listener.Listener.__init__,
+        "__kwdefaults__",
+        {
+            **listener.Listener.__init__.__kwdefaults__,
+            "backoff_first_s": 0.02,
+            "backoff_max_s": 0.1,
+        },
+    )
 
 
 @pytest.fixture
@@ -100,7 +104,7 @@ def kitchen(entry: MockConfigEntry) -> str:
 async def until(hass: HomeAssistant, condition: Callable[[], object]) -> None:
     """Wait until ``condition`` holds: it follows from messages over real sockets."""
     async with asyncio.timeout(WAIT_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - Home Assistant's states have no event of their own
             await asyncio.sleep(0.01)
     await hass.async_block_till_done()
 

@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import WSMsgType, web
+from pydantic import BaseModel, ValidationError
+
 from clap_server.api import schemas
 from clap_server.audio.source import SourceState
 from clap_server.detection.library import load_library
 from clap_server.listening.config import MicrophoneSettings
-from pydantic import BaseModel, ValidationError
 
 TOKEN = "the-right-token"
 MODEL = schemas.ModelInfo(
@@ -30,8 +31,12 @@ MODEL = schemas.ModelInfo(
 )
 
 
-def status(state: str = "listening", code: str = "ok", reason: str = "sound arrives") -> schemas.MicrophoneStatus:
-    return schemas.MicrophoneStatus(state=SourceState(state), code=code, reason=reason, since=datetime.now(UTC))
+def status(
+    state: str = "listening", code: str = "ok", reason: str = "sound arrives"
+) -> schemas.MicrophoneStatus:
+    return schemas.MicrophoneStatus(
+        state=SourceState(state), code=code, reason=reason, since=datetime.now(UTC)
+    )
 
 
 class Peer:
@@ -54,6 +59,7 @@ class Peer:
         self.answer_everything_with: web.Response | None = None
         self.greeting: str | None = None
         self.frozen = False
+        self.hangs = False
         self.thawed = asyncio.Event()
         self.first_sequence = 0
         self.port = 0
@@ -234,6 +240,8 @@ class Peer:
     @web.middleware
     async def _authenticate(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.requests.append((request.method, request.path))
+        if self.hangs:
+            await self.thawed.wait()
         if self.answer_everything_with is not None:
             return self.answer_everything_with
         if request.headers.get("Authorization") != f"Bearer {self.token}":
@@ -335,8 +343,6 @@ def answer(body: BaseModel) -> web.Response:
     return web.Response(text=body.model_dump_json(), content_type="application/json")
 
 
-def problem(
-    code: int, name: str, detail: str, errors: list[dict[str, str]] | None = None
-) -> web.Response:
+def problem(code: int, name: str, detail: str, errors: list[dict[str, str]] | None = None) -> web.Response:
     body = schemas.Problem(type=f"/problems/{name}", title=name, status=code, detail=detail, errors=errors)
     return web.Response(status=code, text=body.model_dump_json(), content_type="application/problem+json")

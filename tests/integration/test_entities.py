@@ -111,7 +111,9 @@ async def test_event_of_a_label_that_is_no_longer_watched_is_ignored(
 
 
 async def test_own_words_name_sensor_event_and_top_sound(hass: HomeAssistant, peer: Peer) -> None:
-    entry = make_entry(hass, peer, microphone_data("Hall", [{"label": "Hammer on an anvil", "threshold": 0.4}]))
+    entry = make_entry(
+        hass, peer, microphone_data("Hall", [{"label": "Hammer on an anvil", "threshold": 0.4}])
+    )
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     (microphone,) = entry.subentries
@@ -167,7 +169,11 @@ async def test_only_what_enabled_entities_need_is_subscribed(
     await hass.async_block_till_done()
     assert peer.subscriptions[-1].topics == {"levels"}
     now = datetime.now(UTC)
-    for at, level_dbfs in ((now, -40), (now + timedelta(seconds=0.5), -30), (now + timedelta(seconds=2), -20.06)):
+    for at, level_dbfs in (
+        (now, -40),
+        (now + timedelta(seconds=0.5), -30),
+        (now + timedelta(seconds=2), -20.06),
+    ):
         await peer.send_level(kitchen, level_dbfs, at=at)
     await until(hass, lambda: state_of(hass, "sensor.kitchen_level") == "-20.1")
     state = hass.states.get("sensor.kitchen_level")

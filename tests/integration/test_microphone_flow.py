@@ -1,0 +1,412 @@
+"""Adding and changing microphones; every error can be mended in the form."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from homeassistant.components.camera import Camera, CameraEntityFeature
+from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
+from homeassistant.data_entry_flow import FlowResultType, InvalidData, section
+from homeassistant.helpers.entity_component import DATA_INSTANCES
+from homeassistant.setup import async_setup_component
+
+from clap_server.listening.config import MicrophoneSettings
+from tests.integration.conftest import make_entry, microphone_data, state_of, until
+
+if TYPE_CHECKING:
+    from homeassistant.config_entries import SubentryFlowResult
+    from homeassistant.core import HomeAssistant
+    from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+    from tests.integration.server import Peer
+
+URL = "rtsp://viewer:hunter2@192.0.2.7:554/stream?channel=1"
+
+
+class FakeCamera(Camera):
+    """A camera of another integration."""
+
+    _attr_supported_features = CameraEntityFeature.STREAM
+
+    def __init__(self, name: str, source: str | None) -> None:
+        super().__init__()
+        self._attr_name = name
+        self.source = source
+
+    async def stream_source(self) -> str | None:
+        return self.source
+
+
+@pytest.fixture
+async def camera(hass: HomeAssistant) -> FakeCamera:
+    assert await async_setup_component(hass, "camera", {})
+    camera = FakeCamera("Door", "rtsp://door:secret@192.0.2.8/live")
+    await hass.data[DATA_INSTANCES]["camera"].async_add_entities(
+        [camera, FakeCamera("Still", None), FakeCamera("Strange", "ffmpeg:/dev/video0")]
+    )
+    return camera
+
+
+@pytest.fixture
+async def bare_entry(hass: HomeAssistant, peer: Peer) -> MockConfigEntry:
+    """A server without microphones, set up."""
+    entry = make_entry(hass, peer)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    return entry
+
+
+async def begin(hass: HomeAssistant, entry: MockConfigEntry, name: str, source: str) -> SubentryFlowResult:
+    """Answer the first step."""
+    result = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, "microphone"), context={"source": SOURCE_USER}
+    )
+    assert result["step_id"] == "user"
+    return await answer(hass, result, name=name, source=source)
+
+
+async def answer(hass: HomeAssistant, result: SubentryFlowResult, **entered: Any) -> SubentryFlowResult:
+    return await hass.config_entries.subentries.async_configure(result["flow_id"], entered)
+
+
+def shown(result: SubentryFlowResult, field: str) -> Any:
+    """Return what a field of the form shows as already entered, or else its default."""
+    for key, value in result["data_schema"].schema.items():
+        if key == field:
+            if isinstance(value, section):
+                return {str(inner): inner.description["suggested_value"] for inner in value.schema.schema}
+            if key.description and "suggested_value" in key.description:
+                return key.description["suggested_value"]
+            return key.default()
+    raise AssertionError(field)
+
+
+async def test_url_with_default_labels_becomes_a_microphone_on_the_server(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry
+) -> None:
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    assert result["step_id"] == "url"
+    assert shown(result, "labels") == [
+        {"label": "glass_breaking", "threshold": 70},
+        {"label": "alarm", "threshold": 70},
+    ]
+    result = await answer(hass, result, url=f" {URL} ")
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await until(hass, lambda: state_of(hass, "binary_sensor.hallway_glass_breaking") == "off")
+    (subentry,) = bare_entry.subentries.values()
+    assert peer.settings == {
+        subentry.subentry_id: MicrophoneSettings.model_validate(
+            {
+                "name": "Hallway",
+                "source": {"type": "url", "url": URL},
+                "labels": [
+                    {"label": "glass_breaking", "threshold": 0.7},
+                    {"label": "alarm", "threshold": 0.7},
+                ],
+                "owner": f"home_assistant:{bare_entry.entry_id}",
+            }
+        )
+    }
+
+
+async def test_labels_from_library_and_own_words_with_advanced_settings(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry
+) -> None:
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    result = await answer(
+        hass,
+        result,
+        url=URL,
+        labels=[{"label": "Dog barking"}, {"label": "  hammer on  an anvil ", "threshold": 35}],
+        advanced={"negatives": ["dishes in the sink", " "], "hop_s": 1.5},
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await until(hass, lambda: state_of(hass, "binary_sensor.hallway_hammer_on_an_anvil") == "off")
+    (settings,) = peer.settings.values()
+    assert [(choice.label, choice.threshold) for choice in settings.labels] == [
+        ("dog_bark", None),
+        ("hammer on an anvil", 0.35),
+    ]
+    assert settings.negatives == ("dishes in the sink",)
+    assert settings.hop_s == 1.5
+
+
+async def test_label_names_are_offered_in_the_language_of_home_assistant(
+    hass: HomeAssistant, bare_entry: MockConfigEntry
+) -> None:
+    hass.config.language = "de"
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    (selector,) = [value for key, value in result["data_schema"].schema.items() if key == "labels"]
+    options = selector.serialize()["selector"]["object"]["fields"]["label"]["selector"]["select"]["options"]
+    assert options[0] == {"value": "glass_breaking", "label": "Glasbruch"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "error"),
+    [
+        ([], "no_labels"),
+        ("glass", "no_labels"),
+        ([{"label": f"sound {number}"} for number in range(10_000)], "too_many_labels"),
+        ([{"label": "alarm", "threshold": 700}], "threshold_out_of_range"),
+        ([{"label": "alarm", "threshold": -1}], "threshold_out_of_range"),
+        ([{"label": "alarm", "threshold": "7"}], "threshold_out_of_range"),
+        ([{"label": "alarm", "threshold": math.nan}], "threshold_out_of_range"),
+        ([{"label": "alarm", "threshold": True}], "threshold_out_of_range"),
+        ([{"label": " "}], "invalid_label"),
+        ([{}], "invalid_label"),
+        ([{"label": "x" * 201}], "invalid_label"),
+        ([{"label": "glass_breaking"}, {"label": "Glass  Breaking"}], "duplicate_label"),
+        ([{"label": "glass_breaking"}, {"label": "Glasbruch"}], "duplicate_label"),
+        (["my own", "My Own"], "duplicate_label"),
+    ],
+)
+async def test_unusable_labels_are_explained_and_can_be_mended(
+    hass: HomeAssistant, bare_entry: MockConfigEntry, labels: Any, error: str
+) -> None:
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    result = await answer(hass, result, url=URL, labels=labels)
+    assert result["errors"] == {"labels": error}
+    assert shown(result, "labels") == labels
+    assert shown(result, "url") == URL
+    result = await answer(hass, result, url=URL, labels=[{"label": "alarm"}])
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "camera", "rtsp://", "", "ftp://host/a", "http://[::"])
+async def test_url_that_is_no_stream_is_explained(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry, url: str
+) -> None:
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    result = await answer(hass, result, url=url)
+    assert result["errors"] == {"url": "invalid_url"}
+    assert not peer.settings
+
+
+async def test_names_must_be_usable(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    result = await begin(hass, entry, " ", "url")
+    assert result["errors"] == {"name": "name_required"}
+    result = await answer(hass, result, name="x" * 101, source="url")
+    assert result["errors"] == {"name": "name_too_long"}
+    result = await answer(hass, result, name="kitchen", source="url")
+    assert result["errors"] == {"name": "name_taken"}
+    assert shown(result, "name") == "kitchen"
+    result = await answer(hass, result, name="Pantry", source="url")
+    assert result["step_id"] == "url"
+
+
+async def test_refusal_of_the_server_is_shown_in_its_words_and_leaves_nothing_behind(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry
+) -> None:
+    peer.refuse["Hallway"] = "Only 4 microphones are allowed: remove one."
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    result = await answer(hass, result, url=URL)
+    assert result["errors"] == {"base": "refused"}
+    assert result["description_placeholders"]["detail"] == "Only 4 microphones are allowed: remove one."
+    result = await answer(hass, result, url=URL, advanced={"negatives": ["x" * 201]})
+    assert "negatives: String should have at most 200" in result["description_placeholders"]["detail"]
+    assert not peer.settings
+    peer.refuse.clear()
+    result = await answer(hass, result, url=URL)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_server_gone_in_the_middle_is_said_and_nothing_is_lost(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry
+) -> None:
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    await peer.stop()
+    labels = [{"label": "alarm", "threshold": 55}]
+    result = await answer(hass, result, url=URL, labels=labels)
+    assert result["errors"] == {"base": "cannot_connect"}
+    assert shown(result, "labels") == labels
+    assert shown(result, "url") == URL
+    await peer.start()
+    result = await answer(hass, result, url=URL, labels=labels)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_server_gone_from_the_beginning_is_said(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry
+) -> None:
+    await peer.stop()
+    result = await begin(hass, bare_entry, "Hallway", "server")
+    assert result["errors"] == {"base": "cannot_connect"}
+    result = await answer(hass, result, name="Hallway", source="url")
+    assert result["errors"] == {"base": "cannot_connect"}
+    assert shown(result, "labels") == [{"label": "glass_breaking"}, {"label": "alarm"}]
+    await hass.config_entries.async_unload(bare_entry.entry_id)
+    result = await hass.config_entries.subentries.async_init(
+        (bare_entry.entry_id, "microphone"), context={"source": SOURCE_USER}
+    )
+    assert result["reason"] == "not_connected"
+
+
+async def test_token_refused_in_the_middle_is_said(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry
+) -> None:
+    peer.token = "another"
+    result = await begin(hass, bare_entry, "Hallway", "server")
+    assert result["errors"] == {"base": "invalid_auth"}
+
+
+async def test_camera_gives_its_own_address(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry, camera: FakeCamera
+) -> None:
+    result = await begin(hass, bare_entry, "Door", "camera")
+    assert result["step_id"] == "camera"
+    for entity_id, error in (
+        ("camera.still", "camera_no_stream"),
+        ("camera.strange", "camera_no_stream"),
+        ("camera.gone", "camera_unavailable"),
+    ):
+        result = await answer(hass, result, camera=entity_id)
+        assert result["errors"] == {"camera": error}
+        assert shown(result, "camera") == entity_id
+    result = await answer(hass, result, camera="camera.door")
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await until(hass, lambda: state_of(hass, "binary_sensor.door_glass_breaking") == "off")
+    (settings,) = peer.settings.values()
+    assert settings.source.url == camera.source
+    (subentry,) = bare_entry.subentries.values()
+    assert "secret" not in str(subentry.data)
+
+
+async def test_microphone_of_the_server_is_adopted_with_its_source(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry
+) -> None:
+    result = await begin(hass, bare_entry, "Workshop", "server")
+    assert result["errors"] == {"source": "no_server_microphones"}
+    before = MicrophoneSettings.model_validate(
+        {
+            "name": "USB",
+            "source": {"type": "device", "device": "hw:1"},
+            "labels": [{"label": "siren", "threshold": 0.42}, {"label": "my own words"}],
+            "negatives": ["a saw"],
+            "hop_s": 0.25,
+        }
+    )
+    peer.settings["usb"] = before
+    result = await answer(hass, result, name="Workshop", source="server")
+    assert result["step_id"] == "server"
+    with pytest.raises(InvalidData):
+        await answer(hass, result, microphone="none of these")
+    result = await answer(hass, result, microphone="usb")
+    assert result["step_id"] == "labels"
+    assert shown(result, "labels") == [
+        {"label": "siren", "threshold": 42},
+        {"label": "my own words", "threshold": 50},
+    ]
+    assert shown(result, "advanced") == {"negatives": ["a saw"], "hop_s": 0.25}
+    result = await answer(hass, result, labels=[])
+    assert result["errors"] == {"labels": "no_labels"}
+    result = await answer(
+        hass, result, labels=[{"label": "siren", "threshold": 60}], advanced={"hop_s": 0.25}
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await until(hass, lambda: state_of(hass, "binary_sensor.workshop_siren") == "off")
+    after = peer.settings["usb"]
+    assert after.source == before.source
+    assert after.name == "Workshop"
+    assert after.labels[0].threshold == 0.6
+    assert after.owner == f"home_assistant:{bare_entry.entry_id}"
+    assert list(peer.settings) == ["usb"]
+
+
+async def test_adopted_microphone_that_is_removed_goes_back_to_the_server(
+    hass: HomeAssistant, peer: Peer
+) -> None:
+    peer.settings["usb"] = MicrophoneSettings.model_validate(
+        {"name": "USB", "source": {"type": "push"}, "labels": [{"label": "siren"}]}
+    )
+    adopted = microphone_data(
+        "Workshop",
+        [{"label": "alarm"}, {"label": "my own words"}],
+        source="server",
+        microphone="usb",
+        server_source={"type": "push"},
+    )
+    entry = make_entry(hass, peer, adopted)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert peer.settings["usb"].owner == f"home_assistant:{entry.entry_id}"
+    (subentry_id,) = entry.subentries
+    hass.config_entries.async_remove_subentry(entry, subentry_id)
+    await until(hass, lambda: peer.settings["usb"].owner == "server")
+    assert [choice.label for choice in peer.settings["usb"].labels] == ["alarm", "my own words"]
+
+
+async def test_adopted_microphone_that_vanished_is_declared_again(hass: HomeAssistant, peer: Peer) -> None:
+    adopted = microphone_data(
+        "Workshop", source="server", microphone="usb", server_source={"type": "device", "device": "hw:1"}
+    )
+    entry = make_entry(hass, peer, adopted)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert peer.settings["usb"].source.device == "hw:1"
+
+
+async def test_reconfigure_changes_name_address_and_labels_and_hides_the_password(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    result = await entry.start_subentry_reconfigure_flow(hass, kitchen)
+    assert shown(result, "name") == "Kitchen"
+    assert shown(result, "source") == "url"
+    result = await answer(hass, result, name="Kitchen", source="url")
+    assert shown(result, "url") == "rtsp://camera:***@192.0.2.1/audio"
+    assert shown(result, "labels") == [{"label": "glass_breaking", "threshold": 70}, {"label": "alarm"}]
+    assert shown(result, "advanced") == {"negatives": [], "hop_s": 0.5}
+    result = await answer(
+        hass,
+        result,
+        url="rtsp://camera:***@192.0.2.99/other",
+        labels=[{"label": "scream", "threshold": 80}],
+    )
+    assert result["reason"] == "reconfigure_successful"
+    await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_scream") == "off")
+    assert peer.settings[kitchen].source.url == "rtsp://camera:hunter2@192.0.2.99/other"
+    assert list(peer.settings) == [kitchen]
+    assert state_of(hass, "binary_sensor.kitchen_glass_breaking") is None
+
+
+async def test_reconfigure_turns_a_url_into_a_camera_and_renames(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str, camera: FakeCamera
+) -> None:
+    result = await entry.start_subentry_reconfigure_flow(hass, kitchen)
+    result = await answer(hass, result, name="Door", source="camera")
+    result = await answer(hass, result, camera="camera.door")
+    assert result["reason"] == "reconfigure_successful"
+    await until(hass, lambda: peer.settings[kitchen].name == "Door")
+    assert peer.settings[kitchen].source.url == camera.source
+    assert entry.subentries[kitchen].title == "Door"
+    assert "url" not in entry.subentries[kitchen].data
+    result = await entry.start_subentry_reconfigure_flow(hass, kitchen)
+    result = await answer(hass, result, name="Door", source="camera")
+    assert shown(result, "camera") == "camera.door"
+
+
+async def test_reconfigure_of_an_adopted_microphone_leaves_its_source_alone(
+    hass: HomeAssistant, peer: Peer
+) -> None:
+    source = {"type": "device", "device": "hw:1"}
+    entry = make_entry(
+        hass, peer, microphone_data("Workshop", source="server", microphone="usb", server_source=source)
+    )
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    (subentry_id,) = entry.subentries
+    result = await entry.start_subentry_reconfigure_flow(hass, subentry_id)
+    result = await answer(hass, result, name="Shed")
+    assert result["step_id"] == "labels"
+    result = await answer(hass, result, labels=[{"label": "alarm"}])
+    assert result["reason"] == "reconfigure_successful"
+    await until(hass, lambda: peer.settings["usb"].name == "Shed")
+    assert peer.settings["usb"].source.device == "hw:1"
+
+
+async def test_reconfigure_needs_the_server(
+    hass: HomeAssistant, entry: MockConfigEntry, kitchen: str
+) -> None:
+    await hass.config_entries.async_unload(entry.entry_id)
+    result = await hass.config_entries.subentries.async_init(
+        (entry.entry_id, "microphone"), context={"source": SOURCE_RECONFIGURE, "subentry_id": kitchen}
+    )
+    assert result["reason"] == "not_connected"
