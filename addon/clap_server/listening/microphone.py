@@ -325,11 +325,9 @@ class MicrophoneListener:
     def _model_fails(self, error: ModelError) -> None:
         if not self._failing:
             self._failing = True
-            _LOGGER.error("%s is not listened to: %s", self._id, error)
             self._on_change(SourceStatus(SourceState.FAILED, "model_failed", f"cannot score sound: {error}"))
 
     def _model_works(self) -> None:
         if self._failing:
             self._failing = False
-            _LOGGER.info("%s is listened to again", self._id)
             self._on_change(self._source_status)

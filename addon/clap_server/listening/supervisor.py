@@ -253,6 +253,9 @@ class Supervisor:
         if status != entry.status:
             entry.status = status
             entry.since = datetime.now(UTC)
+            trouble = status.state in {SourceState.FAILED, SourceState.STALLED}
+            level = logging.WARNING if trouble else logging.INFO
+            _LOGGER.log(level, "Microphone %s: %s", entry.microphone.settings.name, status.reason)
             self._sink.status(entry.microphone.id, status)
 
 

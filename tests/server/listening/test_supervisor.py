@@ -1,6 +1,7 @@
 """Microphones live side by side; what is wrong with one never disturbs another."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -249,6 +250,34 @@ async def test_many_microphones_are_heard_at_once(supervisor: Supervisor, sink: 
     )
     await sink.until(lambda: len(sink.started) == len(ids))
     assert {event.microphone_id for event in sink.started} == set(ids)
+
+
+async def test_when_the_model_is_too_slow_windows_are_dropped_and_counted_and_all_are_heard_in_turn(
+    supervisor: Supervisor, holder: ModelHolder
+) -> None:
+    class Slow(SpectralModel):
+        def embed_audio(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+            time.sleep(0.1 * len(windows))
+            return super().embed_audio(windows)
+
+    holder._use(Slow())
+    ids = [f"room{number}" for number in range(3)]
+    for microphone_id in ids:
+        await supervisor.apply(microphone(microphone_id, hop_s=0.1))
+
+    def dropped(microphone_id: str) -> int:
+        return supervisor.snapshot(microphone_id).windows_dropped
+
+    async def shout(microphone_id: str) -> None:
+        source = supervisor.push_source(microphone_id)
+        while not all(map(dropped, ids)):
+            source.feed(tone(0.5).tobytes(), PCM)
+            await asyncio.sleep(0.02)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*map(shout, ids))
+    assert all(supervisor.snapshot(microphone_id).windows_scored for microphone_id in ids)
+    assert supervisor.batcher.metrics.dropped >= sum(map(dropped, ids))
 
 
 async def test_files_are_embedded_by_the_same_batcher(supervisor: Supervisor, holder: ModelHolder) -> None:
