@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ from av.stream import Discard
 from clap_server.audio.container import harmless_formats
 from clap_server.audio.frames import frame_to_mono
 from clap_server.audio.source import SourceError
-from clap_server.audio.stream_errors import ended, explain, no_audio_track
+from clap_server.audio.stream_errors import ended, explain, no_answer, no_audio_track
 from clap_server.audio.threaded import Feed, blocks_from_thread
 from clap_server.audio.url import check_url, redact_url
 
@@ -30,6 +31,8 @@ OPEN_TIMEOUT_S = 10.0
 # look up now and then. HTTP cannot be resumed, and the next HLS segment may take its time.
 _RTSP_POLL_S = 0.5
 _HTTP_READ_TIMEOUT_S = 20.0
+_PROBES = 3
+_PROBE_PAUSE_S = 0.5
 # Icecast and HLS send many seconds at once; a finite recording must not rush through.
 _LEAD_S = 12.0
 
@@ -80,7 +83,7 @@ class StreamSource:
 
     def _produce(self, feed: Feed) -> None:
         self._look_up_host()
-        container = self._open()
+        container = self._open(feed)
         try:
             if not container.streams.audio:
                 raise no_audio_track(self._who)
@@ -130,12 +133,16 @@ class StreamSource:
                 "host_not_found", f"no host named {self._host} is known: check the address"
             ) from None
 
-    def _open(self) -> InputContainer:
+    def _open(self, feed: Feed) -> InputContainer:
         # Errors are raised "from None" here: FFmpeg's hold the address with its password.
+        started_s = time.monotonic()
         try:
             return self._open_with({}, self._open_timeout_s)
         except av.error.FFmpegError as error:
-            if self._rtsp and _may_lack_audio(error) and self._lacks_audio():
+            if time.monotonic() - started_s >= self._open_timeout_s:
+                # FFmpeg gives all sorts of errors for a conversation that was cut short.
+                raise no_answer(self._who, self._open_timeout_s) from None
+            if self._rtsp and _may_lack_audio(error) and self._lacks_audio(feed):
                 raise no_audio_track(self._who) from None
             raise explain(error, self._who, self._open_timeout_s) from None
 
@@ -158,13 +165,18 @@ class StreamSource:
             timeout=(timeout_s, _RTSP_POLL_S if self._rtsp else _HTTP_READ_TIMEOUT_S),
         )
 
-    def _lacks_audio(self) -> bool:
+    def _lacks_audio(self, feed: Feed) -> bool:
         """Ask the camera what it has, without playing: servers answer in many ways to a play of nothing."""
-        try:
-            with self._open_with({"initial_pause": "1"}, self._open_timeout_s / 2) as container:
-                return not container.streams.audio
-        except av.error.FFmpegError:
-            return False
+        for _ in range(_PROBES):
+            try:
+                with self._open_with({"initial_pause": "1"}, self._open_timeout_s / 2) as container:
+                    return not container.streams.audio
+            except av.error.HTTPServerError:  # still busy with the end of the first attempt
+                if feed.wait(_PROBE_PAUSE_S):
+                    return False
+            except av.error.FFmpegError:
+                return False
+        return False
 
 
 def _may_lack_audio(error: av.error.FFmpegError) -> bool:

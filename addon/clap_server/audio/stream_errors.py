@@ -21,16 +21,15 @@ _WORDS: tuple[tuple[tuple[type[av.error.FFmpegError], ...], str, str], ...] = (
     ),
     ((av.error.HTTPForbiddenError,), "forbidden", "403 from {who}: this user may not listen to it"),
     ((av.error.HTTPNotFoundError,), "not_found", "404 from {who}: check the path of the address"),
-    ((av.error.HTTPError,), "refused_by_server", "the {who} answered with an error: check the address"),
+    (
+        (av.error.HTTPError, av.error.HTTPClientError),
+        "refused_by_server",
+        "the {who} answered with an error: check the address",
+    ),
     (
         (av.error.ConnectionRefusedError,),
         "refused",
         "connection refused: check host and port, and that the {who} is on",
-    ),
-    (
-        (av.error.ExitError, av.error.TimeoutError),
-        "timeout",
-        "no answer from the {who} within {timeout_s:g} s: check the address and the network",
     ),
     ((av.error.EOFError,), "ended", "the {who} closed the connection at once"),
     (
@@ -51,6 +50,12 @@ def ended(who: str) -> SourceError:
     return SourceError("ended", f"the {who} ended the stream")
 
 
+def no_answer(who: str, timeout_s: float) -> SourceError:
+    """Nothing came for so long."""
+    reason = f"no answer from the {who} within {timeout_s:g} s: check the address and the network"
+    return SourceError("timeout", reason)
+
+
 def explain(error: av.error.FFmpegError, who: str, timeout_s: float) -> SourceError:
     """Put an error of FFmpeg into words.
 
@@ -61,7 +66,9 @@ def explain(error: av.error.FFmpegError, who: str, timeout_s: float) -> SourceEr
     """
     for kinds, code, reason in _WORDS:
         if isinstance(error, kinds):
-            return SourceError(code, reason.format(who=who, timeout_s=timeout_s))
+            return SourceError(code, reason.format(who=who))
+    if isinstance(error, (av.error.ExitError, av.error.TimeoutError)):
+        return no_answer(who, timeout_s)
     if error.errno in _UNREACHABLE:
         return SourceError("unreachable", "the host cannot be reached: check the address and the network")
     if error.errno in _CLOSED:

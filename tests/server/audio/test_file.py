@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from clap_server.audio.file import FileSource, media_file
+from clap_server.audio.source import SourceError
+from tests.server.audio.helpers import RATE, failure, listen, picture_only, sine, strongest_hz, to_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    folder = tmp_path / "media"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "tone.flac").write_bytes(to_file(sine(1000, 0.5, 16_000), "flac", "flac", 16_000))
+    (folder / "list.m3u8").write_bytes(b"#EXTM3U\n#EXTINF:1,\nsub/tone.flac\n#EXT-X-ENDLIST\n")
+    (folder / "text.wav").write_bytes(b"not sound" * 100)
+    (folder / "film.mp4").write_bytes(picture_only())
+    (tmp_path / "secret.flac").write_bytes((folder / "sub" / "tone.flac").read_bytes())
+    return folder
+
+
+async def test_a_file_plays_once_in_real_time(media: Path) -> None:
+    began = time.monotonic()
+    samples = await listen(FileSource("sub/tone.flac", media, loop=False), 1e9)
+    assert time.monotonic() - began > 0.4
+    assert len(samples) == pytest.approx(RATE / 2, abs=4)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=5)
+
+
+async def test_a_loop_has_no_gap(media: Path) -> None:
+    # Half a second of 1 kHz ends where it begins, so the loop is one long tone.
+    samples = await listen(FileSource("sub/tone.flac", media, loop=True), 1.3)
+    expected = sine(1000, len(samples) / RATE)
+    np.testing.assert_allclose(samples[4800:-4800], expected[4800:-4800], atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../secret.flac", "sub/../../secret.flac", "link.flac", "folder/secret.flac", "/etc/passwd", "a\0b"],
+)
+async def test_nothing_outside_the_media_folder_is_read(path: str, media: Path) -> None:
+    (media / "link.flac").symlink_to(media.parent / "secret.flac")
+    (media / "folder").symlink_to(media.parent)
+    error = await failure(FileSource(path, media))
+    assert error.code == "outside_media_folder"
+
+
+def test_a_link_within_the_media_folder_is_fine(media: Path) -> None:
+    (media / "link.flac").symlink_to("sub/tone.flac")
+    assert media_file("link.flac", media) == (media / "sub" / "tone.flac").resolve()
+
+
+@pytest.mark.parametrize("path", ["gone.wav", "sub", "", "pipe"])
+def test_only_files_are_played(path: str, media: Path) -> None:
+    os.mkfifo(media / "pipe")
+    with pytest.raises(SourceError) as caught:
+        media_file(path, media)
+    assert caught.value.code == "not_found"
+
+
+def test_a_server_without_a_media_folder_says_so() -> None:
+    with pytest.raises(SourceError, match="--media") as caught:
+        media_file("x.wav", None)
+    assert caught.value.code == "no_media_folder"
+
+
+@pytest.mark.parametrize("path", ["text.wav", "list.m3u8", "film.mp4", "empty.wav"])
+async def test_what_is_not_audio_is_said_so(path: str, media: Path) -> None:
+    (media / "empty.wav").write_bytes(b"")
+    error = await failure(FileSource(path, media))
+    assert error.code == "not_audio"
+    assert str(media) not in error.reason

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import numpy as np
+import pytest
+
+from clap_server.audio.push import QUEUE_S, PushFormat, PushSource
+from clap_server.audio.source import SourceError
+from tests.server.audio.helpers import PATIENCE_S, RATE, blocks_of, listen, sine, strongest_hz
+
+
+def pcm(fmt: PushFormat, samples: np.ndarray) -> bytes:
+    if fmt.sample_format == "s16le":
+        data = np.round(samples * 32767).astype("<i2")
+    else:
+        data = samples.astype("<f4")
+    return np.repeat(data, fmt.channels).tobytes()
+
+
+@pytest.mark.parametrize(
+    "fmt",
+    [
+        PushFormat("s16le", 16_000),
+        PushFormat("s16le", 48_000, 2),
+        PushFormat("f32le", 44_100, 1),
+        PushFormat("f32le", 192_000, 8),
+        PushFormat("s16le", 4_000, 3),
+    ],
+)
+async def test_every_format_arrives_however_the_bytes_are_cut(fmt: PushFormat) -> None:
+    source = PushSource()
+    pusher = source.connect(fmt)
+    data = pcm(fmt, sine(1000, 1.0, fmt.sample_rate))
+    rng = np.random.default_rng(1)
+    start = 0
+    while start < len(data):
+        end = start + int(rng.integers(1, 4001))
+        assert pusher.feed(data[start:end]) == 0
+        start = end
+    samples = await listen(source, 0.8)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=3)
+    assert np.abs(samples).max() == pytest.approx(0.5, abs=0.02)
+
+
+async def test_long_messages_become_short_blocks() -> None:
+    source = PushSource()
+    fmt = PushFormat("f32le", RATE)
+    source.connect(fmt).feed(pcm(fmt, sine(440, 1.0)))
+    async with aclosing(blocks_of(source)) as blocks:
+        assert [(await anext(blocks)).duration_s for _ in range(10)] == [0.1] * 10
+
+
+async def test_it_waits_for_the_client_and_ends_with_it() -> None:
+    source = PushSource()
+    fmt = PushFormat("s16le", 16_000)
+    listening = asyncio.ensure_future(listen(source, 1e9))
+    await asyncio.sleep(0.05)
+    assert not listening.done()
+    pusher = source.connect(fmt)
+    pusher.feed(pcm(fmt, sine(440, 0.5, 16_000)))
+    assert source.connected
+    pusher.close()
+    pusher.close()
+    with pytest.raises(SourceError, match="waiting for the client") as caught:
+        await asyncio.wait_for(listening, PATIENCE_S)
+    assert caught.value.code == "waiting_for_client"
+    assert not source.connected
+
+
+async def test_a_second_client_is_told_to_wait() -> None:
+    source = PushSource()
+    fmt = PushFormat("s16le", 16_000)
+    first = source.connect(fmt)
+    with pytest.raises(SourceError, match="another client") as caught:
+        source.connect(fmt)
+    assert caught.value.code == "push_busy"
+    source.disconnect()
+    source.disconnect()
+    second = source.connect(fmt)
+    with pytest.raises(SourceError, match="connect again") as closed:
+        first.feed(bytes(64))
+    assert closed.value.code == "push_closed"
+    first.close()
+    assert source.connected
+    assert second.feed(b"") == 0
+
+
+async def test_sound_that_nobody_fetches_is_dropped_and_counted() -> None:
+    source = PushSource()
+    fmt = PushFormat("s16le", 8_000)
+    second = pcm(fmt, sine(440, 1.0, 8_000))
+    dropped = [source.feed(second, fmt) for _ in range(8)]
+    assert dropped == [0] * int(QUEUE_S) + [8_000] * 3
+    assert source.dropped_samples == 24_000
+    assert len(await listen(source, 4.5)) / RATE == pytest.approx(4.6, abs=0.2)
+
+
+async def test_feeding_with_another_format_begins_a_new_turn() -> None:
+    source = PushSource()
+    for rate in (8_000, 16_000):
+        fmt = PushFormat("s16le", rate)
+        source.feed(pcm(fmt, sine(1000, 0.5, rate)), fmt)
+    samples = await listen(source, 0.9)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=4)
+
+
+async def test_values_that_are_no_numbers_become_silence() -> None:
+    source = PushSource()
+    fmt = PushFormat("f32le", RATE)
+    source.feed(np.array([np.nan, np.inf, -np.inf, 0.5] * 1200, "<f4").tobytes(), fmt)
+    samples = await listen(source, 0.1)
+    assert samples[:4].tolist() == [0.0, 1.0, -1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("sample_format", "rate", "channels"),
+    [("u8", 8_000, 1), ("s16le", 3_999, 1), ("s16le", 192_001, 1), ("f32le", 8_000, 0), ("f32le", 8_000, 9)],
+)
+def test_a_format_out_of_range_is_refused(sample_format: str, rate: int, channels: int) -> None:
+    with pytest.raises(SourceError, match="send") as caught:
+        PushFormat(sample_format, rate, channels)  # type: ignore[arg-type] # what a client could send
+    assert caught.value.code == "unsupported_format"

@@ -1,0 +1,257 @@
+"""Against real HTTP servers, good and bad."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import BasicAuth, web
+from aiohttp.test_utils import TestServer
+
+from clap_server.audio.source import SourceError
+from clap_server.audio.stream import StreamSource
+from tests.server.audio.helpers import (
+    PATIENCE_S,
+    RATE,
+    blocks_of,
+    failure,
+    listen,
+    picture_only,
+    sine,
+    strongest_hz,
+    to_file,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+SECRET = "hunter2"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def endless(data: bytes, content_type: str) -> Handler:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": content_type})
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(data)
+                await asyncio.sleep(0.2)
+        except ConnectionError:
+            return response
+
+    return serve
+
+
+def whole(data: bytes, content_type: str = "application/octet-stream") -> Handler:
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response(body=data, content_type=content_type)
+
+    return serve
+
+
+@asynccontextmanager
+async def serving(**handlers: Handler) -> AsyncIterator[str]:
+    """Serve each handler at its name (``_`` for ``.``); gives the address with a password in it."""
+    application = web.Application()
+    for name, handler in handlers.items():
+        application.router.add_get("/" + name.replace("_", "."), handler)
+    server = TestServer(application, host="127.0.0.1")
+    await server.start_server(shutdown_timeout=0.1)
+    try:
+        yield f"http://user:{SECRET}@127.0.0.1:{server.port}"
+    finally:
+        await server.close()
+
+
+@pytest.mark.parametrize(
+    ("fmt", "codec", "content_type"),
+    [("mp3", "mp3", "audio/mpeg"), ("ogg", "libopus", "audio/ogg"), ("adts", "aac", "audio/aac")],
+)
+async def test_an_internet_radio_is_heard(fmt: str, codec: str, content_type: str) -> None:
+    data = to_file(sine(1000, 1.0), fmt, codec)
+    async with serving(live=endless(data, content_type)) as url:
+        samples = await listen(StreamSource(f"{url}/live"), 2.0)
+    assert strongest_hz(samples[RATE // 2 : RATE * 3 // 2]) == pytest.approx(1000, abs=20)
+
+
+async def test_hls_is_heard() -> None:
+    playlist = (
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nsegment.ts\n#EXTINF:2,\nsegment.ts\n#EXT-X-ENDLIST\n"
+    )
+    segment = to_file(sine(1000, 2.0), "mpegts", "aac")
+    async with serving(
+        live_m3u8=whole(playlist, "application/vnd.apple.mpegurl"), segment_ts=whole(segment, "video/mp2t")
+    ) as url:
+        samples = await listen(StreamSource(f"{url}/live.m3u8"), 1.5)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=5)
+
+
+async def test_a_recording_is_not_rushed_through() -> None:
+    async with serving(tone_flac=whole(to_file(sine(440, 60.0), "flac", "flac"))) as url:
+        source = StreamSource(f"{url}/tone.flac")
+        heard_s = 0.0
+        async with aclosing(blocks_of(source)) as blocks:
+            try:
+                async with asyncio.timeout(2.0):
+                    async for block in blocks:
+                        heard_s += block.duration_s
+            except TimeoutError:
+                pass
+    assert 1.0 < heard_s < 20.0
+
+
+async def test_the_end_is_said_so() -> None:
+    async with serving(tone_wav=whole(to_file(sine(440, 0.5), "wav", "pcm_s16le"))) as url:
+        error = await failure(StreamSource(f"{url}/tone.wav"))
+    assert (error.code, error.reason) == ("ended", "the server ended the stream")
+
+
+async def test_user_name_and_password_are_used() -> None:
+    sound = to_file(sine(440, 1.0), "wav", "pcm_s16le")
+
+    async def guarded(request: web.Request) -> web.Response:
+        header = request.headers.get("Authorization")
+        if header is None or BasicAuth.decode(header).password != SECRET:
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+        return web.Response(body=sound)
+
+    async with serving(tone_wav=guarded) as url:
+        assert (await listen(StreamSource(f"{url}/tone.wav"), 0.5)).size
+        error = await failure(StreamSource(f"{url}/tone.wav".replace(SECRET, "wrong")))
+    assert error.code == "unauthorized"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, "unauthorized"), (403, "forbidden"), (404, "not_found"), (500, "refused_by_server")],
+)
+async def test_an_answer_that_refuses_is_said_so(status: int, code: str) -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    async with serving(live=refuse) as url:
+        error = await failure(StreamSource(f"{url}/live?token={SECRET}"))
+    assert error.code == code
+    assert SECRET not in error.reason
+
+
+@pytest.mark.parametrize("data", [b"<html><body>Not found</body></html>" * 50, b"", bytes(5000)])
+async def test_a_page_is_no_sound(data: bytes) -> None:
+    async with serving(index_html=whole(data, "text/html")) as url:
+        error = await failure(StreamSource(f"{url}/index.html"))
+    assert error.code in ("not_audio", "ended")
+    assert SECRET not in error.reason
+
+
+async def test_a_film_without_sound_is_said_so() -> None:
+    async with serving(film_mp4=whole(picture_only())) as url:
+        error = await failure(StreamSource(f"{url}/film.mp4"))
+    assert error.code == "no_audio_track"
+
+
+async def test_nobody_there_is_said_so(unused_tcp_port: int) -> None:
+    for scheme, who in (("http", "server"), ("rtsp", "camera")):
+        error = await failure(StreamSource(f"{scheme}://u:{SECRET}@127.0.0.1:{unused_tcp_port}/x"))
+        assert error.code == "refused"
+        assert who in error.reason
+        assert SECRET not in error.reason
+
+
+async def test_an_unknown_host_is_said_so() -> None:
+    error = await failure(StreamSource(f"rtsp://u:{SECRET}@no-such-host.invalid/x"))
+    assert error.code == "host_not_found"
+    assert "no-such-host.invalid" in error.reason
+    assert SECRET not in error.reason
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """Accept connections and say nothing; gives the port, and an event that a client is there."""
+    connected = asyncio.Event()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        connected.set()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1], connected
+    server.close()
+    for writer in writers:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize("scheme", ["http", "rtsp"])
+async def test_a_server_that_says_nothing_is_given_up(scheme: str) -> None:
+    async with silent_server() as (port, _):
+        source = StreamSource(f"{scheme}://u:{SECRET}@127.0.0.1:{port}/x", open_timeout_s=0.5)
+        error = await failure(source)
+    assert error.code == "timeout"
+    assert "within 0.5 s" in error.reason
+    assert SECRET not in error.reason
+
+
+async def test_closing_does_not_wait_for_a_server_that_says_nothing() -> None:
+    async with silent_server() as (port, connected):
+        source = StreamSource(f"rtsp://127.0.0.1:{port}/x", open_timeout_s=PATIENCE_S)
+        waiting = asyncio.ensure_future(listen(source, 1.0))
+        await connected.wait()
+        waiting.cancel()
+        done, _ = await asyncio.wait([waiting], timeout=PATIENCE_S / 2)
+        assert done
+
+
+LOCAL = ["file://{path}", "{path}", "file:{path}", "subfile,,start,0,end,0,,:{path}", "crypto:file://{path}"]
+
+
+@pytest.mark.parametrize("target", LOCAL)
+async def test_a_playlist_of_the_network_cannot_read_files(target: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.ts"
+    secret.write_bytes(to_file(sine(440, 2.0), "mpegts", "aac"))
+    link = target.format(path=secret)
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{link}\n#EXT-X-ENDLIST\n".encode()
+    async with serving(live_m3u8=whole(playlist, "application/vnd.apple.mpegurl")) as url:
+        error = await failure(StreamSource(f"{url}/live.m3u8"))
+    assert SECRET not in error.reason
+    assert str(secret) not in error.reason
+
+
+@pytest.mark.parametrize("target", ["file://{path}", "{path}", "subfile,,start,0,end,0,,:{path}"])
+async def test_a_redirect_cannot_lead_to_a_file(target: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.wav"
+    secret.write_bytes(to_file(sine(440, 2.0), "wav", "pcm_s16le"))
+
+    async def redirect(_request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": target.format(path=secret)})
+
+    async with serving(live=redirect) as url:
+        error = await failure(StreamSource(f"{url}/live"))
+    assert SECRET not in error.reason
+
+
+async def test_a_redirect_to_another_address_is_followed() -> None:
+    sound = whole(to_file(sine(440, 1.0), "wav", "pcm_s16le"))
+
+    async def redirect(_request: web.Request) -> web.Response:
+        raise web.HTTPFound("/tone.wav")
+
+    async with serving(live=redirect, tone_wav=sound) as url:
+        assert (await listen(StreamSource(f"{url}/live"), 0.5)).size
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "pipe:0", "rtsp:///x"])
+def test_other_addresses_are_refused_at_once(url: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        StreamSource(url)
+    assert caught.value.code == "unsupported_url"
+
+
+def test_a_source_shows_itself_without_its_password() -> None:
+    assert SECRET not in repr(StreamSource(f"http://u:{SECRET}@host/x"))
