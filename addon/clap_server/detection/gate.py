@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from clap_server.detection.windows import Window
 
@@ -78,7 +76,8 @@ class NoiseGate:
         self._span_s += duration_s
         while self._span_s - self._levels[0][1] >= self._memory_s:
             self._span_s -= self._levels.popleft()[1]
-        low = float(np.percentile([level for level, _ in self._levels], self._percentile))
+        levels = sorted(level for level, _ in self._levels)
+        low = levels[int((len(levels) - 1) * self._percentile / 100)]
         low = min(max(low, self._silence_dbfs), self._highest_dbfs)
         self._floor_dbfs = min(low, self._floor_dbfs + self._rise_db_per_s * duration_s)
 
