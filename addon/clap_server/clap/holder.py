@@ -29,6 +29,7 @@ _PATIENCE_S = 15.0
 _RETRY_FIRST_S = 30.0
 _RETRY_LONGEST_S = 3600.0
 _LOG_INTERVAL_S = 5.0
+_INSTEAD = "The built-in model runs instead, and the server goes on trying."
 _MEANWHILE = "the built-in model runs meanwhile."
 
 
@@ -122,7 +123,7 @@ class ModelHolder:
             device = "cpu"
             self._device_problem = f"{error} Running on the CPU."
             _LOGGER.warning("%s", self._device_problem)
-        wanted = resolve_name(self.requested, device)
+        wanted = resolve_name(self.requested.strip(), device)
         if wanted == BUILTIN:
             self._use(await asyncio.to_thread(self._load, BUILTIN, device, _LOGGER.info))
             return
@@ -159,10 +160,10 @@ class ModelHolder:
             try:
                 model = await asyncio.to_thread(self._load, wanted, device, self._progress)
             except ModelError as error:
-                self._fail(f"{error} The built-in model runs instead.")
+                self._fail(f"{error} {_INSTEAD}")
             except Exception as error:
                 _LOGGER.exception("Loading %s failed", wanted)
-                self._fail(f"{wanted} cannot be loaded ({error!r}). The built-in model runs instead.")
+                self._fail(f"{wanted} cannot be loaded ({error!r}). {_INSTEAD}")
             else:
                 self._use(model)
                 attempted.set()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm import tqdm  # type: ignore[import-untyped]  # it has no types
 
 from clap_server.errors import ModelError
 
@@ -163,7 +162,7 @@ def download(name: str, cache_dir: Path, progress: Callable[[str], None]) -> Pat
     except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, httpx.HTTPError) as error:
         raise ModelError(
             f"The model {name!r} cannot be downloaded, because the Hugging Face hub cannot be reached "
-            "or breaks off: check the network. The server tries again by itself."
+            "or breaks off: check the network and try again."
         ) from error
     except OSError as error:
         raise ModelError(
@@ -178,10 +177,12 @@ def _bars_that_tell(name: str, progress: Callable[[str], None]) -> type[Any]:
     ``snapshot_download`` makes several: of files, of bytes received, of bytes written. Those of bytes carry
     the unit B.
     """
+    from huggingface_hub.utils import tqdm  # noqa: PLC0415 - costs seconds, not always needed
+
     lock = threading.Lock()
     told = -1
 
-    class Bar(tqdm):  # type: ignore[misc]  # as above
+    class Bar(tqdm):  # type: ignore[misc]  # its base has no types
         def __init__(self, *arguments: Any, **keywords: Any) -> None:
             self._of_bytes = keywords.get("unit") == "B"
             super().__init__(*arguments, **{**keywords, "disable": True})

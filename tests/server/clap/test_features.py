@@ -93,12 +93,15 @@ def test_autocast_leaves_the_spectrogram_exact() -> None:
     assert torch.equal(found, log_mel(samples))
 
 
+@pytest.mark.parametrize("padding", ["repeatpad", "repeat", "pad"])
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0, 1.3, 1.9, 3.0])
-def test_short_windows_are_repeated_as_the_extractor_does(seconds: float) -> None:
-    extractor = ClapFeatureExtractor(frequency_min=50, max_length_s=3, truncation="rand_trunc")
+def test_short_windows_are_filled_up_as_the_extractor_does(seconds: float, padding: str) -> None:
+    extractor = ClapFeatureExtractor(
+        frequency_min=50, max_length_s=3, truncation="rand_trunc", padding=padding
+    )
     samples = sounds(seconds)["noise"]
     expected = extractor(samples, sampling_rate=RATE, return_tensors="pt")["input_features"][0, 0]
-    found = LogMel()(repeat_pad([samples], 3 * RATE))[0]
+    found = LogMel()(repeat_pad([samples], 3 * RATE, padding))[0]
     assert torch.allclose(found, expected.float(), atol=1e-3, rtol=0)
 
 
@@ -106,6 +109,11 @@ def test_short_windows_are_repeated_as_the_extractor_does(seconds: float) -> Non
 def test_a_window_of_no_usable_length_is_refused(count: int) -> None:
     with pytest.raises(ValueError, match="1 to 100 samples"):
         repeat_pad([np.zeros(count, np.float32)], 100)
+
+
+def test_an_unknown_padding_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown padding"):
+        repeat_pad([np.zeros(10, np.float32)], 100, "mirror")
 
 
 @pytest.mark.gpu

@@ -158,7 +158,7 @@ async def test_a_model_that_cannot_be_had_is_told_loudly_and_tried_again_until_i
         await holder.start()
     assert holder.model.builtin
     assert "cannot be reached" in (holder.problem or "")
-    assert "The built-in model runs instead." in (holder.problem or "")
+    assert "The built-in model runs instead, and the server goes on trying." in (holder.problem or "")
     assert any("cannot be reached" in record.message for record in caplog.records)
     hub.models[NAME] = fused_checkpoint
     hub.down = False

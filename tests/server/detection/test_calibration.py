@@ -115,6 +115,17 @@ def test_a_stored_calibration_beside_the_weights_is_used(
         path.unlink()
 
 
+def test_a_model_that_tells_nothing_apart_is_told_about(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = load(checkpoint, tmp_path)
+    # Whatever it hears, it takes for the same: the margins of right and wrong labels get mixed up.
+    monkeypatch.setattr(calibration, "_PRIOR_SD", (1e6, 3.0))
+    monkeypatch.setattr(calibration, "_SMALLEST_SCALE", 1e5)
+    assert calibration.calibrate(model, LIBRARY, lambda _: None).scale == 1e5
+    assert "hardly tells synthesised sounds apart" in caplog.text
+
+
 def test_a_cache_that_cannot_be_written_harms_nothing(
     checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
