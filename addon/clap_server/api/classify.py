@@ -238,8 +238,8 @@ ROUTES = (
         description=(
             "Each label's score is independent of the other labels, and is the highest of any window."
             " `normal` is the complement of the others: its score is the lowest of any window."
-            " With `normalize=softmax` the scores of a window are a distribution over the labels; the"
-            " window that stands for the recording is the one in which a label other than `normal` is highest."
+            " With `normalize=softmax` the scores of a window are a distribution over the labels; the window"
+            " that stands for the recording is the one in which a label other than `normal` is highest."
             f" Recordings may have up to {MAX_UPLOAD_BYTES // 1_000_000} MB"
             f" and {MAX_DURATION_S / 60:.0f} minutes."
         ),

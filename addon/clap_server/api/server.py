@@ -18,6 +18,7 @@ from clap_server.api.present import server_info
 from clap_server.api.sink import EventSink
 from clap_server.api.websocket import close
 from clap_server.clap.holder import ModelHolder
+from clap_server.detection.calibration import preparer
 from clap_server.detection.library import load_library
 from clap_server.errors import ConfigurationError
 from clap_server.listening.supervisor import Supervisor
@@ -46,6 +47,7 @@ class Server:
     Args:
         settings: what was asked for.
         ingress_peers: addresses that may use the ingress port; other than the Supervisor's only in tests.
+        holder: has the model; made from the settings if left out.
 
     Attributes:
         port: where it listens; known after ``start``.
@@ -53,8 +55,15 @@ class Server:
         token: the access token; known after ``start``.
     """
 
-    def __init__(self, settings: ServerSettings, ingress_peers: frozenset[str] = INGRESS_PEERS) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        *,
+        ingress_peers: frozenset[str] = INGRESS_PEERS,
+        holder: ModelHolder | None = None,
+    ) -> None:
         self._settings = settings
+        self._holder = holder
         self._ingress_peers = ingress_peers
         self._context: Context | None = None
         self._runner: web.AppRunner | None = None
@@ -100,8 +109,13 @@ class Server:
         store = Store(folder, policy)
         bus = EventBus()
         metrics = Metrics()
-        holder = ModelHolder(settings.model, device=settings.device, cache_dir=folder.models)
         library = load_library()
+        holder = self._holder or ModelHolder(
+            settings.model,
+            device=settings.device,
+            cache_dir=folder.models,
+            prepare=preparer(library, folder.models),
+        )
         sink = EventSink(store, bus, metrics)
         shared = Context(
             store=store,
@@ -122,9 +136,6 @@ class Server:
         _LOGGER.info("Data in %s", settings.data)
         await holder.start()
         self._unsubscribe = holder.subscribe(self._model_changed)
-        _LOGGER.info("Model %s on %s (%s)", holder.model.name, holder.model.device, holder.model.dtype)
-        if holder.problem:
-            _LOGGER.warning("%s", holder.problem)
         await shared.supervisor.start()
         for microphone in store.microphones.all():
             await shared.supervisor.restore(microphone)
@@ -152,8 +163,6 @@ class Server:
     def _model_changed(self) -> None:
         shared = self.context
         shared.bus.publish(server_info(shared))
-        model = shared.holder.model
-        _LOGGER.info("Model is now %s on %s (%s)", model.name, model.device, model.dtype)
 
     async def stop(self) -> None:
         """End everything in order: events end and are told, then sockets close, then the database."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_TIMEOUT_MS = 5000
+
+# At level debug it would log every value, and addresses of cameras hold passwords.
+logging.getLogger("aiosqlite").setLevel(logging.INFO)
 
 
 class Database:
@@ -44,6 +48,8 @@ class Database:
         if self._connection is not None:
             return
         try:
+            # Passwords of cameras are in it: for the server's user alone. SQLite's other files take its mode.
+            await asyncio.to_thread(self.path.touch, mode=0o600)
             connection = await aiosqlite.connect(self.path, isolation_level=None)
         except (sqlite3.Error, OSError) as error:
             raise self.explain(error) from error

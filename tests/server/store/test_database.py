@@ -113,6 +113,10 @@ def test_token_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "data" / "token").stat().st_mode) == 0o600
 
 
+async def test_database_is_readable_by_its_owner_alone(store: Store) -> None:
+    assert stat.S_IMODE(store.folder.database.stat().st_mode) == 0o600
+
+
 def test_token_of_the_settings_is_used_and_not_stored(tmp_path: Path) -> None:
     assert DataFolder(tmp_path).token("from-the-settings") == ("from-the-settings", False)
     assert not (tmp_path / "token").exists()
