@@ -177,12 +177,14 @@ def _bars_that_tell(name: str, progress: Callable[[str], None]) -> type[Any]:
     ``snapshot_download`` makes several: of files, of bytes received, of bytes written. Those of bytes carry
     the unit B.
     """
-    from huggingface_hub.utils import tqdm  # noqa: PLC0415 - costs seconds, not always needed
+    from huggingface_hub.utils.tqdm import tqdm  # noqa: PLC0415 - costs seconds, not always needed
 
     lock = threading.Lock()
     told = -1
 
-    class Bar(tqdm):  # type: ignore[misc]  # its base has no types
+    base: Any = tqdm
+
+    class Bar(base):  # type: ignore[misc]  # the base has no types
         def __init__(self, *arguments: Any, **keywords: Any) -> None:
             self._of_bytes = keywords.get("unit") == "B"
             super().__init__(*arguments, **{**keywords, "disable": True})
