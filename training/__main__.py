@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from clap_server.clap.builtin import FOLDER
 from training.config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_RUNS, load_config
 
 STEPS = ("prepare", "text", "train", "calibrate", "export")
@@ -18,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="settings (TOML)")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with MANIFEST.csv")
     parser.add_argument("--runs", type=Path, default=DEFAULT_RUNS, help="where everything is kept")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="where export writes (the package)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="train.steps=2")
     options = parser.parse_args(arguments)
     unknown = set(options.steps) - set(STEPS)
@@ -48,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif step == "export":
             from training.export import export  # noqa: PLC0415
 
-            export(config, options.data, options.runs)
+            export(config, options.data, options.runs, options.out)
     return 0
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from training.config import Config
 
-_WINDOWS = 3840
 # A home is quiet for hours between two alarms, so a window without a sound counts four times one with it.
 _NEGATIVES_PER_POSITIVE = 4.0
 
@@ -45,7 +44,7 @@ def calibrate(config: Config, data: Path, runs: Path) -> None:
     """Write ``calibration.json``: scale, bias and how reliable the scores are."""
     trainer = Trainer(config, data, runs, print)
     trainer.resume()
-    margins, targets = trainer.judge(_WINDOWS)
+    margins, targets = trainer.judge(config.train.calibration_windows)
     columns = [trainer.score.label_ids.index(name) for name in SECURITY if name in trainer.score.label_ids]
     chosen, wanted = margins[:, columns].ravel(), targets[:, columns].ravel()
     known = wanted >= 0
@@ -69,7 +68,7 @@ def calibrate(config: Config, data: Path, runs: Path) -> None:
     result = {
         "scale": round(scale, 4),
         "bias": round(bias, 4),
-        "windows": _WINDOWS,
+        "windows": len(margins),
         "negatives_per_positive": _NEGATIVES_PER_POSITIVE,
         "step": trainer.step,
         "labels": report,

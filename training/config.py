@@ -58,6 +58,7 @@ class Text(_Section):
     steps: int
     batch: int
     learning_rate: float
+    limit: int
     words: int
 
 
@@ -83,6 +84,8 @@ class Train(_Section):
     teacher_weight: float
     distil_weight: float
     checkpoint_every: int
+    validation_windows: int
+    calibration_windows: int
     threads: int
     shares: dict[str, float]
 

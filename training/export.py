@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import save_file
 
-from clap_server.clap.builtin import FOLDER
 from clap_server.clap.builtin.model import CONFIG, TOKENIZER, WEIGHTS
 from clap_server.clap.builtin.text_tower import load_tokenizer
 from training.data import read_recordings
@@ -63,7 +62,7 @@ def write_manifest(recordings: list[Recording], part: str, data: Path, out: Path
     return len(rows)
 
 
-def export(config: Config, data: Path, runs: Path, folder: Path = FOLDER) -> None:
+def export(config: Config, data: Path, runs: Path, folder: Path) -> None:
     """Write weights, tokenizer, configuration and attribution into the package.
 
     Raises:

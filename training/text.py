@@ -122,7 +122,7 @@ def distil(config: Config, data: Path, runs: Path) -> None:
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.train.threads)
     table, pieces = _reduced(get_model_path(), folder / "tokenizer.json", config.text.width)
-    texts = _corpus(config, data, pieces)
+    texts = _corpus(config, data, pieces)[: config.text.limit or None]
     targets = _teach(get_model_path(), texts)
     save_file({"targets": targets.half()}, folder / "teacher.safetensors")
     (folder / "texts.json").write_text(json.dumps(texts), "utf-8")

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _UNRELATED = 24
 _RECALLED = 64
-_VALIDATION_WINDOWS = 960
 _JUDGED_AT_ONCE = 96
 _WEIGHT_OF_YES = 4.0
 
@@ -218,7 +217,7 @@ class Trainer:
             else:
                 kept.copy_(value)
         self.step += 1
-        return {name: float(value) for name, value in losses.items()}
+        return {name: value.item() for name, value in losses.items()}
 
     def judge(self, windows: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Margins and targets ``(n, labels)`` of mixed windows of the validation sources.
@@ -243,7 +242,7 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """ROC AUC of each label on the validation sources."""
-        margin, target = self.judge(_VALIDATION_WINDOWS)
+        margin, target = self.judge(self.config.train.validation_windows)
         result = {}
         for column, label in enumerate(self.score.label_ids):
             known = target[:, column] >= 0

@@ -1,0 +1,145 @@
+"""`clap-server evaluate` from manifest to report, with the built-in model on synthesised sounds."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from clap_server import synthesis
+from clap_server.audio.encode import encode
+from clap_server.clap.builtin import load_builtin
+from clap_server.cli import main
+from clap_server.detection.library import load_library
+from clap_server.detection.scoring import LabelScorer
+from clap_server.evaluation.metrics import label_metrics
+from clap_server.evaluation.streaming import score_recording
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RATE = 48_000
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of two breaks, two alarms and four other sounds."""
+    folder = tmp_path_factory.mktemp("clips")
+    rows = []
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        sounds = {
+            "glass": ("glass_breaking", synthesis.glass_break(rng, RATE)),
+            "alarm": ("alarm", synthesis.t3_alarm(rng, RATE, carrier_hz=3100, cycles=1)),
+            "voices": ("negative", synthesis.babble(rng, RATE, duration_s=2.0)),
+            "music": ("negative", synthesis.music(rng, RATE, duration_s=2.0)),
+        }
+        for name, (label, samples) in sounds.items():
+            (folder / f"{name}{seed}.flac").write_bytes(encode(samples, RATE, "flac"))
+            rows.append((f"{name}{seed}.flac", label))
+    with (folder / "clips.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows([("file", "label"), *rows])
+    return folder / "clips.csv"
+
+
+def evaluate(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", *arguments])
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+def test_each_label_gets_its_figures(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(str(clips), "--json", "--hop", "1.0") == 0
+    result = json.loads(capsys.readouterr().out)["evaluations"]
+    assert [entry["model"] for entry in result] == ["builtin"]
+    assert result[0]["clips"] == 8
+    figures = {entry["label_id"]: entry for entry in result[0]["labels"]}
+    assert set(figures) == {"glass_breaking", "alarm"}
+    for entry in figures.values():
+        assert (entry["positives"], entry["negatives"]) == (2, 6)
+        assert entry["roc_auc"] == 1.0
+        assert entry["average_precision"] == 1.0
+
+
+def test_models_and_labels_can_be_chosen_and_a_table_is_printed(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = [
+        "--model",
+        "builtin",
+        "--model",
+        "builtin",
+        "--labels",
+        "glass breaking, dog bark",
+        "--hop",
+        "2",
+    ]
+    assert evaluate(str(clips), *chosen) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith("builtin: 8 recordings")]) == 2
+    dogs = next(line for line in lines if line.startswith("dog_bark"))
+    assert dogs.split()[1:5] == ["0", "8", "-", "-"]
+
+
+def test_a_recording_that_is_no_audio_is_left_out_and_named(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.wav").write_text("this is no sound")
+    good = clips.parent / "glass0.flac"
+    (tmp_path / "good.flac").write_bytes(good.read_bytes())
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("file,label\ngood.flac,glass_breaking\ntext.wav,negative\n")
+    assert evaluate(str(manifest)) == 1
+    shown = capsys.readouterr()
+    assert "builtin: 1 recordings" in shown.out
+    assert "Row 3: text.wav" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "file,label\nnot-there.wav,alarm\nnor-this.wav,alarm\n",
+            "Row 2: the file not-there.wav is missing and 1",
+        ),
+        ("file,label\nclips.csv,negative\n", "only negatives"),
+        ("file,label\nclips.csv,glas\n", "row 2: the label 'glas' is unknown"),
+        ("file,label\nclips.csv,alarm\n", "No recording could be used"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_text(text)
+    assert evaluate(str(path)) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("hop", ["0.01", "9", "often"])
+def test_a_hop_out_of_range_is_refused(clips: Path, capsys: pytest.CaptureFixture[str], hop: str) -> None:
+    assert evaluate(str(clips), "--hop", hop) == 2
+    assert "--hop" in capsys.readouterr().err
+
+
+def test_windows_cover_a_long_recording_to_its_end() -> None:
+    model = load_builtin("cpu")
+    library = load_library()
+    scorer = LabelScorer(model, [library.resolve("glass_breaking")], library.background)
+    samples = 0.001 * synthesis.noise(np.random.default_rng(1), RATE, kind="white", duration_s=8.0)
+    scored = score_recording(model, scorer, samples, hop_s=0.1)
+    assert len(scored.scores) > 64
+    assert scored.ends_s[-1] >= 8.0
+    assert (np.diff(scored.ends_s) > 0).all()
+    assert scored.best.shape == (1,)
+
+
+def test_figures_are_left_open_where_one_kind_is_missing() -> None:
+    present, scores = np.array([True, True]), np.array([0.9, 0.1], np.float32)
+    figures = label_metrics("alarm", 0.5, present, scores)
+    assert (figures.roc_auc, figures.average_precision, figures.false_positive_rate) == (None, None, None)
+    assert figures.recall == 0.5
