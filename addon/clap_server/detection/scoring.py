@@ -11,8 +11,8 @@ that it is not (all embeddings of length 1, so that products are cosines)::
 - The bank enters by a soft maximum that does grow: the best other explanation counts, and a further
   negative can only lower a score.
 - The bank of a label is the background, less what says nearly the same as the label itself (so that
-  ``speech`` can be a label), plus its own negatives and the microphone's. It depends on that label and
-  microphone alone: watching another label never moves a score.
+  ``speech`` or ``heavy rain`` can be a label), plus its own negatives and the microphone's. It depends on
+  that label and microphone alone: watching another label never moves a score.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ UNCALIBRATED = Calibration(scale=20.0, bias=1.0)
 """Rough guess, in use until a model is calibrated."""
 
 _SECURITY_THRESHOLD = 0.7
+_FILL_WORDS = frozenset({"a", "an", "the", "of", "in", "on", "to", "from", "with", "sound", "recording"})
 
 
 class LabelScorer:
@@ -98,12 +99,19 @@ class LabelScorer:
         for column, label in enumerate(by_id.values()):
             prompts = [row[text] for text in dict.fromkeys(label.prompts)]
             self._prompt_weights[prompts, column] = 1.0 / len(prompts)
-            self._bank_weights[self._bank(prompts), column] = 1.0
+            self._bank_weights[self._bank(texts, prompts), column] = 1.0
             self._bank_weights[[row[text] for text in (*label.negatives, *negatives)], column] = 1.0
 
-    def _bank(self, prompts: list[int]) -> NDArray[np.intp]:
-        """Rows of the background that do not say the same as these prompts; at least half of it stays."""
+    def _bank(self, texts: Sequence[str], prompts: list[int]) -> NDArray[np.intp]:
+        """Rows of the background that do not say the same as these prompts; at least half of it stays.
+
+        A text says the same if the model puts it in nearly the same place, or if a prompt has all its words.
+        """
         likeness = (self._embeddings[self._background] @ self._embeddings[prompts].T).max(axis=1)
+        said = [_words(texts[row]) for row in prompts]
+        for place, row in enumerate(self._background):
+            if any(_words(texts[row]) <= words for words in said):
+                likeness[place] = 1.0
         order = np.argsort(likeness, kind="stable")
         keep = max(int((likeness < NEAR_IDENTICAL).sum()), (len(order) + 1) // 2)
         return self._background[order[:keep]]
@@ -162,6 +170,10 @@ class LabelScorer:
         """Bring columns into the order of ``label_ids``, with ``normal`` where it was asked for."""
         columns = dict(zip(self._scored, others.T, strict=True)) | {NORMAL.id: normal}
         return np.stack([columns[label_id] for label_id in self.label_ids], axis=1)
+
+
+def _words(text: str) -> set[str]:
+    return set(text.casefold().split()) - _FILL_WORDS
 
 
 def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:

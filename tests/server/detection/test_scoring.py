@@ -154,6 +154,32 @@ def test_a_background_sound_can_be_a_label() -> None:
     assert other.scores(model.random("people talking")[None])[0, 0] < 0.1
 
 
+@pytest.mark.parametrize("text", ["heavy rain", "the sound of rain", "Rain on the window"])
+def test_a_finer_description_of_a_background_sound_can_be_a_label(text: str) -> None:
+    model = KnownModel()
+    mine = LIBRARY.resolve(text)
+    model.laid_down = dict.fromkeys(mine.prompts, model.random("rain"))
+    scores = LabelScorer(model, [mine, LIBRARY.resolve("alarm")], LIBRARY.background).scores(
+        model.random("rain")[None]
+    )
+    assert "rain" in LIBRARY.background
+    assert scores[0, 0] > 0.9
+    assert scores[0, 1] < 0.1
+
+
+def test_no_label_of_the_library_loses_more_of_the_bank_than_what_it_names() -> None:
+    named = {
+        text
+        for label in LIBRARY.labels
+        for text in LIBRARY.background
+        if label.id
+        not in {"speech", "laughter", "music", "vacuum_cleaner", "footsteps", "vehicle", "water_running"}
+        for prompt in label.prompts
+        if set(text.split()) <= set(prompt.split())
+    }
+    assert named == set()
+
+
 def test_a_model_that_tells_no_texts_apart_still_has_a_bank() -> None:
     same = {text: axis(0) for text in ("a", "b", "c", "d", "e")}
     scorer = LabelScorer(KnownModel(same), [label("x", "a")], ["b", "c", "d", "e"])
