@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clap_server.api.spectrogram import HEIGHT, MAX_WIDTH, spectrogram
+from clap_server.audio.decode import decode
+from tests.support.sound_events import START, sound_event, tone
+
+if TYPE_CHECKING:
+    from clap_server.detection.events import SoundEvent
+    from tests.support.running_server import Client
+
+
+async def _heard(client: Client, *, clip: bool = True, **changes: Any) -> SoundEvent:
+    sink = client.server.context.supervisor._sink
+    event = sound_event(**changes)
+    await sink.event_started(event)
+    ended = replace(event, ended_at=START + timedelta(seconds=2))
+    await sink.event_ended(ended, tone(duration_s=2) if clip else None)
+    return event
+
+
+async def test_events_are_listed_oldest_first(client: Client) -> None:
+    first, second = await _heard(client), await _heard(client, microphone_id="hall", label_id="alarm")
+    listed = await client.json("GET", "/api/events")
+    assert [event["id"] for event in listed["events"]] == [first.id, second.id]
+    assert listed["last_sequence"] == 4
+    assert listed["events"][0]["has_clip"]
+
+    async def ids(query: str) -> list[str]:
+        return [event["id"] for event in (await client.json("GET", f"/api/events?{query}"))["events"]]
+
+    assert await ids("microphone=hall") == [second.id]
+    assert await ids("label=glass_breaking") == [first.id]
+    assert await ids("after=2") == [second.id]
+    assert await ids("before=4") == [first.id]
+    assert await ids("limit=1") == [second.id]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "after=-1",
+        "after=1.5",
+        "limit=",
+        "colour=red",
+        "after=" + "9" * 30,
+        "limit=²",
+    ],
+)
+async def test_bad_query_is_explained(client: Client, query: str) -> None:
+    problem = await client.json("GET", f"/api/events?{query}", status=422)
+    assert problem["errors"][0]["field"] == query.partition("=")[0]
+
+
+async def test_one_event_is_shown(client: Client) -> None:
+    event = await _heard(client)
+    shown = await client.json("GET", f"/api/events/{event.id}")
+    assert (shown["label_name"], shown["microphone_name"], shown["peak_score"]) == (
+        "Glass breaking",
+        "kitchen",
+        0.9,
+    )
+    assert datetime.fromisoformat(shown["started_at"]) == event.started_at
+    assert (await client.json("GET", "/api/events/none", status=404))["type"] == "/problems/no-such-event"
+
+
+async def test_clip_can_be_fetched_as_flac_and_mp3(client: Client) -> None:
+    event = await _heard(client)
+    for name, content_type in (("clip.flac", "audio/flac"), ("clip.mp3", "audio/mpeg")):
+        async with client.request("GET", f"/api/events/{event.id}/{name}") as response:
+            assert response.status == 200
+            assert response.content_type == content_type
+            samples = decode(io.BytesIO(await response.read()), 16000)
+        assert len(samples) / 16000 == pytest.approx(2, abs=0.1)
+
+
+async def test_part_of_a_clip_can_be_fetched(client: Client) -> None:
+    event = await _heard(client)
+    path = f"/api/events/{event.id}/clip.mp3"
+    whole = await (await client.request("GET", path)).read()
+    headers = {"Authorization": "Bearer a-token-for-tests", "Range": "bytes=100-199"}
+    async with client.request("GET", path, headers=headers) as response:
+        assert response.status == 206
+        assert await response.read() == whole[100:200]
+    headers["Range"] = "bytes=99999999-"
+    async with client.request("GET", path, headers=headers) as response:
+        assert response.status == 416
+
+
+async def test_spectrogram_is_a_picture_of_the_clip(client: Client) -> None:
+    event = await _heard(client)
+    async with client.request("GET", f"/api/events/{event.id}/spectrogram.png") as response:
+        assert response.content_type == "image/png"
+        picture = Image.open(io.BytesIO(await response.read()))
+    assert picture.height == HEIGHT
+    brightness = np.asarray(picture.convert("L")).sum(axis=1)
+    # 440 Hz on a logarithmic axis from 50 Hz to 16 kHz, counted from the bottom.
+    brightest = HEIGHT - 1 - int(brightness.argmax())
+    assert brightest == pytest.approx(HEIGHT * 0.377, abs=4)
+
+
+def test_spectrogram_of_any_length_has_a_bounded_width() -> None:
+    for duration_s in (0.001, 1.0, 200.0):
+        picture = Image.open(io.BytesIO(spectrogram(tone(duration_s).samples, 16000)))
+        assert 1 <= picture.width <= MAX_WIDTH
+
+
+@pytest.mark.parametrize("name", ["clip.flac", "clip.mp3", "spectrogram.png"])
+async def test_missing_clip_says_why(client: Client, name: str) -> None:
+    without = await _heard(client, clip=False)
+    problem = await client.json("GET", f"/api/events/{without.id}/{name}", status=404)
+    assert problem["type"] == "/problems/no-clip"
+    lasting = sound_event()
+    await client.server.context.supervisor._sink.event_started(lasting)
+    problem = await client.json("GET", f"/api/events/{lasting.id}/{name}", status=404)
+    assert problem["type"] == "/problems/no-clip-yet"
+
+
+async def test_clip_that_cannot_be_stored_never_loses_the_event(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = client.server.context.store.folder.clips
+    folder.rmdir()
+    folder.write_text("in the way")
+    event = await _heard(client)
+    shown = await client.json("GET", f"/api/events/{event.id}")
+    assert (shown["has_clip"], shown["ended_at"] is not None) == (False, True)
+    assert "without its clip" in caplog.text
+    async with client.request("GET", "/metrics") as response:
+        assert 'clap_clips_total{result="failed"} 1.0' in await response.text()
+
+
+async def test_feedback_is_kept(client: Client) -> None:
+    event = await _heard(client)
+    path = f"/api/events/{event.id}/feedback"
+    assert (await client.json("POST", path, json={"verdict": "false_alarm"}))["feedback"] == "false_alarm"
+    assert (await client.json("GET", f"/api/events/{event.id}"))["feedback"] == "false_alarm"
+    await client.json("POST", path, status=422, json={"verdict": "maybe"})
+    await client.json("POST", path, status=400, data=b"{")
+    await client.json("POST", "/api/events/none/feedback", status=404, json={"verdict": "correct"})

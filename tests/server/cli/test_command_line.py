@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+import clap_server
+from clap_server.cli import main
+from clap_server.errors import ConfigurationError
+from clap_server.settings import default_data_dir, load_settings
+from tests.server.clap.checkpoints import write_checkpoint
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("model"), fused=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in tuple(os.environ):
+        if name.startswith("CLAP_"):
+            monkeypatch.delenv(name)
+
+
+def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "clap_server", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@contextmanager
+def _serving(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "clap_server", "serve", "--host", "127.0.0.1", *arguments], stderr=output
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _ready(log: Path) -> str:
+    """Wait for the server; returns its address."""
+    await until(lambda: "Ready" in log.read_text(), 100)
+    [address] = re.findall(r"Listening on (\S+)", log.read_text())
+    return str(address)
+
+
+def test_version_and_help_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--version", "--help"):
+        with pytest.raises(SystemExit) as end:
+            main([option])
+        assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert clap_server.__version__ in text
+    for command in ("serve", "token", "classify"):
+        assert command in text
+
+
+def test_every_option_has_its_variable_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    text = capsys.readouterr().out
+    options = set(re.findall(r"--([a-z-]+)", text)) - {"help"}
+    assert {"host", "port", "data", "model", "media", "device", "ingress-port"} <= options
+    for option in options:
+        assert "CLAP_" + option.upper().replace("-", "_") in text
+    assert "--token" not in text, "other users of the machine would see it"
+
+
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["serve", "--colour", "red"]])
+def test_wrong_use_ends_with_status_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+
+
+def test_token_is_printed_and_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = []
+    for _ in range(2):
+        with pytest.raises(SystemExit) as end:
+            main(["token", "--data", str(tmp_path)])
+        assert end.value.code == 0
+        printed.append(capsys.readouterr().out.strip())
+    assert printed == [(tmp_path / "token").read_text().strip()] * 2
+
+
+def test_error_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as end:
+        main(["token", "--data", str(tmp_path / "file")])
+    assert end.value.code == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_interrupt_ends_with_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clap_server.cli.token.run", interrupted)
+    with pytest.raises(SystemExit) as end:
+        main(["token"])
+    assert end.value.code == 130
+
+
+def test_option_goes_before_variable_before_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings({}).port == 7860
+    assert load_settings({}).host == "0.0.0.0"  # noqa: S104 - the default of a server for the house
+    assert load_settings({}).data == default_data_dir().absolute()
+    monkeypatch.setenv("CLAP_PORT", "8001")
+    monkeypatch.setenv("CLAP_MODEL", "")
+    assert load_settings({"port": None}).port == 8001
+    assert load_settings({"port": "8002"}).port == 8002
+    assert load_settings({}).model == "auto", "an empty variable counts as not set"
+
+
+def test_folders_are_absolute_and_the_home_folder_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLAP_MEDIA", "~/sounds")
+    settings = load_settings({"data": "here"})
+    assert settings.media == Path.home() / "sounds"
+    assert settings.data == Path.cwd() / "here"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"port": "many"}, "--port (or CLAP_PORT)"),
+        ({"port": "70000"}, "--port"),
+        ({"log_level": "LOUD"}, "--log-level"),
+        ({"clip_retention_days": "0"}, "--clip-retention-days"),
+        ({"token": "short"}, "CLAP_TOKEN"),
+        ({"token": "with a space in it"}, "CLAP_TOKEN"),
+    ],
+)
+def test_wrong_setting_is_named(given: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        load_settings(given)
+    assert words in str(error.value)
+    assert "space" not in str(error.value), "a token is not repeated"
+
+
+def test_log_level_is_read_in_any_case() -> None:
+    assert load_settings({"log_level": "DEBUG"}).log_level == "debug"
+
+
+def test_port_in_use_is_one_clear_line_and_status_2(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ended = _run("serve", "--host", "127.0.0.1", "--port", str(port), "--data", str(tmp_path))
+    assert ended.returncode == 2
+    [line] = [line for line in ended.stderr.splitlines() if "in use" in line]
+    assert f"Port {port}" in line
+    assert "Traceback" not in ended.stderr
+
+
+def test_unusable_data_folder_is_one_clear_line_and_status_1(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = _run("serve", "--port", "0", CLAP_DATA=str(tmp_path / "file" / "data"), CLAP_HOST="127.0.0.1")
+    assert ended.returncode == 1
+    assert "--data" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+async def test_process_serves_and_stops_gracefully(tmp_path: Path, checkpoint: Path) -> None:
+    data, log = tmp_path / "data", tmp_path / "log"
+    with _serving(log, "--port", "0", "--data", str(data), "--model", str(checkpoint)) as process:
+        address = await _ready(log)
+        token = (data / "token").read_text().strip()
+        assert log.read_text().count(token) == 1
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+            session.ws_connect(f"{address}/api/ws") as client,
+        ):
+            info = await client.receive_json(timeout=30)
+            assert info["model"]["name"] == str(checkpoint)
+            await client.send_json({"type": "subscribe"})
+            while (await client.receive_json(timeout=30))["type"] != "replayed":
+                pass
+            process.send_signal(signal.SIGTERM)
+            assert (await client.receive(timeout=30)).data == aiohttp.WSCloseCode.GOING_AWAY
+        assert await asyncio.to_thread(process.wait, 30) == 0
+    text = log.read_text()
+    assert "Stopped" in text
+    assert "Traceback" not in text
+    assert str(data) in text
+
+
+async def test_stop_while_starting_ends_at_once(tmp_path: Path, checkpoint: Path) -> None:
+    log = tmp_path / "log"
+    arguments = ("--port", "0", "--data", str(tmp_path / "data"), "--model", str(checkpoint))
+    with _serving(log, *arguments) as process:
+        await until(lambda: "Listening on" in log.read_text(), 100)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(process.wait, 60) == 0
