@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from clap_server.audio.block import AudioBlock
@@ -13,9 +15,15 @@ from clap_server.audio.source import SourceError, SourceStatus
 from clap_server.clap.holder import ModelHolder
 from clap_server.clap.model import ClapModel
 from clap_server.detection.events import SoundEvent
+from clap_server.detection.library import load_library
+from clap_server.listening.batcher import Batcher
 from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSource, Source
+from clap_server.listening.microphone import Counters, MicrophoneListener
+from clap_server.listening.plan import make_plan
 from clap_server.listening.sink import Recording
+from tests.server.listening.spectral import SpectralModel
 
+LIBRARY = load_library()
 LIMIT_S = 60
 MORNING = 1_760_000_000.0
 
@@ -128,3 +136,54 @@ def microphone(
             negatives=negatives,
         ),
     )
+
+
+class Rig:
+    """A listener with everything that it needs."""
+
+    def __init__(
+        self,
+        source: ArraySource,
+        folder: Path,
+        sink: RememberingSink | None = None,
+        model: ClapModel | None = None,
+    ) -> None:
+        self.source = source
+        self.sink = sink or RememberingSink()
+        self.counters = Counters()
+        self.batcher = Batcher()
+        self.holder = holder_of(model or SpectralModel(), folder)
+        self.statuses: list[SourceStatus] = []
+        self.listener = self.listen_for()
+
+    def listen_for(self, *labels: str, hop_s: float = 0.5) -> MicrophoneListener:
+        settings = microphone(labels=labels or ("glass breaking", "alarm"), hop_s=hop_s).settings
+        self.listener = MicrophoneListener(
+            "kitchen",
+            self.source,
+            make_plan(settings, LIBRARY),
+            background=LIBRARY.background,
+            holder=self.holder,
+            batcher=self.batcher,
+            sink=self.sink,
+            counters=self.counters,
+            on_status=self.statuses.append,
+        )
+        return self.listener
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.batcher.start()
+        task = asyncio.create_task(self.listener.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await self.batcher.stop()
+
+    async def until_heard(self, duration_s: float) -> None:
+        """Wait until the whole of the first stretch was judged."""
+        await self.sink.until(lambda: len(self.sink.levels) >= int(duration_s / 0.5))
+        await eventually(lambda: self.listener._judged_s >= duration_s - 0.01)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,74 +10,20 @@ import pytest
 from numpy.typing import NDArray
 
 from clap_server.audio.block import AudioBlock
-from clap_server.audio.source import SourceState, SourceStatus
+from clap_server.audio.source import SourceState
 from clap_server.detection.events import SoundEvent
-from clap_server.detection.library import load_library
 from clap_server.errors import ModelError, StoreError
-from clap_server.listening.batcher import Batcher
-from clap_server.listening.microphone import Counters, MicrophoneListener
 from clap_server.listening.plan import make_plan
 from tests.server.listening.rig import (
+    LIBRARY,
     MORNING,
     ArraySource,
     RememberingSink,
+    Rig,
     eventually,
-    holder_of,
     microphone,
 )
 from tests.server.listening.spectral import RATE, SpectralModel, crash, room, scene, tone
-
-LIBRARY = load_library()
-
-
-class Rig:
-    """A listener with everything that it needs."""
-
-    def __init__(self, source: ArraySource, folder: Path, sink: RememberingSink | None = None) -> None:
-        self.source = source
-        self.sink = sink or RememberingSink()
-        self.counters = Counters()
-        self.batcher = Batcher()
-        self.model = SpectralModel()
-        self.holder = holder_of(self.model, folder)
-        self.statuses: list[SourceStatus] = []
-        self.listener = self.listen_for()
-
-    def listen_for(self, *labels: str, hop_s: float = 0.5) -> MicrophoneListener:
-        settings = microphone(labels=labels or ("glass breaking", "alarm"), hop_s=hop_s).settings
-        self.listener = MicrophoneListener(
-            "kitchen",
-            self.source,
-            make_plan(settings, LIBRARY),
-            background=LIBRARY.background,
-            holder=self.holder,
-            batcher=self.batcher,
-            sink=self.sink,
-            counters=self.counters,
-            on_status=self.statuses.append,
-        )
-        return self.listener
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        self.batcher.start()
-        task = asyncio.create_task(self.listener.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await self.batcher.stop()
-
-    async def until_heard(self, duration_s: float) -> None:
-        """Wait until the whole of a stretch was judged."""
-        await self.sink.until(lambda: len(self.sink.levels) >= int(duration_s / 0.5))
-        total = int(duration_s / 0.5)
-        counters = self.counters
-        await eventually(
-            lambda: counters.scored + counters.gated + counters.dropped + counters.failed >= total
-        )
 
 
 def names(sink: RememberingSink) -> list[str]:
@@ -263,13 +208,12 @@ async def test_a_model_that_cannot_embed_the_labels_leaves_the_old_one_at_work(t
         def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
             raise ModelError(f"{len(texts)} texts are too many")
 
-    rig = Rig(ArraySource(scene(60, (30, crash())), block_s=0.02), tmp_path)
+    rig = Rig(ArraySource(scene(40, (30, crash())), block_s=0.02), tmp_path)
     async with rig.running():
         await rig.sink.until(lambda: bool(rig.sink.levels))
         rig.holder._use(Mute())
-        await eventually(lambda: rig.statuses[-1].code == "model_failed")
         await rig.sink.until(lambda: bool(rig.sink.started))
-        assert rig.statuses[-1].state is SourceState.LISTENING
+        await eventually(lambda: "model_failed" in [status.code for status in rig.statuses])
 
 
 async def test_a_failing_model_is_shown_once_and_hearing_returns(tmp_path: Path) -> None:
