@@ -60,7 +60,7 @@ class LabelChoices:
 
     def __init__(self, library: Sequence[LabelInfo], language: str) -> None:
         self._library = library
-        self._language = language
+        self._names = {label.id: label.name(language) for label in library}
         self._by_spelling = {
             _spelling(text): label.id for label in library for text in (label.id, *label.names.values())
         }
@@ -75,9 +75,8 @@ class LabelChoices:
 
     def selector(self) -> ObjectSelector:
         """Make the form's field: a list of labels, from the library or in own words, with thresholds."""
-        options = [
-            SelectOptionDict(value=label.id, label=label.name(self._language)) for label in self._library
-        ]
+        # The list shows values, not their labels, so the value has to be the name.
+        options = [SelectOptionDict(value=name, label=name) for name in self._names.values()]
         label = SelectSelector(
             SelectSelectorConfig(options=options, custom_value=True, mode=SelectSelectorMode.DROPDOWN)
         )
@@ -102,19 +101,21 @@ class LabelChoices:
     def default(self) -> list[dict[str, Any]]:
         """Return what a new microphone listens for, with the library's thresholds."""
         thresholds = {label.id: label.threshold for label in self._library}
-        return [
-            {CONF_LABEL: label, CONF_THRESHOLD: round(thresholds[label] * _PERCENT)}
-            if label in thresholds
-            else {CONF_LABEL: label}
-            for label in DEFAULT_LABELS
-        ]
+        return self.to_form(
+            {CONF_LABEL: label, CONF_THRESHOLD: thresholds.get(label)} for label in DEFAULT_LABELS
+        )
 
     def to_form(self, choices: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Turn what a subentry keeps into what the form shows."""
         return [
-            {CONF_LABEL: choice[CONF_LABEL], CONF_THRESHOLD: round(choice[CONF_THRESHOLD] * _PERCENT)}
-            if choice.get(CONF_THRESHOLD) is not None
-            else {CONF_LABEL: choice[CONF_LABEL]}
+            {
+                CONF_LABEL: self._names.get(choice[CONF_LABEL], choice[CONF_LABEL]),
+                **(
+                    {}
+                    if (share := choice.get(CONF_THRESHOLD)) is None
+                    else {CONF_THRESHOLD: round(share * _PERCENT)}
+                ),
+            }
             for choice in choices
         ]
 

@@ -301,18 +301,27 @@ class MicrophoneFlow(ConfigSubentryFlow):
         await self._load_library()
         choices = LabelChoices(self._library, self.hass.config.language)
         default = choices.to_form(self._data[CONF_LABELS]) if CONF_LABELS in self._data else choices.default()
-        advanced = {name: self._data[name] for name in (CONF_NEGATIVES, CONF_HOP_S) if name in self._data}
+        # A default of the whole section hides those of its fields, so it has to be complete.
+        advanced = {
+            CONF_NEGATIVES: self._data.get(CONF_NEGATIVES, []),
+            CONF_HOP_S: self._data.get(CONF_HOP_S, DEFAULT_HOP_S),
+        }
         schema = probatio.Schema(
             {
                 **fields,
                 probatio.Required(CONF_LABELS, default=default): choices.selector(),
-                probatio.Required(CONF_ADVANCED, default=dict): _ADVANCED,
+                probatio.Required(CONF_ADVANCED, default=advanced): _ADVANCED,
             }
         )
-        return self._form(step_id, schema, user_input or {**known, CONF_ADVANCED: advanced})
+        return self._form(step_id, schema, user_input or {**known, CONF_ADVANCED: advanced}, last_step=True)
 
     def _form(
-        self, step_id: str, schema: probatio.Schema, values: Mapping[str, Any] | None
+        self,
+        step_id: str,
+        schema: probatio.Schema,
+        values: Mapping[str, Any] | None,
+        *,
+        last_step: bool = False,
     ) -> SubentryFlowResult:
         errors, self._errors = self._errors, {}
         self._placeholders["microphone"] = self._name
@@ -321,4 +330,5 @@ class MicrophoneFlow(ConfigSubentryFlow):
             data_schema=self.add_suggested_values_to_schema(schema, values),
             errors=errors,
             description_placeholders=dict(self._placeholders),
+            last_step=last_step,
         )

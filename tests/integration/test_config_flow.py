@@ -98,9 +98,10 @@ async def test_every_error_keeps_the_input_and_can_be_mended(hass: HomeAssistant
     result = await submit(port=1)
     assert result["errors"] == {"base": "cannot_connect"}
     assert result["description_placeholders"]["address"] == "http://127.0.0.1:1"
-    assert result["description_placeholders"]["detail"]
+    assert result["description_placeholders"]["detail"] == "connection refused"
     result = await submit(ssl=True)
     assert result["errors"] == {"base": "cannot_connect"}
+    assert result["description_placeholders"]["detail"] == "it does not speak TLS"
     result = await submit(token="wrong")
     assert result["errors"] == {"base": "invalid_auth"}
     peer.api_version = 2

@@ -89,8 +89,8 @@ async def test_url_with_default_labels_becomes_a_microphone_on_the_server(
     result = await begin(hass, bare_entry, "Hallway", "url")
     assert result["step_id"] == "url"
     assert shown(result, "labels") == [
-        {"label": "glass_breaking", "threshold": 70},
-        {"label": "alarm", "threshold": 70},
+        {"label": "Glass breaking", "threshold": 70},
+        {"label": "Alarm", "threshold": 70},
     ]
     result = await answer(hass, result, url=f" {URL} ")
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -140,7 +140,11 @@ async def test_label_names_are_offered_in_the_language_of_home_assistant(
     result = await begin(hass, bare_entry, "Hallway", "url")
     (selector,) = [value for key, value in result["data_schema"].schema.items() if key == "labels"]
     options = selector.serialize()["selector"]["object"]["fields"]["label"]["selector"]["select"]["options"]
-    assert options[0] == {"value": "glass_breaking", "label": "Glasbruch"}
+    assert options[0] == {"value": "Glasbruch", "label": "Glasbruch"}
+    assert shown(result, "labels")[0]["label"] == "Glasbruch"
+    result = await answer(hass, result, url=URL)
+    (subentry,) = bare_entry.subentries.values()
+    assert subentry.data["labels"][0]["label"] == "glass_breaking"
 
 
 @pytest.mark.parametrize(
@@ -295,7 +299,7 @@ async def test_microphone_of_the_server_is_adopted_with_its_source(
     result = await answer(hass, result, microphone="usb")
     assert result["step_id"] == "labels"
     assert shown(result, "labels") == [
-        {"label": "siren", "threshold": 42},
+        {"label": "Siren", "threshold": 42},
         {"label": "my own words", "threshold": 50},
     ]
     assert shown(result, "advanced") == {"negatives": ["a saw"], "hop_s": 0.25}
@@ -353,7 +357,7 @@ async def test_reconfigure_changes_name_address_and_labels_and_hides_the_passwor
     assert shown(result, "source") == "url"
     result = await answer(hass, result, name="Kitchen", source="url")
     assert shown(result, "url") == "rtsp://camera:***@192.0.2.1/audio"
-    assert shown(result, "labels") == [{"label": "glass_breaking", "threshold": 70}, {"label": "alarm"}]
+    assert shown(result, "labels") == [{"label": "Glass breaking", "threshold": 70}, {"label": "Alarm"}]
     assert shown(result, "advanced") == {"negatives": [], "hop_s": 0.5}
     result = await answer(
         hass,
