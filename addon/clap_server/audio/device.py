@@ -25,7 +25,6 @@ DEFAULT_DEVICE = "default"
 _BACKENDS = (miniaudio.Backend.PULSEAUDIO, miniaudio.Backend.ALSA)
 _CAPTURE_RATE_HZ = 48_000
 _PERIOD_MS = 50
-_POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,8 @@ def list_devices() -> list[CaptureDevice]:
 class DeviceSource:
     """A microphone of this machine; of several channels the mean.
 
+    Drivers do not reliably say that a device was unplugged: it falls silent, which is a stall.
+
     Args:
         device: an id that ``list_devices`` gave; ``default`` for the machine's own choice.
     """
@@ -72,14 +73,11 @@ class DeviceSource:
             receiver = _receive(feed)
             next(receiver)
             capture.start(receiver)
-            while capture.running:
-                if feed.wait(_POLL_S):
-                    return
+            feed.wait_until_closed()
         except miniaudio.MiniaudioError as error:
             raise self._not_usable() from error
         finally:
             capture.close()
-        raise SourceError("ended", "the capture device stopped: check that it is plugged in")
 
     def _open(self) -> Any:
         found = _find_devices()

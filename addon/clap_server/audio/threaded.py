@@ -67,6 +67,10 @@ class Feed:
         """Sleep; returns early, with True, when closed."""
         return self._closing.wait(seconds)
 
+    def wait_until_closed(self) -> None:
+        """For drivers that push from a thread of their own."""
+        self._closing.wait()
+
     def push(self, samples: NDArray[np.float32], rate: int) -> None:
         """Take the next ``(n,)`` mono samples at ``rate`` Hz; drops the oldest when nobody fetches them.
 

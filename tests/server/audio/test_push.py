@@ -13,10 +13,9 @@ from tests.server.audio.helpers import PATIENCE_S, RATE, blocks_of, listen, sine
 
 def pcm(fmt: PushFormat, samples: np.ndarray) -> bytes:
     if fmt.sample_format == "s16le":
-        data = np.round(samples * 32767).astype("<i2")
-    else:
-        data = samples.astype("<f4")
-    return np.repeat(data, fmt.channels).tobytes()
+        samples = np.round(samples * 32767)
+    dtype = {"s16le": "<i2", "f32le": "<f4"}[fmt.sample_format]
+    return np.repeat(samples.astype(dtype), fmt.channels).tobytes()
 
 
 @pytest.mark.parametrize(
