@@ -78,7 +78,15 @@ def run(args: argparse.Namespace) -> int:
         _complain(error)
         return _BAD_INPUT
     terminal = Console(stderr=True, highlight=False)
-    model = _load(args.model, args.device, lambda line: terminal.print(escape(line)))
+    with terminal.status("Loading the model") as status:
+
+        def tell(line: str) -> None:
+            if terminal.is_terminal:
+                status.update(escape(line))
+            else:
+                terminal.print(escape(line))
+
+        model = _load(args.model, args.device, tell)
     answers: list[dict[str, Any]] = []
     failed = False
     for file in args.files:

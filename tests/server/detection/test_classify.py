@@ -178,6 +178,22 @@ def test_the_command_prints_json_as_the_api_answers(
     assert len(found.windows) == 2
 
 
+@pytest.mark.parametrize("interactive", ["0", "1"])
+def test_the_command_tells_what_takes_so_long(
+    run: Command,
+    recording: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    interactive: str,
+) -> None:
+    monkeypatch.setenv("TTY_INTERACTIVE", interactive)
+    monkeypatch.setenv("FORCE_COLOR", interactive if interactive == "1" else "")
+    assert run(recording, "--labels", "alarm") == 0
+    captured = capsys.readouterr()
+    assert "Loading" in captured.err
+    assert "Loading" not in captured.out
+
+
 def test_the_command_knows_softmax(run: Command, recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(recording, "--labels", "bell, alarm", "--json", "--normalize", "softmax") == 0
     labels = json.loads(capsys.readouterr().out)["labels"]
