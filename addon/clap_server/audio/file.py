@@ -82,11 +82,9 @@ class FileSource:
                         return
                     heard = heard or samples.size > 0
                     feed.push(samples, rate)
-        except OSError as error:  # PyAV's own errors among them
-            if isinstance(error, av.error.FFmpegError):
-                raise SourceError("not_audio", f"{self._path} is damaged: put it there again") from error
-            raise SourceError("not_readable", f"{self._path} cannot be read: {error.strerror}") from error
-        except AudioError as error:
+        except (av.error.FFmpegError, AudioError) as error:
             raise SourceError("not_audio", f"{self._path} is not audio that can be read") from error
+        except OSError as error:
+            raise SourceError("not_readable", f"{self._path} cannot be read: {error.strerror}") from error
         if not heard:
             raise SourceError("not_audio", f"{self._path} holds no sound")

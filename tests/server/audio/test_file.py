@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import time
+import wave
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +11,16 @@ import pytest
 
 from clap_server.audio.file import FileSource, media_file
 from clap_server.audio.source import SourceError
-from tests.server.audio.helpers import RATE, failure, listen, picture_only, sine, strongest_hz, to_file
+from tests.server.audio.helpers import (
+    RATE,
+    blocks_of,
+    failure,
+    listen,
+    picture_only,
+    sine,
+    strongest_hz,
+    to_file,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,9 +83,21 @@ def test_a_server_without_a_media_folder_says_so() -> None:
     assert caught.value.code == "no_media_folder"
 
 
-@pytest.mark.parametrize("path", ["text.wav", "list.m3u8", "film.mp4", "empty.wav"])
+@pytest.mark.parametrize("path", ["text.wav", "list.m3u8", "film.mp4", "empty.wav", "no_samples.wav"])
 async def test_what_is_not_audio_is_said_so(path: str, media: Path) -> None:
     (media / "empty.wav").write_bytes(b"")
+    with wave.open(str(media / "no_samples.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", "not compressed"))
     error = await failure(FileSource(path, media))
     assert error.code == "not_audio"
     assert str(media) not in error.reason
+
+
+async def test_a_file_that_is_removed_while_it_loops_is_said_so(media: Path) -> None:
+    async with aclosing(blocks_of(FileSource("sub/tone.flac", media))) as blocks:
+        await anext(blocks)
+        (media / "sub" / "tone.flac").unlink()
+        with pytest.raises(SourceError, match="cannot be read: No such file") as caught:
+            async for _ in blocks:
+                pass
+    assert caught.value.code == "not_readable"
