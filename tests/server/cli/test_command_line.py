@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("model"), fused=False)
+    folder = write_checkpoint(tmp_path_factory.mktemp("model"), fused=False)
+    # Spares the start its calibration.
+    (folder / "clap_calibration.json").write_text('{"scale": 10, "bias": 0}')
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +67,10 @@ def _serving(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 async def _ready(log: Path) -> str:
     """Wait for the server; returns its address."""
     await until(lambda: "Ready" in log.read_text(), 100)
+    return _address(log)
+
+
+def _address(log: Path) -> str:
     [address] = re.findall(r"Listening on (\S+)", log.read_text())
     return str(address)
 
