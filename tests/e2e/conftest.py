@@ -73,7 +73,7 @@ async def camera(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Came
     file.write_bytes(encode(scene.samples, SAMPLE_RATE, "flac"))
     port = await free_port()
     script = REPOSITORY / "tests" / "support" / "rtsp_camera.py"
-    command = ["/usr/bin/python3", str(script), "--file", str(file), "--port", str(port), "--codec", "aac"]
+    command = ["/usr/bin/python3", str(script), "--file", str(file), "--port", str(port), "--codec", "aac", "--loop"]
     command += ["--user", CAMERA_USER, "--password", CAMERA_PASSWORD]
     async with Process("camera", command, folder / "camera.log") as process:
 
@@ -85,7 +85,7 @@ async def camera(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Came
             return False
 
         await process.until(ready, 30)
-        yield Camera(f"rtsp://{CAMERA_USER}:{CAMERA_PASSWORD}@127.0.0.1:{port}/audio", scene)
+        yield Camera(f"rtsp://{CAMERA_USER}:{CAMERA_PASSWORD}@127.0.0.1:{port}/stream", scene)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
