@@ -1,5 +1,6 @@
 """Recordings of events, for whoever may use Home Assistant; the server's token stays here."""
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +12,11 @@ from .client import ClapSoundError, NotFoundError
 from .const import DOMAIN
 
 if TYPE_CHECKING:
+    from .client import ClapSoundClient
     from .coordinator import ClapSoundConfigEntry
+
+WAIT_S = 20
+WAIT_STEP_S = 0.5
 
 _CONTENT_TYPES = {"mp3": "audio/mpeg", "flac": "audio/flac"}
 
@@ -19,6 +24,23 @@ _CONTENT_TYPES = {"mp3": "audio/mpeg", "flac": "audio/flac"}
 def clip_path(entry_id: str, event_id: str, extension: Literal["mp3", "flac"] = "mp3") -> str:
     """Return the path of an event's recording, relative to Home Assistant's own address."""
     return f"/api/{DOMAIN}/{entry_id}/events/{event_id}/clip.{extension}"
+
+
+async def _when_ready(client: ClapSoundClient, event_id: str, extension: Literal["mp3", "flac"]) -> bytes:
+    """Wait for a recording whose sound still goes on: notifications fetch it at once.
+
+    Raises:
+        ClapSoundError: there is none, even after waiting.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + WAIT_S
+    while True:
+        try:
+            return await client.clip(event_id, extension)
+        except NotFoundError as error:
+            if error.code != "no-clip-yet" or loop.time() > give_up_at:
+                raise
+        await asyncio.sleep(WAIT_STEP_S)
 
 
 class ClipView(HomeAssistantView):
@@ -37,7 +59,7 @@ class ClipView(HomeAssistantView):
         if entry.state is not ConfigEntryState.LOADED:
             return self.json_message("The CLAP Sound server is not connected", HTTPStatus.SERVICE_UNAVAILABLE)
         try:
-            clip = await entry.runtime_data.client.clip(event_id, extension)
+            clip = await _when_ready(entry.runtime_data.client, event_id, extension)
         except NotFoundError as error:
             return self.json_message(error.detail, HTTPStatus.NOT_FOUND)
         except ClapSoundError as error:

@@ -184,7 +184,8 @@ class MicrophoneFlow(ConfigSubentryFlow):
         """Ask what an adopted microphone shall listen for."""
         if user_input is not None:
             kept = {name: self._data[name] for name in (CONF_MICROPHONE, CONF_SERVER_SOURCE)}
-            if result := await self._finish(user_input, kept[CONF_SERVER_SOURCE], kept):
+            # Its own source stays as it is, and could not be tried elsewhere: its secrets are not known here.
+            if result := await self._finish(user_input, {"type": "push"}, kept):
                 return result
         return await self._details_form("labels", {}, user_input, {})
 

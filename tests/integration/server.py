@@ -14,9 +14,10 @@ from aiohttp import WSMsgType, web
 from pydantic import BaseModel, ValidationError
 
 from clap_server.api import schemas
-from clap_server.audio.source import SourceState
+from clap_server.audio.source import SourceError, SourceState
+from clap_server.audio.url import check_url, redact_url, restore_url
 from clap_server.detection.library import load_library
-from clap_server.listening.config import MicrophoneSettings
+from clap_server.listening.config import MicrophoneSettings, UrlSource
 
 TOKEN = "the-right-token"
 MODEL = schemas.ModelInfo(
@@ -52,6 +53,8 @@ class Peer:
         self.statuses: dict[str, schemas.MicrophoneStatus] = {}
         self.changes: list[schemas.EventMessage] = []
         self.clips: dict[str, bytes] = {}
+        self.coming_clips: dict[str, bytes] = {}
+        self.clip_comes_at_request = 0
         self.refuse: dict[str, str] = {}
         self.requests: list[tuple[str, str]] = []
         self.subscriptions: list[schemas.Subscribe] = []
@@ -217,10 +220,13 @@ class Peer:
                     active=(microphone_id, label.id) in active,
                 )
             )
+        source = settings.source
+        if isinstance(source, UrlSource):
+            source = UrlSource(url=redact_url(source.url))
         return schemas.MicrophoneInfo(
             id=microphone_id,
             name=settings.name,
-            source=settings.source,
+            source=source,
             labels=labels,
             negatives=list(settings.negatives),
             hop_s=settings.hop_s,
@@ -277,6 +283,15 @@ class Peer:
         except ValidationError as error:
             errors = [{"field": str(item["loc"][0]), "message": item["msg"]} for item in error.errors()]
             return problem(422, "invalid", "Mend the settings.", errors)
+        if isinstance(settings.source, UrlSource):
+            old = self.settings.get(microphone_id)
+            old_url = old.source.url if old and isinstance(old.source, UrlSource) else None
+            try:
+                url = restore_url(settings.source.url, old_url)
+                check_url(url)
+            except SourceError as error:
+                return problem(422, error.code, error.reason)
+            settings = settings.model_copy(update={"source": UrlSource(url=url)})
         if detail := self.refuse.get(settings.name):
             return problem(422, "invalid", detail)
         new = self.settings.get(microphone_id) != settings
@@ -299,8 +314,12 @@ class Peer:
 
     async def _get_clip(self, request: web.Request) -> web.Response:
         clip = self.clips.get(f"{request.match_info['id']}/{request.match_info['file']}")
+        if clip is None and self.clip_comes_at_request > 0:
+            self.clip_comes_at_request -= 1
+            self.clips.update(self.coming_clips if self.clip_comes_at_request == 0 else {})
+            return problem(404, "no-clip-yet", "The sound still goes on.")
         if clip is None:
-            return problem(404, "not_found", "This event has no recording.")
+            return problem(404, "no-clip", "This event has no recording.")
         return web.Response(body=clip)
 
     # --- WebSocket ---

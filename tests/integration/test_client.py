@@ -111,6 +111,14 @@ def test_other_password_replaces_the_old_one() -> None:
 
 
 @pytest.mark.parametrize(
+    "place", ["rtsps://user:***@host", "rtsp://other:***@host", "rtsp://user:***@host:8554"]
+)
+def test_password_is_not_sent_elsewhere(place: str) -> None:
+    assert restore_url(f"{place}/a", "rtsp://user:old@host/a") == f"{place}/a"
+    assert restore_url("rtsp://user:***@host/b", "rtsp://user:old@host/a") == "rtsp://user:old@host/b"
+
+
+@pytest.mark.parametrize(
     ("url", "usable"),
     [
         ("rtsps://h/a", True),

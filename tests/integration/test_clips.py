@@ -5,9 +5,11 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from custom_components.clap_sound import clip
 from tests.integration.conftest import until
 
 if TYPE_CHECKING:
+    import pytest
     from homeassistant.core import HomeAssistant
     from pytest_homeassistant_custom_component.common import MockConfigEntry
     from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
@@ -39,6 +41,23 @@ async def test_recording_needs_a_sign_in(
     client = await hass_client_no_auth()
     response = await client.get(path(entry.entry_id))
     assert response.status == HTTPStatus.UNAUTHORIZED
+
+
+async def test_recording_of_a_sound_that_still_goes_on_is_waited_for(
+    peer: Peer, entry: MockConfigEntry, hass_client: ClientSessionGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip, "WAIT_STEP_S", 0.01)
+    peer.coming_clips = {f"{EVENT}/clip.mp3": b"mp3 data"}
+    peer.clip_comes_at_request = 3
+    client = await hass_client()
+    response = await client.get(path(entry.entry_id))
+    assert await response.read() == b"mp3 data"
+    monkeypatch.setattr(clip, "WAIT_S", 0)
+    peer.clips.clear()
+    peer.clip_comes_at_request = 1000
+    response = await client.get(path(entry.entry_id))
+    assert response.status == HTTPStatus.NOT_FOUND
+    assert (await response.json())["message"] == "The sound still goes on."
 
 
 async def test_what_is_not_there_is_said(entry: MockConfigEntry, hass_client: ClientSessionGenerator) -> None:

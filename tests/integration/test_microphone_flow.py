@@ -285,7 +285,7 @@ async def test_microphone_of_the_server_is_adopted_with_its_source(
     before = MicrophoneSettings.model_validate(
         {
             "name": "USB",
-            "source": {"type": "device", "device": "hw:1"},
+            "source": {"type": "url", "url": "rtsp://user:secret@192.0.2.5/a?token=secret2"},
             "labels": [{"label": "siren", "threshold": 0.42}, {"label": "my own words"}],
             "negatives": ["a saw"],
             "hop_s": 0.25,
@@ -365,9 +365,17 @@ async def test_reconfigure_changes_name_address_and_labels_and_hides_the_passwor
         url="rtsp://camera:***@192.0.2.99/other",
         labels=[{"label": "scream", "threshold": 80}],
     )
+    assert result["errors"] == {"base": "refused"}
+    assert "type its password" in result["description_placeholders"]["detail"]
+    result = await answer(
+        hass,
+        result,
+        url="rtsp://camera:***@192.0.2.1/other",
+        labels=[{"label": "scream", "threshold": 80}],
+    )
     assert result["reason"] == "reconfigure_successful"
     await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_scream") == "off")
-    assert peer.settings[kitchen].source.url == "rtsp://camera:hunter2@192.0.2.99/other"
+    assert peer.settings[kitchen].source.url == "rtsp://camera:hunter2@192.0.2.1/other"
     assert list(peer.settings) == [kitchen]
     assert state_of(hass, "binary_sensor.kitchen_glass_breaking") is None
 

@@ -28,12 +28,24 @@ def redact_url(url: str) -> str:
 
 
 def restore_url(url: str, old_url: str) -> str:
-    """Put the password of ``old_url`` where ``url`` has asterisks."""
+    """Put the password of ``old_url`` where ``url`` has asterisks.
+
+    It is never sent elsewhere: where scheme, user, host or port are others, the asterisks stay, and
+    the server asks to type the password again.
+    """
     if _password_in(url) != REDACTED or not (password := _password_in(old_url)):
+        return url
+    if _place(url) != _place(old_url):
         return url
     scheme, rest = url.split("://", 1)
     userinfo, host = _split_userinfo(rest)
     return f"{scheme}://{userinfo.split(':', 1)[0]}:{password}@{host}"
+
+
+def _place(url: str) -> tuple[str, str, str]:
+    scheme, rest = url.split("://", 1)
+    userinfo, after = _split_userinfo(rest)
+    return scheme, userinfo.split(":", 1)[0], after.split("/", 1)[0].split("?", 1)[0]
 
 
 def _split_userinfo(rest: str) -> tuple[str, str]:
