@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from clap_server.api import classify
+from clap_server.api.shared_model import SharedModel
 from clap_server.audio.encode import encode
 from tests.server.listening.spectral import RATE, crash, room, scene, tone
 from tests.support.running_server import TOKEN, Client, pcm
@@ -281,3 +282,10 @@ async def test_scores_do_not_depend_on_the_other_labels(client: Client) -> None:
     among = await _classify(client, _recording(), labels="glass breaking, alarm, a dog, rain")
     [score] = [label["score"] for label in among["labels"] if label["label"] == "alarm"]
     assert alone["labels"][0]["score"] == pytest.approx(score, abs=1e-5)
+
+
+async def test_model_that_is_shared_looks_like_the_model(client: Client) -> None:
+    shared = client.server.context
+    model, seen = shared.holder.model, SharedModel(shared.holder.model, shared.supervisor.batcher)
+    for fact in ("name", "builtin", "device", "dtype", "sample_rate", "window_s", "dimension", "calibration"):
+        assert getattr(seen, fact) == getattr(model, fact)

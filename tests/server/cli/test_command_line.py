@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -16,21 +17,13 @@ import pytest
 
 import clap_server
 from clap_server.cli import main
+from clap_server.cli.serve import _serve
 from clap_server.errors import ConfigurationError
 from clap_server.settings import default_data_dir, load_settings
-from tests.server.clap.checkpoints import write_checkpoint
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_checkpoint(tmp_path_factory.mktemp("model"), fused=False)
-    # Spares the start its calibration.
-    (folder / "clap_calibration.json").write_text('{"scale": 10, "bias": 0}')
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -40,15 +33,21 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "clap_server", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        env={**os.environ, **environment},
-    )
+@pytest.fixture
+def _logging_as_before() -> Iterator[None]:
+    """A server in the test's own process sets logging up for good."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def _end(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str]:
+    """Run a command in this process to its end; returns its status and what it complained of."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    return end.value.code, capsys.readouterr().err
 
 
 @contextmanager
@@ -172,27 +171,49 @@ def test_log_level_is_read_in_any_case() -> None:
     assert load_settings({"log_level": "DEBUG"}).log_level == "debug"
 
 
-def test_port_in_use_is_one_clear_line_and_status_2(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_logging_as_before")
+def test_port_in_use_is_one_clear_line_and_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        ended = _run("serve", "--host", "127.0.0.1", "--port", str(port), "--data", str(tmp_path))
-    assert ended.returncode == 2
-    [line] = [line for line in ended.stderr.splitlines() if "in use" in line]
+        status, text = _end(
+            capsys, "serve", "--host", "127.0.0.1", "--port", str(port), "--data", str(tmp_path / "data")
+        )
+    assert status == 2
+    [line] = [line for line in text.splitlines() if "in use" in line]
     assert f"Port {port}" in line
-    assert "Traceback" not in ended.stderr
+    assert "Traceback" not in text
 
 
-def test_unusable_data_folder_is_one_clear_line_and_status_1(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_logging_as_before")
+def test_unusable_data_folder_is_one_clear_line_and_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
-    ended = _run("serve", "--port", "0", CLAP_DATA=str(tmp_path / "file" / "data"), CLAP_HOST="127.0.0.1")
-    assert ended.returncode == 1
-    assert "--data" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    monkeypatch.setenv("CLAP_DATA", str(tmp_path / "file" / "data"))
+    status, text = _end(capsys, "serve", "--host", "127.0.0.1", "--port", "0")
+    assert status == 1
+    assert "--data" in text
+    assert "Traceback" not in text
 
 
-async def test_process_serves_and_stops_gracefully(tmp_path: Path, checkpoint: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_ends_the_server(
+    tmp_path: Path, stop: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    settings = load_settings({"host": "127.0.0.1", "port": 0, "data": tmp_path, "model": "builtin"})
+    serving = asyncio.create_task(_serve(settings))
+    await until(lambda: "Ready" in caplog.text or serving.done(), 100)
+    os.kill(os.getpid(), stop)
+    assert await serving == 0
+    assert "Stopped" in caplog.text
+
+
+async def test_process_serves_and_stops_gracefully(tmp_path: Path) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
-    with _serving(log, "--port", "0", "--data", str(data), "--model", str(checkpoint)) as process:
+    with _serving(log, "--port", "0", "--data", str(data), "--model", "builtin") as process:
         address = await _ready(log)
         token = (data / "token").read_text().strip()
         assert log.read_text().count(token) == 1
@@ -201,7 +222,7 @@ async def test_process_serves_and_stops_gracefully(tmp_path: Path, checkpoint: P
             session.ws_connect(f"{address}/api/ws") as client,
         ):
             info = await client.receive_json(timeout=30)
-            assert info["model"]["name"] == str(checkpoint)
+            assert info["model"]["name"] == "builtin"
             await client.send_json({"type": "subscribe"})
             while (await client.receive_json(timeout=30))["type"] != "replayed":
                 pass
@@ -214,9 +235,9 @@ async def test_process_serves_and_stops_gracefully(tmp_path: Path, checkpoint: P
     assert str(data) in text
 
 
-async def test_stop_while_starting_ends_at_once(tmp_path: Path, checkpoint: Path) -> None:
+async def test_stop_while_starting_ends_at_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    arguments = ("--port", "0", "--data", str(tmp_path / "data"), "--model", str(checkpoint))
+    arguments = ("--port", "0", "--data", str(tmp_path / "data"), "--model", "builtin")
     with _serving(log, *arguments) as process:
         await until(lambda: "Listening on" in log.read_text(), 100)
         process.send_signal(signal.SIGINT)

@@ -42,11 +42,12 @@ async function send() {
 }
 
 function draw(result) {
-  const heard = result.labels.filter((label) => label.detected).map((label) => label.label);
+  const isNormal = (label) => label.label.toLowerCase() === "normal";
+  const heard = result.labels.filter((label) => label.detected && !isNormal(label)).map((label) => label.label);
   const verdict = heard.length ? `Heard: ${heard.join(", ")}` : "Nothing reaches the threshold";
   const bars = result.labels.map((label) => {
     const bar = scoreBar(label.label, result.threshold);
-    bar.set(label.score, label.detected);
+    bar.set(label.score, label.detected && !isNormal(label));
     return bar.root;
   });
   byId("classify-result").replaceChildren(

@@ -7,7 +7,6 @@ const SHOWN = 20;
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 function duration(event) {
-  if (!event.ended_at) return "now";
   const seconds = (new Date(event.ended_at) - new Date(event.started_at)) / 1000;
   return seconds < 90 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds / 60)} min`;
 }
@@ -15,7 +14,6 @@ function duration(event) {
 export class Events {
   constructor() {
     this.events = new Map();
-    this.opened = new Map();
   }
 
   add(event) {
@@ -42,6 +40,7 @@ export class Events {
   row(event, state) {
     const when = element("time", { dateTime: event.started_at }, TIME.format(new Date(event.started_at)));
     const chip = event.ended_at === null ? element("span", { className: "chip bad" }, "now") : null;
+    const lasted = event.ended_at === null ? "" : `${duration(event)} · `;
     const row = element(
       "li",
       {},
@@ -51,18 +50,20 @@ export class Events {
         element("strong", {}, event.label_name),
         ` in ${event.microphone_name} `,
         chip,
-        element("div", { className: "when" }, when, ` · ${duration(event)} · score ${event.peak_score.toFixed(2)}`),
+        element("div", { className: "when" }, when, ` · ${lasted}score ${event.peak_score.toFixed(2)}`),
       ),
     );
     row.dataset.id = event.id;
     row.dataset.state = state;
+    const actions = element("div", { className: "actions" });
     if (event.has_clip) {
       const play = element("button", { className: "quiet small", type: "button" }, "Play");
       play.setAttribute("aria-label", `Play ${event.label_name} in ${event.microphone_name}`);
       play.onclick = () => this.open(row, play, event);
-      row.append(play);
+      actions.append(play);
     }
-    if (event.ended_at !== null) row.append(...this.feedback(event));
+    if (event.ended_at !== null) actions.append(...this.feedback(event));
+    row.append(actions);
     return row;
   }
 
@@ -74,6 +75,7 @@ export class Events {
     audio.onerror = () => audio.replaceWith(element("p", { className: "error" }, "The recording cannot be had."));
     picture.onerror = () => picture.remove();
     row.append(picture, audio);
+    audio.focus();
     audio.play().catch(() => {});
   }
 
