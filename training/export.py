@@ -82,6 +82,7 @@ def export(config: Config, data: Path, runs: Path, folder: Path) -> None:
     recordings = read_recordings(data, config.split)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # it is written readable by its owner alone
     shutil.copyfile(runs / "text" / "tokenizer.json", folder / TOKENIZER)
     parts = Counter(row.part for row in recordings)
     settings = {

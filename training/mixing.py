@@ -29,7 +29,7 @@ ALARMS = ("alarm", "car_alarm", "smoke_alarm", "siren")
 # Their onset must be in the window; of the others any loud part will do.
 IMPULSIVE = ("glass_breaking", "explosion_gunshot", "metal_impact", "crockery_break", "door_slam", "thud")
 TEACHER_HOP_S, TEACHER_WINDOW_S = 7800 / 16000, 15600 / 16000
-_SILENT_SHARE = 0.02
+_SILENT_SHARE = 0.04
 _LOUD_DB = 12.0
 
 
@@ -268,8 +268,8 @@ class Mixer:
         colour = self._colour(torch.ones(len(front), 1, MELS), generator)
         degrees = (self._widths / self._widths[0]).clamp(1, 12)
         grain = torch.exp(torch.randn(mixed.shape, generator=generator) / degrees.sqrt())
-        floor = level * 10 ** (-uniform(8, 65) / 10)
-        floor = torch.where(chance(0.75) | quiet, floor, torch.zeros_like(floor))
+        floor = level * 10 ** (-uniform(10, 60) / 10)
+        floor = torch.where((chance(0.65) | quiet), floor, torch.zeros_like(floor))
         mixed = mixed + colour * grain * floor[:, None, None]
         decibel = 10 * mixed.clamp_min(1e-20).log10()
         # Cameras sample at 8 or 16 kHz: nothing is left above half of that.

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from training.config import Config
 
 _UNRELATED = 24
-_RECALLED = 64
+_RECALLED = 48
+_CAPTIONS = 24
 _JUDGED_AT_ONCE = 96
 _WEIGHT_OF_YES = 4.0
 
@@ -145,7 +146,7 @@ class Trainer:
         audio = functional.normalize(model.audio.head(model.audio.dropout(pooled)), dim=1)
 
         unrelated = self.phrases.unrelated(rng, _UNRELATED)
-        captioned = [row for row, caption in enumerate(batch.captions) if caption]
+        captioned = [row for row, caption in enumerate(batch.captions) if caption][:_CAPTIONS]
         captions = [batch.captions[row] for row in captioned]
         ids = self.phrases.draw(rng, [*unrelated, *captions]).to(device)
         with torch.autocast(device.type, torch.bfloat16):

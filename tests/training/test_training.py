@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append((name, label, fine, f"caption {number}", 2.5, licence, "Ann Author", repo, f"a/{name}"))
     with (folder / "sounds" / "MANIFEST.csv").open("w", newline="") as handle:
         csv.writer(handle).writerows([COLUMNS, *rows])
-    scores = {row[0]: np.full((3, 521), 0.1, np.float16) for row in rows}
+    scores: dict[str, Any] = {row[0]: np.full((3, 521), 0.1, np.float16) for row in rows}
     np.savez(folder / "sounds" / "teacher_scores.npz", __classes__=np.array(["c"] * 521), **scores)
     run(folder, "prepare", "text")
     return folder

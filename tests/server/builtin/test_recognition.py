@@ -15,6 +15,7 @@ from clap_server.audio.decode import decode
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
 from clap_server.evaluation.streaming import score_recording
+from tests.support.requirements import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,11 +138,11 @@ def _held_out(label: str, count: int) -> list[Path]:
     return [RECORDINGS / rows[place] for place in np.linspace(0, len(rows) - 1, count).astype(int)]
 
 
-@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the shared recordings are not there")
 @pytest.mark.parametrize(("label", "count", "lowest"), [("glass_breaking", 8, 0.85), ("alarm", 8, 0.85)])
 def test_recordings_never_trained_on_are_told_apart(
     score: Callable[[NDArray[np.float32]], dict[str, float]], label: str, count: int, lowest: float
 ) -> None:
+    require((RECORDINGS / "MANIFEST.csv").is_file(), "recordings in ../shared/sounds")
     found = [score(decode(path, RATE)[: 6 * RATE])[label] for path in _held_out(label, count)]
     others = [score(decode(path, RATE)[: 6 * RATE])[label] for path in _held_out("negative", 60)]
     present = [True] * len(found) + [False] * len(others)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 # The loudest bin of a window is brought to 0 dB, so that the distance of a sound does not matter; below this
 # level (about -90 dBFS for a sine) a window is left as quiet as it is: silence must not become noise.
 PEAK_FLOOR_DB = -60.0
-# What lies further below the loudest bin is not seen.
-RANGE_DB = 80.0
+# What lies further below the loudest bin is not seen: a recording out of digital silence and one in a quiet
+# room look alike.
+RANGE_DB = 60.0
 
 
 class Block(nn.Module):
@@ -30,20 +32,29 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
+        self.norm1: nn.Module = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
+        self.norm2: nn.Module = nn.BatchNorm2d(outputs)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
                 nn.AvgPool2d(stride, ceil_mode=True), nn.Conv2d(inputs, outputs, 1, bias=False)
             )
 
+    def fuse(self) -> None:
+        """Fold the normalisations into the convolutions."""
+        self.conv1, self.norm1 = _folded(self.conv1, self.norm1), nn.Identity()
+        self.conv2, self.norm2 = _folded(self.conv2, self.norm2), nn.Identity()
+
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Map ``(n, inputs, time, mel)`` to ``(n, outputs, time / stride, mel / stride)``."""
         inner = functional.relu(self.norm1(self.conv1(values)))
         inner = self.norm2(self.conv2(inner))
         return functional.relu(inner + self.shortcut(values))
+
+
+def _folded(convolution: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
+    return fuse_conv_bn_eval(convolution, norm) if isinstance(norm, nn.BatchNorm2d) else convolution
 
 
 class AudioTower(nn.Module):
@@ -57,7 +68,7 @@ class AudioTower(nn.Module):
     def __init__(self, channels: Sequence[int], dimension: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(1, channels[0], 3, 2, 1, bias=False)
-        self.stem_norm = nn.BatchNorm2d(channels[0])
+        self.stem_norm: nn.Module = nn.BatchNorm2d(channels[0])
         blocks: list[nn.Module] = []
         last_stage = len(channels) - 1
         for stage in range(1, len(channels)):
@@ -68,6 +79,13 @@ class AudioTower(nn.Module):
         self.pooled = 2 * channels[-1]
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(self.pooled, dimension)
+
+    def fuse(self) -> None:
+        """Fold each normalisation into the convolution before it; for running only, it cannot train after."""
+        self.stem, self.stem_norm = _folded(self.stem, self.stem_norm), nn.Identity()
+        for block in self.blocks:
+            if isinstance(block, Block):
+                block.fuse()
 
     def pool(self, mel_db: torch.Tensor) -> torch.Tensor:
         """Reduce ``(n, frames, mels)`` in dB to ``(n, pooled)``: the mean and the maximum over time."""

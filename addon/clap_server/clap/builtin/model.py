@@ -70,6 +70,7 @@ class BuiltinClap:
         self._log_mel = LogMel(self.sample_rate, dtype=torch.float32).to(self._device)
         for tower in (self._audio, self._text):
             tower.eval().requires_grad_(requires_grad=False).to(self._device)
+        self._audio.fuse()
         self._audio.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
 
     def embed_audio(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -54,7 +54,8 @@ class TextTower(nn.Module):
 
     def mean(self, ids: torch.Tensor) -> torch.Tensor:
         """Reduce ``(n, tokens)`` ids, filled up with 0, to ``(n, hidden)``."""
-        filling = ids == 0
+        # The first token always counts, even if a text is empty: attention over nothing has no value.
+        filling = (ids == 0).index_fill(1, torch.zeros(1, dtype=torch.long, device=ids.device), value=False)
         values = self.widen(self.tokens(ids)) + self.positions[: ids.shape[1]]
         values = self.encoder(values, src_key_padding_mask=filling)
         kept = (~filling).unsqueeze(2).to(values.dtype)
@@ -76,4 +77,4 @@ def load_tokenizer(path: Path, max_tokens: int) -> Tokenizer:
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> torch.Tensor:
     """Turn texts into ``(n, tokens)`` ids."""
-    return torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(list(texts))])
+    return torch.tensor([encoding.ids or [0] for encoding in tokenizer.encode_batch(list(texts))])
