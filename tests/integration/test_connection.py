@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import callback
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.setup import async_setup_component
 
 from custom_components.clap_sound import coordinator as coordinator_module
@@ -18,7 +20,7 @@ from tests.integration.conftest import make_entry, microphone_data, state_of, un
 from tests.integration.server import MODEL, TOKEN
 
 if TYPE_CHECKING:
-    from homeassistant.core import HomeAssistant
+    from homeassistant.core import Event, EventStateChangedData, HomeAssistant
     from pytest_homeassistant_custom_component.common import MockConfigEntry
 
     from tests.integration.server import Peer
@@ -30,15 +32,16 @@ HEARD = "event.kitchen_sound_detected"
 def heard_ids(hass: HomeAssistant) -> list[str]:
     """Collect the ids of the events that the event entity fires."""
     ids: list[str] = []
-    seen: set[str] = set()
+    seen = {"unavailable", "unknown"}
 
-    def changed(event) -> None:  # noqa: ANN001 - Home Assistant's generic event
+    @callback
+    def changed(event: Event[EventStateChangedData]) -> None:
         new = event.data["new_state"]
-        if event.data["entity_id"] == HEARD and new and new.state not in ("unavailable", "unknown", *seen):
+        if new and new.state not in seen:
             seen.add(new.state)
             ids.append(new.attributes["event_id"])
 
-    hass.bus.async_listen("state_changed", changed)
+    async_track_state_change_event(hass, HEARD, changed)
     return ids
 
 
@@ -75,12 +78,12 @@ async def test_events_during_a_break_fire_once_and_turn_no_sensor_on_that_is_off
 ) -> None:
     ids = heard_ids(hass)
     states: list[str] = []
-    hass.bus.async_listen(
-        "state_changed",
-        lambda event: (
-            states.append(event.data["new_state"].state) if event.data["entity_id"] == GLASS else None
-        ),
-    )
+
+    @callback
+    def changed(event: Event[EventStateChangedData]) -> None:
+        states.append(event.data["new_state"].state)
+
+    async_track_state_change_event(hass, GLASS, changed)
     before = await peer.start_event(kitchen)
     await peer.end_event(before)
     await until(hass, lambda: len(ids) == 1)

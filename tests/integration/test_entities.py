@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from homeassistant.core import callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 
@@ -26,6 +27,7 @@ def record(hass: HomeAssistant, entity_id: str) -> list[str]:
     """Collect the states of an entity."""
     states: list[str] = []
 
+    @callback
     def changed(event: Event[EventStateChangedData]) -> None:
         if event.data["entity_id"] == entity_id and (new := event.data["new_state"]):
             states.append(new.state)
