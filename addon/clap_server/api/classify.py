@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal
 from aiohttp import BodyPartReader, web
 
 from clap_server.api.context import context, json_response
-from clap_server.api.present import score
+from clap_server.api.present import classification
 from clap_server.api.problems import ProblemError, invalid
 from clap_server.api.route import Route
-from clap_server.api.schemas import Classification, LabelScore, WindowScores
+from clap_server.api.schemas import Classification
 from clap_server.api.shared_model import SharedModel
 from clap_server.audio.decode import decode
 from clap_server.detection.classify import classify as classify_samples
@@ -206,26 +206,7 @@ async def _classify(shared: Context, audio: Path, upload: _Upload) -> Classifica
         raise invalid("labels", str(error), "invalid-label") from error
     except AudioError as error:
         raise invalid("audio", str(error), "unreadable-audio") from error
-    best = {label: round(score(value), 6) for label, value in found.best.items()}
-    top_label = next(iter(best))
-    return Classification(
-        top_label=top_label,
-        top_score=best[top_label],
-        labels=[
-            LabelScore(label=label, score=value, detected=value >= upload.threshold)
-            for label, value in best.items()
-        ],
-        threshold=upload.threshold,
-        duration_s=round(found.duration_s, 3),
-        windows=[
-            WindowScores(
-                start_s=round(window.start_s, 3),
-                end_s=round(window.end_s, 3),
-                scores={label: round(score(value), 6) for label, value in window.scores.items()},
-            )
-            for window in found.windows
-        ],
-    )
+    return classification(found, upload.threshold)
 
 
 ROUTES = (

@@ -6,20 +6,24 @@ from typing import TYPE_CHECKING
 
 from clap_server import __version__
 from clap_server.api.schemas import (
+    Classification,
     EventInfo,
     LabelInfo,
+    LabelScore,
     MicrophoneInfo,
     MicrophonesMessage,
     MicrophoneStatus,
     ModelInfo,
     ServerInfo,
     WatchedLabelInfo,
+    WindowScores,
 )
 from clap_server.audio.url import redact_url
 from clap_server.listening.config import UrlSource
 
 if TYPE_CHECKING:
     from clap_server.api.context import Context
+    from clap_server.detection.classify import FileScores
     from clap_server.detection.labels import Label
     from clap_server.listening.config import Microphone, MicrophoneSettings, Source
     from clap_server.store.events import StoredEvent
@@ -28,6 +32,29 @@ if TYPE_CHECKING:
 def score(value: float) -> float:
     """A score within 0..1, whatever rounding did to it."""
     return min(1.0, max(0.0, float(value)))
+
+
+def classification(found: FileScores, threshold: float) -> Classification:
+    """What was found in a recording, labels sorted by score."""
+    best = {label: round(score(value), 6) for label, value in found.best.items()}
+    top_label = next(iter(best))
+    return Classification(
+        top_label=top_label,
+        top_score=best[top_label],
+        labels=[
+            LabelScore(label=label, score=value, detected=value >= threshold) for label, value in best.items()
+        ],
+        threshold=threshold,
+        duration_s=round(found.duration_s, 3),
+        windows=[
+            WindowScores(
+                start_s=round(window.start_s, 3),
+                end_s=round(window.end_s, 3),
+                scores={label: round(score(value), 6) for label, value in window.scores.items()},
+            )
+            for window in found.windows
+        ],
+    )
 
 
 def server_info(context: Context) -> ServerInfo:

@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ModelError: the model cannot be had.
     """
+    from clap_server.api.present import classification  # noqa: PLC0415 - as in _load
+
     library = load_library()
     try:
         labels = split_labels(args.labels)
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
             _complain(f"{file}: {error}")
             answers.append({"file": file, "error": str(error)})
             continue
-        answer = as_classification(scores, threshold)
+        answer = classification(scores, threshold)
         answers.append({"file": file, **answer.model_dump(mode="json")})
         if not args.json:
             output = Console(highlight=False)
@@ -108,27 +110,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json and not (failed and len(answers) == 1):
         print(json.dumps(answers[0] if len(args.files) == 1 else answers, indent=2, ensure_ascii=False))
     return _BAD_INPUT if failed else 0
-
-
-def as_classification(scores: FileScores, threshold: float) -> Classification:
-    """Bring scores into the shape that the API answers in."""
-    from clap_server.api.schemas import Classification, LabelScore, WindowScores  # noqa: PLC0415 - as in _load
-
-    top = next(iter(scores.best))
-    return Classification(
-        top_label=top,
-        top_score=scores.best[top],
-        labels=[
-            LabelScore(label=label, score=score, detected=score >= threshold)
-            for label, score in scores.best.items()
-        ],
-        threshold=threshold,
-        duration_s=scores.duration_s,
-        windows=[
-            WindowScores(start_s=window.start_s, end_s=window.end_s, scores=window.scores)
-            for window in scores.windows
-        ],
-    )
 
 
 def _threshold(text: str) -> float:
