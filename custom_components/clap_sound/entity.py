@@ -114,6 +114,6 @@ class LabelEntity(ClapSoundEntity):
         return {
             "label": self._label_id,
             "threshold": label.threshold if label else None,
-            "score": event.peak_score if event else None,
+            "score": round(event.peak_score, 3) if event else None,
             "event_id": event.id if event else None,
         }

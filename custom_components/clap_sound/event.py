@@ -53,8 +53,8 @@ class SoundDetected(ClapSoundEntity, EventEntity):
             event.label_id,
             {
                 "label": event.label_name,
-                "score": event.score,
-                "peak_level_dbfs": event.peak_level_dbfs,
+                "score": round(event.score, 3),
+                "peak_level_dbfs": round(event.peak_level_dbfs, 1),
                 "event_id": event.id,
                 "started_at": event.started_at.isoformat(),
                 "clip": clip_path(self._entry_id, event.id),
