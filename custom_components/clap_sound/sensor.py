@@ -70,9 +70,10 @@ class TopSound(ClapSoundEntity, SensorEntity):
     @callback
     def _scored(self, message: ScoresMessage) -> None:
         scores = {label: score for label, score in message.scores.items() if label in self._states}
-        if not scores:
+        if message.scores and not scores:
             return
-        label, score = max(scores.items(), key=lambda item: item[1])
+        # No scores at all: it is too quiet for the server to look.
+        label, score = max(scores.items(), key=lambda item: item[1], default=("", 0.0))
         state = self._states[label] if score >= NOTHING_BELOW_SCORE else NOTHING
         if (
             state == self._attr_native_value
