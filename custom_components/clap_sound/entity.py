@@ -116,4 +116,5 @@ class LabelEntity(ClapSoundEntity):
             "threshold": label.threshold if label else None,
             "score": round(event.peak_score, 3) if event else None,
             "event_id": event.id if event else None,
+            "started_at": event.started_at.isoformat() if event else None,
         }

@@ -42,7 +42,7 @@ async def test_every_connect_declares_ours_removes_our_leftovers_and_spares_othe
     await until(hass, lambda: len(peer.subscriptions) == 2)
     assert set(peer.settings) == {kitchen, "theirs", "servers"}
     assert peer.settings[kitchen].owner == owner
-    assert state_of(hass, "binary_sensor.kitchen_alarm") == "off"
+    await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_alarm") == "off")
 
 
 async def test_microphone_deleted_on_the_server_is_declared_again(

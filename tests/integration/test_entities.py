@@ -59,6 +59,7 @@ async def test_sound_sensor_is_on_from_start_to_end_of_the_event(
     assert state is not None
     assert state.attributes["device_class"] == "sound"
     assert state.attributes["event_id"] == event.id
+    assert state.attributes["started_at"] == event.started_at.isoformat()
     assert state.attributes["score"] == 0.8
     assert state.attributes["threshold"] == 0.7
     assert state_of(hass, "binary_sensor.kitchen_alarm") == "off"
