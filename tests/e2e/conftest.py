@@ -73,7 +73,8 @@ async def camera(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Came
     file.write_bytes(encode(scene.samples, SAMPLE_RATE, "flac"))
     port = await free_port()
     script = REPOSITORY / "tests" / "support" / "rtsp_camera.py"
-    command = ["/usr/bin/python3", str(script), "--file", str(file), "--port", str(port), "--codec", "aac", "--loop"]
+    command = ["/usr/bin/python3", str(script), "--file", str(file), "--port", str(port)]
+    command += ["--codec", "aac", "--loop"]
     command += ["--user", CAMERA_USER, "--password", CAMERA_PASSWORD]
     async with Process("camera", command, folder / "camera.log") as process:
 

@@ -83,7 +83,11 @@ class Client:
 
 @asynccontextmanager
 async def running(
-    data: Path, *, holder: ModelHolder | None = None, ingress_peers: frozenset[str] | None = None, **settings: Any
+    data: Path,
+    *,
+    holder: ModelHolder | None = None,
+    ingress_peers: frozenset[str] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Client]:
     """Start a server, and a client for it."""
     given = {"host": "127.0.0.1", "port": 0, "data": data, "token": TOKEN, **settings}
