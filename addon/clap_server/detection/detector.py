@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from clap_server.detection.windows import Window
 
 
+# A score may hover between the two limits of the hysteresis for hours before a sound is confirmed; only so
+# much of that belongs to it.
+LONGEST_APPROACH_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Approach:
+    """What the windows that lead to a decision have shown so far."""
+
+    since_s: float
+    onset_s: float
+    peak_score: float
+    peak_level_dbfs: float
+
+
 @dataclass(frozen=True, slots=True)
 class Detection:
     """A sound in stream time, seconds.
@@ -47,8 +62,7 @@ class _Track:
         self.current: Detection | None = None
         self._heard_s = 0.0
         self._free_at_s = float("-inf")
-        # Of the windows that led to the decision: (onset, peak score, peak level).
-        self._approach: tuple[float, float, float] | None = None
+        self._approach: _Approach | None = None
 
     def change(self, watched: WatchedLabel, *, hop_s: float) -> None:
         """Take another threshold or hop; a running event goes on by the new rule."""
@@ -69,22 +83,34 @@ class _Track:
                 peak_level_dbfs=max(self.current.peak_level_dbfs, window.level_dbfs),
             )
             return None
-        onset_s = window.onset_s
-        if onset_s is None:
-            onset_s = (window.start_s + window.end_s) / 2
-        if self._approach is None:
-            self._approach = (onset_s, score, window.level_dbfs)
-        else:
-            first_s, peak, level_dbfs = self._approach
-            self._approach = (first_s, max(peak, score), max(level_dbfs, window.level_dbfs))
+        approach = self._approach = self._approached(window, score)
         if not confirmed or window.end_s < self._free_at_s:
             return None
-        onset_s, peak, level_dbfs = self._approach
         # What is left of the event before belongs to that one.
-        onset_s = max(onset_s, self._free_at_s - self._timing.hold_off_s)
+        onset_s = max(approach.onset_s, self._free_at_s - self._timing.hold_off_s)
         self._heard_s = window.end_s
-        self.current = Detection(self.watched, onset_s, window.end_s, None, score, peak, level_dbfs)
+        self.current = Detection(
+            self.watched,
+            onset_s,
+            window.end_s,
+            None,
+            score,
+            approach.peak_score,
+            approach.peak_level_dbfs,
+        )
         return self.current
+
+    def _approached(self, window: Window, score: float) -> _Approach:
+        """What is known of the sound with this window."""
+        before = self._approach
+        if before is None or window.end_s - before.since_s > LONGEST_APPROACH_S:
+            onset_s = (window.start_s + window.end_s) / 2 if window.onset_s is None else window.onset_s
+            return _Approach(window.end_s, onset_s, score, window.level_dbfs)
+        return replace(
+            before,
+            peak_score=max(before.peak_score, score),
+            peak_level_dbfs=max(before.peak_level_dbfs, window.level_dbfs),
+        )
 
     def end_if_due(self, now_s: float) -> Detection | None:
         """End the event if its time is over; return it if it just ended."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from clap_server.audio.level import FLOOR_DBFS
 from clap_server.audio.reconnect import ReconnectingSource
 from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.detection.gate import NoiseGate
@@ -16,10 +17,11 @@ from clap_server.errors import ClapServerError, ModelError
 from clap_server.listening.batcher import WindowDroppedError
 from clap_server.listening.stretch import Stretch
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from clap_server.audio.block import AudioBlock
@@ -37,8 +39,14 @@ _LOGGER = logging.getLogger(__name__)
 # Bursts (HLS) are held back a little rather than dropped, when this many windows are under way.
 _UNDER_WAY = 3
 _TICK_S = 0.5
-# When no window was judged for this long (the model hangs), events end by the clock on the wall.
-_GRACE_S = 10.0
+# When no window was judged for this long (the model hangs), events end by the clock on the wall. Longer than
+# a stream may be silent before it counts as stalled.
+_GRACE_S = 15.0
+# Longest that the model may take for a window before the microphone's status says so.
+_ANSWER_S = 30.0
+# Windows that wait to be judged at most, if the model hangs for minutes; newer ones are dropped.
+_LONGEST_QUEUE = 600
+_NOTHING = np.empty(0, np.float32)
 STARTING = SourceStatus(SourceState.CONNECTING, "connecting", "starting")
 
 
@@ -62,7 +70,7 @@ class _Scoring:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """A window to judge: not scored if there is no embedding to come."""
+    """A window to judge, without its samples: not scored if there is no embedding to come."""
 
     stretch: Stretch
     window: Window
@@ -132,6 +140,8 @@ class MicrophoneListener:
         self._judged_stretch: Stretch | None = None
         self._judged_s = 0.0
         self._judged_at = time.monotonic()
+        self._asked_at: float | None = None
+        self._scores_told = False
         self._source_status = STARTING
         self._failing = False
         self._on_change = on_status
@@ -150,7 +160,7 @@ class MicrophoneListener:
         """
         unsubscribe = self._holder.subscribe(self._model_changed.set)
         try:
-            await self._use(self._plan)
+            await self._use()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen())
                 tasks.create_task(self._judge())
@@ -174,9 +184,11 @@ class MicrophoneListener:
         if self._stretch is not None:
             self._queue.put_nowait(_Change(self._stretch, plan))
 
-    async def _use(self, plan: Plan) -> None:
-        """Make a scorer for the present model and this plan, in the model's thread."""
+    async def _use(self, new_plan: Plan | None = None) -> None:
+        """Make a scorer for the present model and a new or the present plan, in the model's thread."""
         async with self._scoring_lock:
+            # Looked up under the lock: the plan may have changed while this waited for it.
+            plan = self._plan if new_plan is None else new_plan
             model = self._holder.model
             before, scoring = self._plan, self._scoring
             same = (
@@ -200,7 +212,7 @@ class MicrophoneListener:
             await self._model_changed.wait()
             self._model_changed.clear()
             try:
-                await self._use(self._plan)
+                await self._use()
             except ModelError as error:
                 self._model_fails(error)
 
@@ -243,13 +255,17 @@ class MicrophoneListener:
         # A window may have been cut for a model that came in the meantime.
         longest = round(scoring.model.window_s * stretch.sample_rate)
         for window, admitted in stretch.take(block):
+            if self._queue.qsize() >= _LONGEST_QUEUE:
+                self._counters.dropped += 1
+                continue
             embedding = None
             if admitted:
                 embedding = self._batcher.submit(self._id, scoring.model, window.samples[-longest:])
                 self._under_way.append(embedding)
             else:
                 self._counters.gated += 1
-            self._queue.put_nowait(_Heard(stretch, window, scoring.scorer, embedding))
+            heard = replace(window, samples=_NOTHING)
+            self._queue.put_nowait(_Heard(stretch, heard, scoring.scorer, embedding))
             self._under_way = [future for future in self._under_way if not future.done()]
             if len(self._under_way) >= _UNDER_WAY:
                 await asyncio.wait(self._under_way[:1], timeout=self._plan.hop_s / 2)
@@ -269,41 +285,61 @@ class MicrophoneListener:
     async def _judge(self) -> None:
         while True:
             item = await self._queue.get()
-            stretch = item.stretch
-            self._judged_stretch = stretch
-            if isinstance(item, _Gap):
-                await self._report(stretch, stretch.detector.finish())
-            elif isinstance(item, _Change):
-                await self._report(stretch, stretch.detector.change(item.plan.labels, hop_s=item.plan.hop_s))
-            else:
-                await self._judge_window(item)
-                self._judged_s = item.window.end_s
+            stretch = self._judged_stretch = item.stretch
+            match item:
+                case _Gap():
+                    self._tell_quiet(stretch, self._judged_s, FLOOR_DBFS)
+                    detections = stretch.detector.finish()
+                case _Change():
+                    detections = stretch.detector.change(item.plan.labels, hop_s=item.plan.hop_s)
+                case _Heard():
+                    detections = await self._detect(item)
+                    # Nothing is awaited in between: the clock must never run on the time of another stretch.
+                    self._judged_s = item.window.end_s
             self._judged_at = time.monotonic()
+            await self._report(stretch, detections)
 
-    async def _judge_window(self, item: _Heard) -> None:
+    async def _detect(self, item: _Heard) -> list[Detection]:
         stretch, window = item.stretch, item.window
-        scores: dict[str, float] = {}
-        if item.embedding is not None:
-            try:
-                embedding = await item.embedding
-            except WindowDroppedError:
-                self._counters.dropped += 1
-                return
-            except ModelError as error:
-                self._counters.failed += 1
-                self._model_fails(error)
-                return
-            values = item.scorer.scores(embedding[None])[0]
-            scores = dict(zip(item.scorer.label_ids, map(float, values), strict=True))
-            self._counters.scored += 1
-            self._model_works()
-            self._sink.scores(self._id, stretch.clock.utc(window.end_s), scores, window.level_dbfs)
-        await self._report(stretch, stretch.detector.update(window, scores))
+        if item.embedding is None:
+            self._tell_quiet(stretch, window.end_s, window.level_dbfs)
+            return stretch.detector.update(window, {})
+        self._asked_at = time.monotonic()
+        try:
+            embedding = await item.embedding
+        except WindowDroppedError:
+            self._counters.dropped += 1
+            return stretch.detector.tick(window.end_s)
+        except ModelError as error:
+            self._counters.failed += 1
+            self._model_fails(error)
+            return stretch.detector.tick(window.end_s)
+        finally:
+            self._asked_at = None
+        values = item.scorer.scores(embedding[None])[0]
+        scores = dict(zip(item.scorer.label_ids, map(float, values), strict=True))
+        self._counters.scored += 1
+        self._model_works()
+        self._sink.scores(self._id, stretch.clock.utc(window.end_s), scores, window.level_dbfs)
+        self._scores_told = True
+        return stretch.detector.update(window, scores)
+
+    def _tell_quiet(self, stretch: Stretch, at_s: float, level_dbfs: float) -> None:
+        """Say once that nothing is scored any more."""
+        if self._scores_told:
+            self._scores_told = False
+            self._sink.scores(self._id, stretch.clock.utc(at_s), {}, level_dbfs)
 
     async def _report(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
-        if detections:
-            # Completed even when listening is cancelled now: a start without its end would stick.
-            await asyncio.shield(asyncio.ensure_future(self._tell_events(stretch, detections)))
+        if not detections:
+            return
+        # Completed even when listening is cancelled now: a start without its end would stick.
+        telling = asyncio.ensure_future(self._tell_events(stretch, detections))
+        try:
+            await asyncio.shield(telling)
+        except asyncio.CancelledError:
+            await asyncio.wait([telling])
+            raise
 
     async def _tell_events(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
         async with self._report_lock:
@@ -316,9 +352,12 @@ class MicrophoneListener:
     async def _keep_time(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            if self._asked_at is not None and now - self._asked_at > _ANSWER_S:
+                self._model_fails(ModelError(f"the model has not answered for {_ANSWER_S:g} s"))
             stretch = self._judged_stretch
             if stretch is not None and stretch.detector.active:
-                waited_s = time.monotonic() - self._judged_at
+                waited_s = now - self._judged_at
                 if waited_s > _GRACE_S:
                     await self._report(stretch, stretch.detector.tick(self._judged_s + waited_s))
 

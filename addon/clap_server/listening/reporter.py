@@ -56,10 +56,10 @@ class EventReporter:
 
     def keep(self) -> None:
         """Put recordings aside that reached their full length, before the ring forgets them."""
-        longest = round(LONGEST_S * self._rate)
         for entry in self._open.values():
-            if entry.samples is None and self._ring.total_samples >= entry.first_sample + longest:
-                entry.samples = self._ring.read(entry.first_sample, entry.first_sample + longest)
+            end = entry.first_sample + round(LONGEST_S * self._rate)
+            if entry.samples is None and self._ring.total_samples >= end:
+                entry.samples = self._ring.read(entry.first_sample, end)
 
     async def report(self, detection: Detection) -> None:
         """Tell the sink about a start or an end."""
@@ -85,6 +85,8 @@ class EventReporter:
             peak_level_dbfs=detection.peak_level_dbfs,
         )
         self._open[event.label_id] = _Open(event, first, self._clock.utc(first / self._rate))
+        # A decision that came late may have its whole recording in the ring, about to be forgotten.
+        self.keep()
         await self._sink.event_started(event)
 
     async def _ended(self, detection: Detection, ended_s: float) -> None:
@@ -98,8 +100,11 @@ class EventReporter:
         )
         await self._sink.event_ended(ended, self._recording(entry, ended_s))
 
-    def _recording(self, entry: _Open, ended_s: float) -> Recording:
+    def _recording(self, entry: _Open, ended_s: float) -> Recording | None:
+        """The event's sound; None if the model was so late that the ring had forgotten it."""
         last = min(round((ended_s + POST_ROLL_S) * self._rate), self._ring.total_samples)
+        if last <= entry.first_sample:
+            return None
         if entry.samples is not None:
             samples = entry.samples[: last - entry.first_sample]
         else:

@@ -38,12 +38,15 @@ class ListeningSink(Protocol):
         """A label's score crossed its threshold, by the rules of its kind."""
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
-        """The sound is over; ``recording`` holds it, unless the microphone keeps none."""
+        """The sound is over; ``recording`` holds it, unless the model was so late that it is forgotten."""
 
     def scores(
         self, microphone_id: str, at: datetime, scores: Mapping[str, float], level_dbfs: float
     ) -> None:
-        """One window was scored (label id to 0..1)."""
+        """One window was scored (label id to 0..1).
+
+        Empty once when nothing is scored any more, because the gate closed or the stream broke off.
+        """
 
     def level(
         self, microphone_id: str, at: datetime, level_dbfs: float, noise_floor_dbfs: float, gated: bool

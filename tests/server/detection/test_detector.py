@@ -72,6 +72,14 @@ def test_a_sustained_event_begins_at_the_first_window_that_heard_it() -> None:
     assert started.peak_level_dbfs == -5
 
 
+def test_hours_just_below_the_threshold_do_not_belong_to_the_sound() -> None:
+    detector = Detector([ALARM], hop_s=0.5)
+    play(detector, "alarm", [0.49, *[0.4] * 7200])
+    (started,) = play(detector, "alarm", [0.9, 0.9], first=7202)
+    assert started.detected_s - started.onset_s < 20
+    assert started.peak_score == 0.9
+
+
 def test_a_sustained_sound_is_decided_within_a_second_of_its_first_window() -> None:
     changes = play(Detector([ALARM], hop_s=0.5), "alarm", [0.0, 0.0, 0.9, 0.9])
     assert [change.detected_s for change in changes] == [2.0]

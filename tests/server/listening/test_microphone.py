@@ -1,6 +1,7 @@
 """One microphone from its sound to its events."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from clap_server.audio.source import SourceState
 from clap_server.detection.events import SoundEvent
 from clap_server.errors import ModelError, StoreError
 from clap_server.listening.plan import make_plan
+from clap_server.listening.sink import Recording
 from tests.server.listening.rig import (
     LIBRARY,
     MORNING,
@@ -106,6 +108,25 @@ async def test_scores_are_told_for_each_window_with_its_time(tmp_path: Path) -> 
     assert at.timestamp() == pytest.approx(MORNING + 4)
     assert scores["alarm"] > 0.9
     assert scores["glass_breaking"] < 0.1
+
+
+async def test_once_it_is_quiet_no_scores_are_told_once(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(scene(30, (20, tone(2)))), tmp_path)
+    async with rig.running():
+        await rig.until_heard(30)
+    told = [scores for _, _, scores in rig.sink.all_scores]
+    assert told[-1] == {}
+    assert told[-2]["glass_breaking"] < 0.5
+    after = [at for _, at, scores in rig.sink.all_scores if not scores and at.timestamp() > MORNING + 20]
+    assert len(after) == 1
+
+
+async def test_when_the_stream_breaks_off_no_scores_are_told(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(scene(3, (1, tone(2))), room(1)), tmp_path)
+    async with rig.running():
+        await rig.sink.until(lambda: bool(rig.sink.all_scores) and not rig.sink.all_scores[-1][2])
+    _, at, _ = rig.sink.all_scores[-1]
+    assert at.timestamp() == pytest.approx(MORNING + 3, abs=0.6)
 
 
 async def test_an_event_ends_when_the_source_dies_in_the_middle_of_it(tmp_path: Path) -> None:
@@ -228,6 +249,79 @@ async def test_a_failing_model_is_shown_once_and_hearing_returns(tmp_path: Path)
         model.broken = False
         await rig.sink.until(lambda: bool(rig.sink.started))
         assert rig.statuses[-1].state is SourceState.LISTENING
+
+
+async def test_an_event_ends_although_the_model_fails_from_then_on(tmp_path: Path) -> None:
+    model = FailingModel()
+    model.broken = False
+    rig = Rig(ArraySource(scene(300, (1, tone(299))), block_s=0.5), tmp_path)
+    rig.holder._use(model)
+    async with rig.running():
+        await rig.sink.until(lambda: bool(rig.sink.started))
+        model.broken = True
+        await rig.sink.until(lambda: bool(rig.sink.ended))
+        assert rig.listener.active == frozenset()
+
+
+async def test_a_model_that_hangs_is_shown_and_takes_no_more_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clap_server.listening.microphone._ANSWER_S", 0.1)
+    monkeypatch.setattr("clap_server.listening.microphone._TICK_S", 0.05)
+    monkeypatch.setattr("clap_server.listening.microphone._LONGEST_QUEUE", 10)
+    released = threading.Event()
+
+    class Hanging(SpectralModel):
+        def embed_audio(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+            released.wait(60)
+            return super().embed_audio(windows)
+
+    rig = Rig(ArraySource(scene(60, (1, tone(59))), block_s=0.5), tmp_path, model=Hanging())
+    async with rig.running():
+        await eventually(lambda: bool(rig.statuses) and rig.statuses[-1].code == "model_failed")
+        assert "has not answered" in rig.statuses[-1].reason
+        await rig.sink.until(lambda: len(rig.sink.levels) == 120)
+        assert rig.listener._queue.qsize() == 10
+        assert rig.counters.dropped > 50
+        released.set()
+        await eventually(lambda: rig.statuses[-1].state is SourceState.LISTENING)
+
+
+async def test_a_model_that_comes_meanwhile_does_not_bring_the_old_labels_back(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(), tmp_path)
+    rig.listen_for("glass breaking")
+    async with rig.running():
+        await eventually(lambda: rig.listener._scoring is not None)
+        released = threading.Event()
+        blocking = asyncio.create_task(rig.batcher.run(lambda: released.wait(60)))
+        change = asyncio.create_task(
+            rig.listener.change(make_plan(microphone(labels=("alarm",)).settings, LIBRARY))
+        )
+        await eventually(lambda: rig.listener._scoring_lock.locked())
+        rig.holder._use(SpectralModel())
+        await eventually(lambda: not rig.listener._model_changed.is_set())
+        released.set()
+        await asyncio.gather(blocking, change)
+        async with rig.listener._scoring_lock:
+            assert rig.listener._scoring is not None
+            assert rig.listener._scoring.scorer.label_ids == ("alarm",)
+
+
+async def test_stopping_waits_until_the_end_of_an_event_is_told(tmp_path: Path) -> None:
+    telling, released = asyncio.Event(), asyncio.Event()
+
+    class SlowSink(RememberingSink):
+        async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
+            telling.set()
+            await released.wait()
+            await super().event_ended(event, recording)
+
+    sink = SlowSink()
+    rig = Rig(ArraySource(scene(14, (5, crash()))), tmp_path, sink)
+    async with rig.running():
+        await telling.wait()
+        asyncio.get_running_loop().call_later(0.2, released.set)
+    assert len(sink.ended) == 1
 
 
 async def test_a_store_that_fails_does_not_end_listening(
