@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clap_server.errors import AudioError
+
 if TYPE_CHECKING:
     import av
     from numpy.typing import NDArray
@@ -28,8 +30,16 @@ def frame_to_mono(frame: av.AudioFrame) -> NDArray[np.float32]:
     Returns:
         ``(n,)`` float32, full scale -1..1, at the frame's own rate. Values that are not numbers
         (a broken stream can hold them) become silence.
+
+    Raises:
+        AudioError: samples of 64-bit integers, which PyAV does not hand over.
     """
-    array = to_float(frame.to_ndarray())
+    try:
+        array = to_float(frame.to_ndarray())
+    except ValueError as error:
+        raise AudioError(
+            f"Samples of the format {frame.format.name} are not supported: use 16 or 32 bits."
+        ) from error
     channels = len(frame.layout.channels)
     if not frame.format.is_planar:
         array = array.reshape(-1, channels).T

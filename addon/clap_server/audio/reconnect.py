@@ -89,6 +89,7 @@ class ReconnectingSource:
         self._sleep = sleep
         self._backoff = Backoff(rng or random.Random())  # noqa: S311 - jitter is no secret
         self._status: SourceStatus | None = None
+        self._heard = False
         self._waits_for_client = isinstance(source, PushSource)
 
     @property
@@ -116,7 +117,9 @@ class ReconnectingSource:
                 if error.code in FINAL_CODES:
                     return
                 if not self._waits_for_client:
-                    await self._sleep(self._backoff.next_delay_s(error.code in SLOW_CODES))
+                    # What just worked needs no user: a camera that restarts, a stream that is torn.
+                    slow = error.code in SLOW_CODES and not self._heard
+                    await self._sleep(self._backoff.next_delay_s(slow))
             else:
                 self._report(SourceState.FAILED, "finished", "the recording was played to its end")
                 return
@@ -130,6 +133,7 @@ class ReconnectingSource:
         # The protocol promises an iterator; every source of ours is a generator, which can be closed.
         blocks = cast("AsyncGenerator[AudioBlock, None]", self._source.blocks(sample_rate))
         first_at: float | None = None
+        self._heard = False
         async with aclosing(blocks):
             while True:
                 limit_s = self._stall_s if first_at is not None else self._connect_limit_s()
@@ -143,6 +147,7 @@ class ReconnectingSource:
                 now = time.monotonic()
                 if first_at is None:
                     first_at = now
+                    self._heard = True
                     self._report(SourceState.LISTENING, "listening", "listening")
                 elif now - first_at >= self._reset_after_s:
                     self._backoff.reset()

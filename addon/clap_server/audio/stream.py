@@ -17,6 +17,7 @@ from clap_server.audio.source import SourceError
 from clap_server.audio.stream_errors import ended, explain, no_answer, no_audio_track
 from clap_server.audio.threaded import Feed, blocks_from_thread
 from clap_server.audio.url import check_url, redact_url
+from clap_server.errors import AudioError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -100,10 +101,15 @@ class StreamSource:
                 frames = packet.decode()
             except _DAMAGED:
                 continue
+            except av.error.FFmpegError as error:
+                raise explain(error, self._who, self._open_timeout_s) from None
             for frame in frames:
                 if feed.closed():
                     return
-                feed.push(frame_to_mono(frame), frame.sample_rate)
+                try:
+                    feed.push(frame_to_mono(frame), frame.sample_rate)
+                except AudioError as error:
+                    raise SourceError("not_usable", f"the stream cannot be used: {error}") from error
         if not feed.closed():
             raise ended(self._who)
 

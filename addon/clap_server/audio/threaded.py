@@ -28,6 +28,35 @@ QUEUE_S = 30.0
 CLOSE_WAIT_S = 1.0
 # Behind by more than this, the clock of a paced feed starts anew instead of hurrying after it.
 _MAX_LAG_S = 1.0
+# With a lead, sound may come this much faster than real time for ever: the clock of a camera is never quite
+# ours, and a few seconds a day would use up any lead within days.
+_LEAD_SPEED = 1.01
+
+
+class Pacer:
+    """Holds sound back that comes faster than real time.
+
+    Args:
+        lead_s: how far it may run ahead, in seconds. Zero: exactly real time, for files.
+    """
+
+    def __init__(self, lead_s: float) -> None:
+        self._lead_s = lead_s
+        self._speed = _LEAD_SPEED if lead_s else 1.0
+        self._due_s: float | None = None
+
+    def wait_s(self, duration_s: float, now_s: float) -> float:
+        """How long to wait after a piece of sound, in seconds; 0 or less: not at all.
+
+        Args:
+            duration_s: of the piece.
+            now_s: of a clock that is never set.
+        """
+        if self._due_s is None or now_s - self._due_s - duration_s / self._speed > _MAX_LAG_S:
+            self._due_s = now_s
+        else:
+            self._due_s += duration_s / self._speed
+        return self._due_s - now_s - self._lead_s
 
 
 class Feed:
@@ -41,12 +70,10 @@ class Feed:
 
     def __init__(self, sample_rate: int, lead_s: float | None = None) -> None:
         self._sample_rate = sample_rate
-        self._lead_s = lead_s
+        self._pacer = Pacer(lead_s) if lead_s is not None else None
         self._resampler = Resampler(sample_rate)
         self._pending: list[NDArray[np.float32]] = []
         self._pending_samples = 0
-        self._pushed_s = 0.0
-        self._started_s: float | None = None
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._queue: deque[AudioBlock] = deque()
@@ -64,8 +91,8 @@ class Feed:
         return self._closing.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Sleep; returns early, with True, when closed."""
-        return self._closing.wait(seconds)
+        """Sleep; returns early, with True, when closed. Returns at once for no time or less."""
+        return self._closing.wait(max(0.0, seconds))
 
     def wait_until_closed(self) -> None:
         """For drivers that push from a thread of their own."""
@@ -77,10 +104,10 @@ class Feed:
         Raises:
             AudioError: the rate is not one of sound.
         """
-        self._pushed_s += len(samples) / rate
         self._collect(self._resampler.push(samples, rate))
         self._emit(round(MIN_BLOCK_S * self._sample_rate))
-        self._pace()
+        if self._pacer is not None:
+            self.wait(self._pacer.wait_s(len(samples) / rate, time.monotonic()))
 
     def run(self, produce: Callable[[Feed], None]) -> None:
         """Body of the thread: ``produce`` until it returns or fails, then say so to the loop."""
@@ -116,16 +143,6 @@ class Feed:
                 self.dropped_samples += oldest
         self._notify()
 
-    def _pace(self) -> None:
-        if self._lead_s is None:
-            return
-        now = time.monotonic()
-        if self._started_s is None or now - self._started_s - self._pushed_s > _MAX_LAG_S:
-            self._started_s = now - self._pushed_s
-        ahead_s = self._started_s + self._pushed_s - now
-        if ahead_s > self._lead_s:
-            self.wait(ahead_s - self._lead_s)
-
     def _notify(self) -> None:
         with suppress(RuntimeError):  # the event loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(self._news.set)
@@ -139,12 +156,14 @@ class Feed:
             BaseException: what the thread raised.
         """
         while True:
+            # Looked at first: the thread may push its last block and finish in between.
+            finished = self._finished
             with self._lock:
                 if self._queue:
                     block = self._queue.popleft()
                     self._queued_samples -= len(block.samples)
                     return block
-            if self._finished:
+            if finished:
                 if self._error is not None:
                     raise self._error
                 return None

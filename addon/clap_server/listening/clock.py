@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from datetime import UTC, datetime, timedelta
 
+# Sound that comes so much later at once does not exist: it would have been a stall. The clock was set.
+_CLOCK_SET_S = 30.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -13,7 +15,8 @@ class StreamClock:
 
     A sample cannot arrive before it sounded, and blocks arrive late and in bursts (HLS delivers
     several seconds at once). So the offset is the smallest ``arrival - stream time`` of the last
-    half minute, which also follows the slow drift between the clock of a camera and ours.
+    half minute, which also follows the slow drift between the clock of a camera and ours. When our
+    clock is set (a Raspberry Pi has none of its own until the network is there) it begins anew.
 
     Args:
         memory_s: span of arrivals that count.
@@ -23,10 +26,14 @@ class StreamClock:
         self._memory_s = memory_s
         # (stream time, offset), offsets rising: the first is the smallest.
         self._offsets: deque[tuple[float, float]] = deque()
+        self._last_offset_s: float | None = None
 
     def observe(self, stream_s: float, captured_at: float) -> None:
         """Learn that the sample at ``stream_s`` arrived at Unix time ``captured_at``."""
         offset = captured_at - stream_s
+        if self._last_offset_s is not None and offset - self._last_offset_s > _CLOCK_SET_S:
+            self._offsets.clear()
+        self._last_offset_s = offset
         while self._offsets and self._offsets[-1][1] >= offset:
             self._offsets.pop()
         self._offsets.append((stream_s, offset))

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from clap_server.audio.level import FLOOR_DBFS
 from clap_server.audio.reconnect import ReconnectingSource
 from clap_server.audio.source import SourceState, SourceStatus
@@ -16,8 +18,6 @@ from clap_server.detection.scoring import LabelScorer
 from clap_server.errors import ClapServerError, ModelError
 from clap_server.listening.batcher import WindowDroppedError
 from clap_server.listening.stretch import Stretch
-
-import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import socket
+import struct
 import threading
 import wave
 from typing import TYPE_CHECKING
@@ -170,3 +171,12 @@ def test_the_hostile_playlists_would_work_without_the_rules(tmp_path: Path) -> N
 )
 def test_every_sample_type_has_the_same_full_scale(samples: np.ndarray, expected: list[float]) -> None:
     np.testing.assert_allclose(to_float(samples), expected)
+
+
+def test_integers_of_64_bits_are_refused_with_words() -> None:
+    data = bytes(8000)
+    header = struct.pack("<HHIIHH", 1, 1, RATE, RATE * 8, 8, 64)
+    riff = b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<I", len(header))
+    wav = riff + header + b"data" + struct.pack("<I", len(data)) + data
+    with pytest.raises(AudioError, match="use 16 or 32 bits"):
+        decode(io.BytesIO(wav), RATE)

@@ -111,6 +111,16 @@ def tone(tmp_path: Path) -> str:
     return str(path)
 
 
+async def test_after_it_was_heard_a_source_is_tried_again_soon_whatever_the_reason() -> None:
+    wrong = SourceError("not_audio", "damaged")
+    rig = Rig(Scripted((3, wrong), (0, wrong), (1, None)))
+    await rig.until_code("finished")
+    await rig.stop()
+    soon_s, later_s = rig.delays_s
+    assert soon_s <= 1
+    assert later_s >= 30
+
+
 async def test_a_camera_that_is_switched_off_and_on_is_heard_again(tone: str) -> None:
     with Camera("--file", tone, "--loop") as camera:
         rig = Rig(StreamSource(camera.url))

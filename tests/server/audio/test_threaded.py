@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from clap_server.audio.threaded import QUEUE_S, Feed, blocks_from_thread
+from clap_server.audio.threaded import QUEUE_S, Feed, Pacer, blocks_from_thread
 from tests.server.audio.helpers import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -90,3 +90,28 @@ def test_a_thread_that_outlives_its_event_loop_ends_quietly() -> None:
     release.set()
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
+
+
+def wait_after(pacer: Pacer, piece_s: float, total_s: float, speed: float) -> float:
+    """The wait after the last of pieces that arrive at ``speed`` times real time."""
+    wait_s = 0.0
+    for number in range(round(total_s / piece_s)):
+        wait_s = pacer.wait_s(piece_s, number * piece_s / speed)
+    return wait_s
+
+
+def test_a_camera_whose_clock_is_fast_is_never_held_back() -> None:
+    assert wait_after(Pacer(12.0), 0.5, 30 * 86_400, 1.0005) < 0
+
+
+def test_a_server_may_send_its_buffer_at_once_but_not_a_whole_recording() -> None:
+    assert wait_after(Pacer(12.0), 0.5, 10, 1e6) < 0
+    assert wait_after(Pacer(12.0), 0.5, 60, 1e6) == pytest.approx(47, abs=1.5)
+
+
+def test_a_file_plays_in_real_time_and_does_not_hurry_after_a_pause() -> None:
+    pacer = Pacer(0.0)
+    assert pacer.wait_s(0.5, 100.0) == 0.0
+    assert pacer.wait_s(0.5, 100.0) == 0.5
+    assert pacer.wait_s(0.5, 200.0) == 0.0
+    assert pacer.wait_s(0.5, 200.0) == 0.5

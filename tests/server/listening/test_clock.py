@@ -36,3 +36,12 @@ def test_a_slow_drift_is_followed() -> None:
 
 def test_before_anything_arrived_it_is_now() -> None:
     assert abs((StreamClock().utc(5.0) - datetime.now(UTC)).total_seconds()) < 60
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_a_clock_that_is_set_counts_at_once(jump_s: float) -> None:
+    clock = StreamClock()
+    for step in range(10):
+        clock.observe(float(step), NOON + step)
+    clock.observe(10.0, NOON + 10 + jump_s)
+    assert seconds(clock, 10.0) == pytest.approx(10 + jump_s)

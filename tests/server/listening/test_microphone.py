@@ -297,7 +297,7 @@ async def test_a_model_that_comes_meanwhile_does_not_bring_the_old_labels_back(t
         change = asyncio.create_task(
             rig.listener.change(make_plan(microphone(labels=("alarm",)).settings, LIBRARY))
         )
-        await eventually(lambda: rig.listener._scoring_lock.locked())
+        await eventually(rig.listener._scoring_lock.locked)
         rig.holder._use(SpectralModel())
         await eventually(lambda: not rig.listener._model_changed.is_set())
         released.set()
