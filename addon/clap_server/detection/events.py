@@ -19,7 +19,8 @@ class SoundEvent:
         detected_at: when the server decided, UTC.
         ended_at: None while it lasts.
         threshold: that was in force.
-        score: at the decision, 0 to 1.
+        score: at the decision, 0 to 1. Of an impulsive sound that two windows confirmed it can be a little
+            below the threshold (see ``ImpulsiveRule``).
         peak_score: highest so far, 0 to 1.
         peak_level_dbfs: highest level so far, dBFS.
         has_clip: whether a recording is stored.

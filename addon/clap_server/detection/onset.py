@@ -33,6 +33,9 @@ class Onset:
 class OnsetDetector:
     """Compares the power of each 10 ms frame with the mean of the 0.3 s before it.
 
+    In the first third of a second of a stream there is nothing to compare with, hence no onset: else each
+    reconnection of a camera would be one.
+
     Args:
         sample_rate: in Hz.
         rise_db: the rise that counts.
@@ -81,6 +84,8 @@ class OnsetDetector:
         onsets = []
         for index in np.flatnonzero((rise_db >= self._rise_db) & (new >= self._minimum_power)):
             at_s = (self._frames_seen + int(index)) * self._frame_s
+            if self._frames_seen + index < len(self._history):
+                continue
             if at_s - self._last_s >= self._refractory_s:
                 self._last_s = at_s
                 onsets.append(Onset(at_s, float(rise_db[index])))

@@ -71,20 +71,25 @@ class Rule(Protocol):
 class ImpulsiveRule:
     """Glass, impact, explosion: one strong window, or two medium ones close together.
 
+    Windows overlap, and neighbours see nearly the same sound, so a second medium one is weak evidence: it
+    helps a sound that just misses the threshold, and only when the window has moved on a good part.
+
     Args:
         threshold: a window with this score is strong, 0 to 1.
         medium_ratio: a window with this part of the threshold is medium; 1 leaves only strong ones.
         together_s: how close two medium windows must be.
         apart_s: and how far apart at least, so that they are two views of the sound.
+        release_ratio: a running event goes on while windows have this part of the threshold.
     """
 
     def __init__(
         self,
         threshold: float,
         *,
-        medium_ratio: float = 0.8,
+        medium_ratio: float = 0.9,
         together_s: float = 1.5,
-        apart_s: float = 0.1,
+        apart_s: float = 0.4,
+        release_ratio: float = 0.8,
     ) -> None:
         check_threshold(threshold)
         if not 0 < medium_ratio <= 1:
@@ -97,6 +102,7 @@ class ImpulsiveRule:
             )
         self._threshold = threshold
         self._medium = threshold * medium_ratio
+        self._release = threshold * min(medium_ratio, release_ratio)
         self._together_s = together_s
         self._apart_s = apart_s
         self._mediums: deque[float] = deque()
@@ -104,17 +110,18 @@ class ImpulsiveRule:
 
     @property
     def present(self) -> bool:
-        """Whether the last window was at least medium."""
+        """Whether the last window was above the lower limit of the hysteresis."""
         return self._present
 
     def starts(self, end_s: float, score: float) -> bool:
         """Take the next score; see ``Rule``."""
-        self._present = score >= self._medium
+        self._present = score >= self._release
         while self._mediums and end_s - self._mediums[0] > self._together_s:
             self._mediums.popleft()
-        if not self._present:
+        if score < self._medium:
             return False
-        second = bool(self._mediums) and end_s - self._mediums[0] >= self._apart_s
+        # The tolerance is for sums of binary fractions.
+        second = bool(self._mediums) and end_s - self._mediums[0] >= self._apart_s - 1e-6
         self._mediums.append(end_s)
         return score >= self._threshold or second
 
