@@ -230,7 +230,11 @@ class ReplayedMessage(Schema):
 
 
 class ScoresMessage(Schema):
-    """Scores of one window (topic ``scores``)."""
+    """Scores of one window (topic ``scores``).
+
+    ``scores`` is empty once when nothing is scored any more, because it is too quiet or the stream broke off:
+    the scores told before are no longer true.
+    """
 
     type: Literal["scores"] = "scores"
     microphone_id: str

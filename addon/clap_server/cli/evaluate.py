@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clap_server.clap.loader import load_model
+from clap_server.detection.calibration import calibrated
 from clap_server.detection.library import load_library, split_labels
 from clap_server.errors import ConfigurationError
 from clap_server.evaluation.evaluate import check_files, evaluate
@@ -77,13 +78,15 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError("The manifest has only negatives: name labels to measure with --labels.")
     console = Console(stderr=True)
     results = []
+    cache_dir = user_cache_path("clap-server")
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
     for name in args.model or ["builtin"]:
-        model = load_model(
-            name,
-            device=args.device,
-            cache_dir=user_cache_path("clap-server"),
-            progress=lambda text: console.print(text, highlight=False),
-        )
+        model = load_model(name, device=args.device, cache_dir=cache_dir, progress=tell)
+        # As the server does: figures at thresholds mean nothing on an uncalibrated model.
+        model = calibrated(model, library, cache_dir, tell)
         with Progress(
             TextColumn(name), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
         ) as bar:

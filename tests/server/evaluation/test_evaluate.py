@@ -17,6 +17,7 @@ from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
 from clap_server.evaluation.metrics import label_metrics
 from clap_server.evaluation.streaming import score_recording
+from tests.server.clap.checkpoints import write_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,3 +144,13 @@ def test_figures_are_left_open_where_one_kind_is_missing() -> None:
     figures = label_metrics("alarm", 0.5, present, scores)
     assert (figures.roc_auc, figures.average_precision, figures.false_positive_rate) == (None, None, None)
     assert figures.recall == 0.5
+
+
+def test_a_checkpoint_is_calibrated_before_it_is_measured(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", fused=False)
+    assert evaluate(str(clips), "--json", "--model", str(checkpoint), "--hop", "2.0") == 0
+    assert "Calibrating" in capsys.readouterr().err
+    assert list((tmp_path / "cache").rglob("calibration/*.json"))
