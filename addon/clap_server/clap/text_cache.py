@@ -18,20 +18,26 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+# Some 40 MB. Anyone who may classify can ask for new texts for ever.
+_MOST_FILES = 10_000
+
 
 class TextCache:
     """One model's text embeddings, one small file for each text.
 
     A file that is damaged or of the wrong shape counts as absent; a folder that cannot be written makes
-    the cache useless but harms nothing.
+    the cache useless but harms nothing. When there are too many files the oldest half goes.
 
     Args:
         folder: where the caches of all models lie.
         identity: of the model's weights; other weights never see these embeddings.
         dimension: length of an embedding.
+        most: files at most.
     """
 
-    def __init__(self, folder: Path, identity: str, dimension: int) -> None:
+    def __init__(self, folder: Path, identity: str, dimension: int, *, most: int = _MOST_FILES) -> None:
+        self._most = most
+        self._files: int | None = None  # not counted yet
         self._folder = folder / _digest(identity)
         self._dimension = dimension
         self._writable = True
@@ -85,6 +91,7 @@ class TextCache:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._make_room()
             with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".tmp", delete=False) as file:
                 temporary = Path(file.name)
                 np.save(file, embedding)
@@ -92,6 +99,16 @@ class TextCache:
         except OSError as error:
             self._writable = False
             _LOGGER.warning("Text embeddings cannot be cached in %s: %s", self._folder, error)
+
+    def _make_room(self) -> None:
+        if self._files is None:
+            self._files = sum(1 for _ in self._folder.iterdir())
+        if self._files >= self._most:
+            paths = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+            for path in paths[: len(paths) // 2]:
+                path.unlink(missing_ok=True)
+            self._files = len(paths) - len(paths) // 2
+        self._files += 1
 
 
 def _digest(text: str) -> str:

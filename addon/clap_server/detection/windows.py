@@ -22,7 +22,9 @@ EXTRA_PER_S = 2.0
 _EXTRA_BURST = 4.0
 # An extra window this near to another one would tell nothing new.
 _EXTRA_DISTANCE_S = 0.08
-SHORTEST_S = 0.2
+# Where a stream starts. Models with repeatpad repeat a short window until it is full, and less than this,
+# repeated, sounds like a rattle or an alarm whatever it was.
+SHORTEST_S = 0.5
 _LEVEL_FRAME_S = 0.05
 _FLOOR_DBFS = -120.0
 

@@ -203,6 +203,7 @@ class Supervisor:
         if settings.enabled:
             listening = self._keep_listening(new, source)
             new.task = asyncio.create_task(listening, name=f"microphone {microphone.id}")
+            new.task.add_done_callback(_notice_death)
 
     async def _stop(self, entry: _Entry) -> None:
         if entry.task is None:
@@ -257,6 +258,12 @@ class Supervisor:
             level = logging.WARNING if trouble else logging.INFO
             _LOGGER.log(level, "Microphone %s: %s", entry.microphone.settings.name, status.reason)
             self._sink.status(entry.microphone.id, status)
+
+
+def _notice_death(task: asyncio.Task[None]) -> None:
+    """Tell of a task that nothing restarts, which only a mistake in this file can cause."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _LOGGER.critical("The task %r is dead until its settings change", task.get_name(), exc_info=error)
 
 
 def _same_stream(old: MicrophoneSettings, new: MicrophoneSettings) -> bool:

@@ -86,3 +86,13 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_harms_nothing(
         cache.embed(["three"], Counting())
     np.testing.assert_array_equal(found[:, 0], [3, 3])
     assert sum("cannot be cached" in record.message for record in caplog.records) == 1
+
+
+def test_it_does_not_grow_for_ever(tmp_path: Path) -> None:
+    compute = Counting()
+    for number in range(30):
+        TextCache(tmp_path, "model", 3, most=10).embed([f"text {number}", "new " * number], compute)
+    assert 5 <= len(list(tmp_path.rglob("*.npy"))) <= 10
+    before = len(compute.asked)
+    TextCache(tmp_path, "model", 3).embed(["text 29"], compute)
+    assert len(compute.asked) == before

@@ -74,6 +74,19 @@ def test_a_crash_gets_a_window_within_a_third_of_a_second_and_another_with_it_we
     assert all(window.onset_s == pytest.approx(at_s, abs=0.02) for window in windows)
 
 
+def test_long_windows_come_as_often_and_hear_a_crash_as_soon_as_short_ones() -> None:
+    samples = with_crash(14.13, 26)
+    short, long = (cut(samples, window_s=window_s) for window_s in (2.0, 10.0))
+    assert [window.end_s for window in long] == [window.end_s for window in short]
+    lengths = {round(window.end_s - window.start_s, 6) for window in long if window.end_s >= 10}
+    assert lengths == {10.0}
+    first = next(window for window in long if window.onset_s is not None)
+    assert first.end_s < 14.13 + 0.33
+    np.testing.assert_array_equal(
+        first.samples, samples[round(first.start_s * RATE) : round(first.end_s * RATE)]
+    )
+
+
 def test_the_sharpest_onset_of_a_window_is_the_one_it_names() -> None:
     samples = with_crash(2.0, 4)
     start = round(2.8 * RATE)

@@ -199,6 +199,19 @@ async def test_another_model_takes_over_without_losing_the_stream(tmp_path: Path
     assert other.batches
 
 
+async def test_with_windows_of_ten_seconds_a_break_is_one_event_with_its_own_time(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(scene(60, (25, crash()))), tmp_path, model=SpectralModel(window_s=10.0))
+    async with rig.running():
+        await rig.until_heard(60)
+    (started,), ((_, recording),) = rig.sink.started, rig.sink.ended
+    assert started.started_at.timestamp() == pytest.approx(MORNING + 25, abs=0.03)
+    first = next(at for _, at, scores in rig.sink.all_scores if scores.get("glass_breaking", 0) >= 0.7)
+    assert first.timestamp() < MORNING + 25.8
+    assert recording is not None
+    assert recording.starts_at.timestamp() == pytest.approx(MORNING + 22, abs=0.03)
+    assert 13 < len(recording.samples) / RATE < 16
+
+
 async def test_a_model_of_another_rate_gets_the_stream_at_that_rate(tmp_path: Path) -> None:
     rig = Rig(
         ArraySource(scene(20, (2, tone(18))), scene(20, (4, tone(9, rate=32_000)), rate=32_000)), tmp_path

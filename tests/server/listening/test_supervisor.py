@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clap_server.audio.encode import encode
 from clap_server.audio.push import PushFormat, PushSource
-from clap_server.audio.source import SourceError, SourceState
+from clap_server.audio.source import SourceError, SourceState, SourceStatus
 from clap_server.clap.holder import ModelHolder
 from clap_server.detection.library import load_library
 from clap_server.errors import ConfigurationError, LabelError, ModelError
@@ -315,3 +315,21 @@ async def test_a_microphone_that_does_not_end_is_left_behind(
     await supervisor.remove("kitchen")
     assert "does not end" in caplog.text
     release.set()
+
+
+async def test_a_task_that_nothing_restarts_is_told(
+    supervisor: Supervisor,
+    sink: RememberingSink,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(_microphone_id: str, status: SourceStatus) -> None:
+        if status.code != "connecting":
+            raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(sink, "status", broken)
+    await supervisor.apply(microphone())
+    await eventually(lambda: "'microphone kitchen' is dead" in caplog.text)
+    monkeypatch.undo()
+    await supervisor.apply(microphone(source=config.FileSource(path="not-there.flac")))
+    await sink.until(lambda: bool(sink.statuses) and sink.statuses[-1][1].code == "not_found")
