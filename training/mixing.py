@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from clap_server.clap.builtin.audio_tower import QUIET_SHARE
 from clap_server.clap.features import mel_filters
 from training.concepts import OTHER, load_concepts
 from training.prepare import MELS, Cache, Item
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FLOOR_DB = -100.0
 CLINKS = ("glass_clink", "dishes", "crockery_break", "cutlery", "keys", "coins")
+BEEPS = ("appliance_beep", "phone_ringing", "notification", "bell", "alarm_clock")
 ALARMS = ("alarm", "car_alarm", "smoke_alarm", "siren")
 # Their onset must be in the window; of the others any loud part will do.
 IMPULSIVE = ("glass_breaking", "explosion_gunshot", "metal_impact", "crockery_break", "door_slam", "thud")
@@ -122,9 +124,10 @@ class Mixer:
             "glass_breaking": both(("glass_breaking",), synthetic),
             "alarm": both(ALARMS, synthetic),
             "clinks": both(CLINKS, 0.4),
+            "beeps": both(BEEPS, 0.4),
             "fighting_shouting": both(("fighting_shouting", "scream"), 0.0),
         }
-        taken = {"glass_breaking", *ALARMS, *CLINKS, "fighting_shouting", "scream"}
+        taken = {"glass_breaking", *ALARMS, *CLINKS, *BEEPS, "fighting_shouting", "scream"}
         for name in shares:
             if name not in groups and name != "synthetic":
                 groups[name] = both((name,), 0.3)
@@ -158,6 +161,10 @@ class Mixer:
         mel = np.full((frames, MELS), FLOOR_DB, np.float32)
         first, last = max(start, 0), min(start + frames, item.frames)
         mel[first - start : last - start] = source[first:last]
+        if rng.random() < 0.5:
+            # As the model is given the short windows at the start of a stream (see ``fill_up``).
+            quiet = np.quantile(source[first:last].astype(np.float32), QUIET_SHARE, axis=0)
+            mel[: first - start] = mel[last - start :] = quiet
         return _Window(mel, start)
 
     def _soft_targets(self, item: Item, start: int) -> NDArray[np.float32] | None:
@@ -282,5 +289,5 @@ class Mixer:
         below = (low[:, None] - bins[None]).clamp_min(0)
         decibel = decibel - (below * 6.0)[:, None]
         peak = decibel.amax((1, 2))
-        wanted = torch.where(quiet, peak.clamp(-100, -60), uniform(-45, 28))
+        wanted = torch.where(quiet, peak.clamp(-100, -60), uniform(-75, 28))
         return (decibel + (wanted - peak)[:, None, None]).clamp_min(FLOOR_DB)

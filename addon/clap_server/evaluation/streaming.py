@@ -43,9 +43,7 @@ class WindowScores:
 def score_recording(
     model: ClapModel, scorer: LabelScorer, samples: NDArray[np.float32], *, hop_s: float
 ) -> WindowScores:
-    """Score a recording as if it were live.
-
-    It is followed by as much silence as it takes to look at its end.
+    """Score a recording as if it were live; one more window ends where the recording ends.
 
     Args:
         model: embeds.
@@ -54,8 +52,6 @@ def score_recording(
         hop_s: seconds between windows.
     """
     rate = model.sample_rate
-    tail = np.zeros(round(max(hop_s, model.window_s / 4) * rate), np.float32)
-    stream = np.concatenate([samples, tail])
     ring = RingBuffer(rate, model.window_s + 2 * _BLOCK_S)
     cutter = WindowCutter(ring, window_s=model.window_s, hop_s=hop_s)
     block = round(_BLOCK_S * rate)
@@ -63,8 +59,8 @@ def score_recording(
     ends: list[float] = []
     scores: list[NDArray[np.float32]] = []
     pending: list[NDArray[np.float32]] = []
-    for first in range(0, len(stream), block):
-        ring.append(stream[first : first + block])
+    for first in range(0, len(samples), block):
+        ring.append(samples[first : first + block])
         for window in cutter.advance():
             starts.append(window.start_s)
             ends.append(window.end_s)
@@ -72,6 +68,11 @@ def score_recording(
         if len(pending) >= _WINDOWS_AT_ONCE:
             scores.append(scorer.scores(model.embed_audio(pending)))
             pending = []
+    length_s = len(samples) / rate
+    if not ends or ends[-1] < length_s:
+        pending.append(samples[-round(model.window_s * rate) :])
+        starts.append(max(0.0, length_s - model.window_s))
+        ends.append(length_s)
     if pending:
         scores.append(scorer.scores(model.embed_audio(pending)))
     return WindowScores(np.asarray(starts), np.asarray(ends), np.concatenate(scores))

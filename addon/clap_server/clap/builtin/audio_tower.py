@@ -20,6 +20,23 @@ PEAK_FLOOR_DB = -60.0
 RANGE_DB = 60.0
 
 
+# What follows a window that is too short: in each mel bin the level that a tenth of its frames are below.
+QUIET_SHARE = 0.1
+
+
+def fill_up(mel_db: torch.Tensor, frames: int) -> None:
+    """Let the quiet of a short window go on to its end, in place.
+
+    After digital silence a room's noise would end like a crash, and one would be heard at each start.
+
+    Args:
+        mel_db: ``(frames of the window, mels)`` in dB.
+        frames: how many of them are sound; at least 1.
+    """
+    if frames < len(mel_db):
+        mel_db[frames:] = mel_db[:frames].quantile(QUIET_SHARE, dim=0)
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al., 2016).
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from clap_server.clap.builtin.audio_tower import AudioTower
+from clap_server.clap.builtin.audio_tower import AudioTower, fill_up
 from clap_server.clap.builtin.text_tower import TextTower, load_tokenizer, token_ids
 from clap_server.clap.features import LogMel
 from clap_server.clap.model import Calibration
@@ -34,7 +34,7 @@ def build_towers(config: dict[str, Any]) -> tuple[AudioTower, TextTower]:
 class BuiltinClap:
     """A small CLAP that runs anywhere (see ``README.md`` beside the weights).
 
-    A window shorter than ``window_s`` is followed by digital silence, as in the training.
+    A window shorter than ``window_s`` is followed by its own quiet (see ``fill_up``), as in the training.
 
     Args:
         folder: with weights, tokenizer and configuration.
@@ -88,7 +88,11 @@ class BuiltinClap:
                 )
             row[: len(window)] = torch.from_numpy(np.ascontiguousarray(window, np.float32))
         with torch.inference_mode():
-            embeddings = self._audio(self._log_mel(batch.to(self._device)))
+            mels = self._log_mel(batch.to(self._device))
+            for mel, window in zip(mels, windows, strict=True):
+                if len(window) < longest:
+                    fill_up(mel, max(len(window) // self._log_mel.hop_length, 1))
+            embeddings = self._audio(mels)
             return np.asarray(embeddings.cpu().numpy(), np.float32)
 
     def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
