@@ -15,11 +15,13 @@ _URL = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<authority>[^/?#]*
 # Cameras take secrets as query parameters, and some as 'user=..&password=..' within the path.
 _SECRET_PARAMETER = re.compile(
     r"(?P<name>(?:^|[?&;/_])[\w.-]*?"
-    r"(?:token|passw(?:or)?d|pass|pwd|secret|auth|signature|sig|session|sid|jwt|key)=)"
+    r"(?:token|passw(?:or)?d|passphrase|pass?|pwd|psw|pw|secret|credentials?|auth|signature|sig|session|sid|jwt"
+    r"|key)=)"
     r"(?P<value>[^&#;/]+)",
     re.IGNORECASE,
 )
-_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+# A password may hold quotes, so only a space ends an address, or what surrounds it in a sentence.
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+?(?=['\"<>).,;:]*(?:\s|$))")
 _CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\s]")
 
 

@@ -129,3 +129,12 @@ def test_a_secret_is_never_sent_to_another_place(sent: str, old: str | None) -> 
 def test_addresses_inside_a_message_are_redacted() -> None:
     text = "Cannot open 'rtsp://u:pw@host/x?token=abc' nor http://a:b@c/d now"
     assert redact_text(text) == "Cannot open 'rtsp://u:***@host/x?token=***' nor http://a:***@c/d now"
+
+
+def test_a_password_with_quotes_is_redacted_in_a_message() -> None:
+    assert redact_text("Cannot open rtsp://u:it's\"x@host/y.") == "Cannot open rtsp://u:***@host/y."
+
+
+@pytest.mark.parametrize("name", ["loginpas", "psw", "userpw", "credentials", "passphrase"])
+def test_secrets_of_cameras_with_names_of_their_own_are_redacted(name: str) -> None:
+    assert redact_url(f"http://host/s.cgi?{name}=abc&channel=1") == f"http://host/s.cgi?{name}=***&channel=1"
