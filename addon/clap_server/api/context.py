@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from clap_server.api.auth import Authenticator
     from clap_server.api.bus import EventBus
     from clap_server.api.metrics import Metrics
@@ -39,6 +41,8 @@ class Context:
         microphones_lock: held while a microphone's settings change.
         pushers: the client that sends each pushed microphone's sound.
         classify_slots: limits how many uploads are decoded and scored at once.
+        media_dir: where recordings may be played from; None if nowhere.
+        source_checks: limits how many sources are tried at once.
     """
 
     store: Store
@@ -54,6 +58,8 @@ class Context:
     microphones_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     pushers: dict[str, web.WebSocketResponse] = field(default_factory=dict)
     classify_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    media_dir: Path | None = None
+    source_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
 
 
 CONTEXT = web.AppKey("context", Context)

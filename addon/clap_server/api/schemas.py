@@ -276,6 +276,20 @@ class DeviceList(Schema):
     devices: list[DeviceInfo]
 
 
+class SourceCheck(BaseModel):
+    """POST /api/sources/check."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Source
+
+
+class SourceHeard(Schema):
+    """Sound came from the source."""
+
+    level_dbfs: float = Field(description="of its first moment")
+
+
 class AudioFormat(BaseModel):
     """First message of the client on WS /api/microphones/{id}/audio; then it sends interleaved PCM."""
 

@@ -125,6 +125,7 @@ class Server:
             bus=bus,
             authenticator=Authenticator(self.token, folder.server_id()),
             metrics=metrics,
+            media_dir=settings.media,
             ingress_peers=self._ingress_peers,
         )
         self._context = shared

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clap_server.api import auth, classify, events, info, metrics, microphones, openapi, push, websocket
+from clap_server.api import (
+    auth,
+    classify,
+    events,
+    info,
+    metrics,
+    microphones,
+    openapi,
+    push,
+    sources,
+    websocket,
+)
 
 if TYPE_CHECKING:
     from clap_server.api.route import Route
@@ -13,6 +24,7 @@ ROUTES: tuple[Route, ...] = (
     *info.ROUTES,
     *classify.ROUTES,
     *microphones.ROUTES,
+    *sources.ROUTES,
     *push.ROUTES,
     *events.ROUTES,
     *websocket.ROUTES,
