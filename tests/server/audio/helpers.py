@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import struct
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
@@ -42,6 +43,14 @@ def to_file(samples: NDArray[Any], fmt: str, codec: str, rate: int = RATE, chann
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return output.getvalue()
+
+
+def wav_of_64_bits() -> bytes:
+    """Silence in integers that PyAV decodes and does not hand over."""
+    data = bytes(RATE * 8)
+    header = struct.pack("<HHIIHH", 1, 1, RATE, RATE * 8, 8, 64)
+    riff = b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<I", len(header))
+    return riff + header + b"data" + struct.pack("<I", len(data)) + data
 
 
 def picture_only() -> bytes:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import socket
-import struct
 import threading
 import wave
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ import pytest
 from clap_server.audio.decode import decode
 from clap_server.audio.frames import to_float
 from clap_server.errors import AudioError
-from tests.server.audio.helpers import RATE, picture_only, sine, strongest_hz, to_file
+from tests.server.audio.helpers import RATE, picture_only, sine, strongest_hz, to_file, wav_of_64_bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,9 +173,5 @@ def test_every_sample_type_has_the_same_full_scale(samples: np.ndarray, expected
 
 
 def test_integers_of_64_bits_are_refused_with_words() -> None:
-    data = bytes(8000)
-    header = struct.pack("<HHIIHH", 1, 1, RATE, RATE * 8, 8, 64)
-    riff = b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<I", len(header))
-    wav = riff + header + b"data" + struct.pack("<I", len(data)) + data
     with pytest.raises(AudioError, match="use 16 or 32 bits"):
-        decode(io.BytesIO(wav), RATE)
+        decode(io.BytesIO(wav_of_64_bits()), RATE)

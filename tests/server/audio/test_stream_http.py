@@ -23,6 +23,7 @@ from tests.server.audio.helpers import (
     sine,
     strongest_hz,
     to_file,
+    wav_of_64_bits,
 )
 
 if TYPE_CHECKING:
@@ -152,6 +153,13 @@ async def test_a_film_without_sound_is_said_so() -> None:
     async with serving(film_mp4=whole(picture_only())) as url:
         error = await failure(StreamSource(f"{url}/film.mp4"))
     assert error.code == "no_audio_track"
+
+
+async def test_samples_that_cannot_be_used_are_said_so() -> None:
+    async with serving(tone_wav=whole(wav_of_64_bits())) as url:
+        error = await failure(StreamSource(f"{url}/tone.wav"))
+    assert error.code == "not_usable"
+    assert "use 16 or 32 bits" in error.reason
 
 
 async def test_nobody_there_is_said_so(unused_tcp_port: int) -> None:
