@@ -59,6 +59,20 @@ if TYPE_CHECKING:
 
 MAX_NAME_LENGTH = 100
 
+# Codes of the server's answers, and the texts that say what to do.
+_STREAM_ERRORS = {
+    "forbidden": "stream_unauthorized",
+    "host-not-found": "stream_no_answer",
+    "no-audio-track": "stream_no_audio",
+    "not-audio": "stream_not_audio",
+    "not-found": "stream_not_found",
+    "refused": "stream_no_answer",
+    "stalled": "stream_no_answer",
+    "timeout": "stream_no_answer",
+    "unauthorized": "stream_unauthorized",
+    "unreachable": "stream_no_answer",
+}
+
 _NAME = {probatio.Required(CONF_NAME): TextSelector()}
 _ADVANCED = section(
     probatio.Schema(
@@ -106,6 +120,7 @@ class MicrophoneFlow(ConfigSubentryFlow):
         self._data: dict[str, Any] = {}
         self._adoptable: tuple[MicrophoneInfo, ...] = ()
         self._library: tuple[LabelInfo, ...] = ()
+        self._heard_nothing_from: Mapping[str, Any] | None = None
         self._errors: dict[str, str] = {}
         self._placeholders = {"detail": "", "label": "", "microphone": ""}
 
@@ -249,7 +264,7 @@ class MicrophoneFlow(ConfigSubentryFlow):
             CONF_NEGATIVES: [text.strip() for text in advanced.get(CONF_NEGATIVES, ()) if text.strip()],
             CONF_HOP_S: advanced[CONF_HOP_S],
         }
-        if not await self._server_accepts(source, data):
+        if not (await self._server_accepts(source, data) and await self._sound_comes(source, details)):
             return None
         if self.source == SOURCE_USER:
             return self.async_create_entry(
@@ -270,6 +285,23 @@ class MicrophoneFlow(ConfigSubentryFlow):
         try:
             await self._client.put_microphone(trial, {**settings, "enabled": False})
             await self._client.delete_microphone(trial)
+        except ClapSoundError as error:
+            self._note(error)
+            return False
+        return True
+
+    async def _sound_comes(self, source: Mapping[str, Any], details: Mapping[str, Any]) -> bool:
+        """Have the server try a stream that is new; who enters it a second time wants it all the same."""
+        field = next((name for name in (SOURCE_URL, CONF_CAMERA) if name in details), None)
+        if field is None or details[field] == self._data.get(field) or source == self._heard_nothing_from:
+            return True
+        try:
+            await self._client.check_source(source)
+        except InvalidRequestError as error:
+            self._heard_nothing_from = source
+            self._placeholders["detail"] = error.detail
+            self._errors[field] = _STREAM_ERRORS.get(error.code, "stream_unusable")
+            return False
         except ClapSoundError as error:
             self._note(error)
             return False

@@ -56,6 +56,8 @@ class Peer:
         self.coming_clips: dict[str, bytes] = {}
         self.clip_comes_at_request = 0
         self.refuse: dict[str, str] = {}
+        self.silent: dict[str, tuple[str, str]] = {}
+        self.checked: list[str] = []
         self.requests: list[tuple[str, str]] = []
         self.subscriptions: list[schemas.Subscribe] = []
         self.break_after_changes: int | None = None
@@ -79,6 +81,7 @@ class Peer:
         app.router.add_get("/api/microphones", self._get_microphones)
         app.router.add_put("/api/microphones/{id}", self._put_microphone)
         app.router.add_delete("/api/microphones/{id}", self._delete_microphone)
+        app.router.add_post("/api/sources/check", self._check_source)
         app.router.add_get("/api/events", self._get_events)
         app.router.add_get("/api/events/{id}/{file}", self._get_clip)
         app.router.add_get("/api/ws", self._websocket)
@@ -305,6 +308,15 @@ class Peer:
             return problem(404, "not_found", "There is no such microphone.")
         await self.send_microphones()
         return web.Response(status=204)
+
+    async def _check_source(self, request: web.Request) -> web.Response:
+        source = schemas.SourceCheck.model_validate(await request.json()).source
+        assert isinstance(source, UrlSource)
+        self.checked.append(source.url)
+        if source.url in self.silent:
+            code, reason = self.silent[source.url]
+            return problem(422, code, f"source: {reason}", [{"field": "source", "message": reason}])
+        return answer(schemas.SourceHeard(level_dbfs=-30))
 
     async def _get_events(self, request: web.Request) -> web.Response:
         after = int(request.query.get("after", 0))

@@ -13,6 +13,7 @@ from homeassistant.helpers.entity_component import DATA_INSTANCES
 from homeassistant.setup import async_setup_component
 
 from clap_server.listening.config import MicrophoneSettings
+from custom_components.clap_sound.client import ClapSoundConnectionError
 from tests.integration.conftest import make_entry, microphone_data, state_of, until
 
 if TYPE_CHECKING:
@@ -186,6 +187,79 @@ async def test_url_that_is_no_stream_is_explained(
     result = await answer(hass, result, url=url)
     assert result["errors"] == {"url": "invalid_url"}
     assert not peer.settings
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("no-audio-track", "stream_no_audio"),
+        ("not-audio", "stream_not_audio"),
+        ("unauthorized", "stream_unauthorized"),
+        ("not-found", "stream_not_found"),
+        ("timeout", "stream_no_answer"),
+        ("not-usable", "stream_unusable"),
+    ],
+)
+async def test_url_without_sound_is_explained_and_taken_when_entered_again(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry, code: str, error: str
+) -> None:
+    peer.silent[URL] = (code, "it is like this")
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    result = await answer(hass, result, url=URL)
+    assert result["errors"] == {"url": error}
+    assert result["description_placeholders"]["detail"] == "source: it is like this"
+    assert shown(result, "url") == URL
+    assert not peer.settings
+    result = await answer(hass, result, url=URL, labels=[])
+    assert result["errors"] == {"labels": "no_labels"}
+    result = await answer(hass, result, url=URL)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert peer.checked == [URL]
+
+
+async def test_url_without_sound_can_be_mended(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry
+) -> None:
+    peer.silent = {URL: ("not-found", "404"), f"{URL}2": ("no-audio-track", "none")}
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    for url, error in ((URL, "stream_not_found"), (f"{URL}2", "stream_no_audio")):
+        result = await answer(hass, result, url=url)
+        assert result["errors"] == {"url": error}
+    result = await answer(hass, result, url=f"{URL}3")
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_camera_without_sound_is_explained(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry, camera: FakeCamera
+) -> None:
+    assert camera.source is not None
+    peer.silent[camera.source] = ("no-audio-track", "camera has no audio track")
+    result = await begin(hass, bare_entry, "Door", "camera")
+    result = await answer(hass, result, camera="camera.door")
+    assert result["errors"] == {"camera": "stream_no_audio"}
+    assert "secret" not in str(result["description_placeholders"])
+
+
+async def test_server_gone_while_it_tries_the_stream_is_said(
+    hass: HomeAssistant, bare_entry: MockConfigEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(_source: Any) -> None:
+        raise ClapSoundConnectionError("no answer in time")
+
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    monkeypatch.setattr(bare_entry.runtime_data.client, "check_source", gone)
+    result = await answer(hass, result, url=URL)
+    assert result["errors"] == {"base": "cannot_connect"}
+
+
+async def test_stream_that_stays_the_same_is_not_tried_again(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    result = await entry.start_subentry_reconfigure_flow(hass, kitchen)
+    result = await answer(hass, result, name="Kitchen", source="url")
+    result = await answer(hass, result, url="rtsp://camera:***@192.0.2.1/audio", labels=[{"label": "scream"}])
+    assert result["reason"] == "reconfigure_successful"
+    assert peer.checked == []
 
 
 async def test_names_must_be_usable(hass: HomeAssistant, entry: MockConfigEntry) -> None:

@@ -68,6 +68,29 @@ def test_every_state_is_translated() -> None:
     assert set(sensor["top_sound"]["state"]) == TRANSLATED_LABELS | {NOTHING}
 
 
+def codes() -> set[str]:
+    """Every code that the status of a microphone can have, read in the server's own code."""
+    server = FOLDER.parents[1] / "addon" / "clap_server"
+    found: set[str] = set()
+    for folder in ("audio", "listening"):
+        for path in (server / folder).glob("*.py"):
+            code = path.read_text(encoding="utf-8")
+            found |= set(re.findall(r'SourceError\(\s*"(\w+)"', code))
+            found |= set(re.findall(r'(?:SourceStatus|_report)\(\s*SourceState\.\w+,\s*"(\w+)"', code))
+            # The table of FFmpeg's errors: kinds, code, words.
+            found |= set(re.findall(r'Error,?\s*\),\s*"(\w+)",\s*"', code))
+    return found
+
+
+def test_every_code_of_a_microphones_status_is_translated() -> None:
+    entity = load("translations/en.json")["entity"]
+    # These two are told to the client that pushes sound, and are no status.
+    wanted = codes() - {"push_busy", "push_closed"}
+    assert {"no_audio_track", "unauthorized", "refused", "ended", "stalled", "disabled"} <= wanted
+    for texts_of in (entity["sensor"]["status"], entity["binary_sensor"]["microphone_problem"]):
+        assert set(texts_of["state_attributes"]["code"]["state"]) == wanted
+
+
 def test_every_error_and_reason_of_the_flows_is_translated() -> None:
     english = load("translations/en.json")
     code = "".join((FOLDER / name).read_text() for name in ("microphone_flow.py", "label_choices.py"))
@@ -75,6 +98,7 @@ def test_every_error_and_reason_of_the_flows_is_translated() -> None:
     used = set(re.findall(r'_errors\[\S+\] = "(\w+)"', code)) | set(
         re.findall(r'LabelChoiceError\("(\w+)"', code)
     )
+    used |= set(re.findall(r'"(stream_\w+)"', code))
     cameras = set(re.findall(r'CameraError\("(\w+)"', (FOLDER / "desired.py").read_text()))
     assert used | cameras == set(microphone["error"])
     server = set(re.findall(r'_errors\[\S+\] = "(\w+)"', (FOLDER / "config_flow.py").read_text()))

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 7860
 REQUEST_TIMEOUT_S = 10.0
+CHECK_TIMEOUT_S = 25.0
+"""The server gives a source 15 s."""
 HEARTBEAT_S = 4.0
 """A dead server is noticed after this and half of it again: 6 s."""
 
@@ -103,6 +105,14 @@ class ClapSoundClient:
         except NotFoundError:
             return
 
+    async def check_source(self, source: Mapping[str, Any]) -> None:
+        """Have the server listen to a source for a moment.
+
+        Raises:
+            InvalidRequestError: no sound comes; ``code`` and ``detail`` say why.
+        """
+        await self._request("POST", "sources/check", timeout_s=CHECK_TIMEOUT_S, json={"source": dict(source)})
+
     async def events(
         self,
         *,
@@ -143,10 +153,12 @@ class ClapSoundClient:
         body = await self._request(method, path, **arguments)
         return parse(lambda raw: parser(_object(raw)), body)
 
-    async def _request(self, method: str, path: str, **arguments: Any) -> bytes:
+    async def _request(
+        self, method: str, path: str, *, timeout_s: float | None = None, **arguments: Any
+    ) -> bytes:
         try:
             async with (
-                asyncio.timeout(self._timeout_s),
+                asyncio.timeout(timeout_s or self._timeout_s),
                 self._session.request(
                     method,
                     self.url.joinpath("api", *path.split("/")),
