@@ -15,7 +15,6 @@ from clap_server.audio.decode import decode
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
 from clap_server.evaluation.streaming import score_recording
-from tests.support.requirements import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +141,9 @@ def _held_out(label: str, count: int) -> list[Path]:
 def test_recordings_never_trained_on_are_told_apart(
     score: Callable[[NDArray[np.float32]], dict[str, float]], label: str, count: int, lowest: float
 ) -> None:
-    require((RECORDINGS / "MANIFEST.csv").is_file(), "recordings in ../shared/sounds")
+    if not (RECORDINGS / "MANIFEST.csv").is_file():
+        # Not everyone may pass these recordings on, so public CI does without.
+        pytest.skip("no recordings in ../shared/sounds")
     found = [score(decode(path, RATE)[: 6 * RATE])[label] for path in _held_out(label, count)]
     others = [score(decode(path, RATE)[: 6 * RATE])[label] for path in _held_out("negative", 60)]
     present = [True] * len(found) + [False] * len(others)
