@@ -124,8 +124,8 @@ def _threshold(text: str) -> float:
 
 def _load(name: str, device: str, progress: Callable[[str], None]) -> ClapModel:
     # Bring torch, which takes seconds: not for --help or a wrong option.
-    from clap_server.clap.loader import load_model  # noqa: PLC0415
-    from clap_server.detection.calibration import calibrated  # noqa: PLC0415
+    from clap_server.clap.loader import load_model  # noqa: PLC0415 - as said
+    from clap_server.detection.calibration import calibrated  # noqa: PLC0415 - as said
 
     cache_dir = user_cache_path("clap-server")
     model = load_model(name, device=device, cache_dir=cache_dir, progress=progress)

@@ -137,7 +137,8 @@ class EventStore:
             self._failing = True
             if len(self._pending) > PENDING_LIMIT:
                 lost = self._pending.pop(0)
-                _LOGGER.error("Event change %d was never stored: %s", lost.sequence, error)  # noqa: TRY400
+                number = lost.sequence
+                _LOGGER.error("Event change %d was never stored: %s", number, error)  # noqa: TRY400 - in words
             return
         if self._failing:
             _LOGGER.warning("Events are stored again; none of %d that waited is lost", len(self._pending))
