@@ -46,8 +46,13 @@ def _attribution(recordings: list[Recording]) -> str:
         if repo != repo_before:
             lines.append(f"\n## https://github.com/{repo}\n\n")
             repo_before = repo
-        lines.append(f"- {author or 'unnamed'} ({licence}): {', '.join(sorted(paths))}\n")
+        lines.append(f"- {_name(author)} ({licence}): {', '.join(sorted(paths))}\n")
     return "".join(lines)
+
+
+def _name(author: str) -> str:
+    """The author as text; a source that credits several by a link names them in its own README."""
+    return "several authors, named in the source's README" if "](" in author else author or "unnamed"
 
 
 def write_manifest(recordings: list[Recording], part: str, data: Path, out: Path) -> int:
