@@ -97,6 +97,9 @@ def test_label_without_any_name_is_called_by_its_id() -> None:
         ("rtsp://user:pa@ss:word@host:554/a?b=c@d", "rtsp://user:***@host:554/a?b=c@d"),
         ("rtsp://user@host/a", "rtsp://user@host/a"),
         ("http://host/a@b:c", "http://host/a@b:c"),
+        ("http://host:81/a?channel=1&token=abc#x", "http://host:81/a?channel=1&token=***#x"),
+        ("http://u:p@host?pwd=q&auth_key=r", "http://u:***@host?pwd=***&auth_key=***"),
+        ("rtsp://host/user=a&password=b&channel=1", "rtsp://host/user=a&password=***&channel=1"),
         ("no address", "no address"),
     ],
 )
@@ -108,6 +111,9 @@ def test_password_is_hidden_and_put_back(url: str, redacted: str) -> None:
 def test_other_password_replaces_the_old_one() -> None:
     assert restore_url("rtsp://user:new@host/a", "rtsp://user:old@host/a") == "rtsp://user:new@host/a"
     assert restore_url("rtsp://user:***@host/a", "rtsp://host/a") == "rtsp://user:***@host/a"
+    assert restore_url("rtsp://user:***@host/a", "rtsp://user@host/a") == "rtsp://user:***@host/a"
+    assert restore_url("http://h/a?token=***", "http://h/a?key=old") == "http://h/a?token=***"
+    assert restore_url("http://h/b?token=***&x=2", "http://h/a?token=old") == "http://h/b?token=old&x=2"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +121,7 @@ def test_other_password_replaces_the_old_one() -> None:
 )
 def test_password_is_not_sent_elsewhere(place: str) -> None:
     assert restore_url(f"{place}/a", "rtsp://user:old@host/a") == f"{place}/a"
+    assert restore_url(f"{place}/?token=***", "rtsp://user:old@host/?token=b") == f"{place}/?token=***"
     assert restore_url("rtsp://user:***@host/b", "rtsp://user:old@host/a") == "rtsp://user:old@host/b"
 
 
