@@ -3,23 +3,23 @@
 A real Home Assistant and a real server with the built-in model; a client pushes sound in real time, so
 the moment at which the first sample of each break enters the stream is known exactly.
 
-    .venv/server/bin/python -m benchmarks.sound_to_sensor [--breaks N] [--output FILE.json]
+    .venv/server/bin/python -m benchmarks.sound_to_sensor [--breaks N]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import tempfile
 import time
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
 import numpy as np
 
+from benchmarks.report import write
 from scripts.demo.home_assistant import HomeAssistantProcess, free_port
 from scripts.demo.recorder import Change, StateRecorder
 from scripts.demo.run import adopt_microphone
@@ -46,17 +46,32 @@ async def push(socket: aiohttp.ClientWebSocketResponse, scene: Scene) -> float:
     return started + scene.break_s
 
 
-async def measure(session: aiohttp.ClientSession, folder: Path, breaks: int) -> tuple[list[float], int, bool]:
-    """Return the delays in seconds of the breaks that were seen, how many were missed, whether real glass."""
+@dataclass
+class Tally:
+    """What came of the breaks.
+
+    Attributes:
+        delays_s: of the breaks that were seen.
+        missed: breaks without a state change.
+        early: state changes before a break, by other sounds.
+        real: whether recorded glass broke.
+    """
+
+    delays_s: list[float] = field(default_factory=list)
+    missed: int = 0
+    early: int = 0
+    real: bool = False
+
+
+async def measure(session: aiohttp.ClientSession, folder: Path, breaks: int) -> Tally:
+    """Run both programs and break glass ``breaks`` times."""
     server = ServerProcess(
         session, folder / "server", host="127.0.0.1", port=await free_port(), options=("--model", "builtin")
     )
     home_assistant = HomeAssistantProcess(session, folder / "ha", host="127.0.0.1", port=await free_port())
     home_assistant.prepare([])
-    delays: list[float] = []
-    missed = 0
+    tally = Tally()
     rng = np.random.default_rng(0)
-    real = False
     try:
         await asyncio.gather(server.start_and_wait(), home_assistant.start_and_wait())
         await home_assistant.add_server({"host": "127.0.0.1", "port": server.port, "token": server.token})
@@ -67,20 +82,25 @@ async def measure(session: aiohttp.ClientSession, folder: Path, breaks: int) -> 
                 await socket.send_json({"format": "s16le", "sample_rate": SAMPLE_RATE, "channels": 1})
                 for number in range(breaks):
                     # At any place between two windows.
-                    break_s = 4 + float(rng.uniform(0, 0.5))
+                    break_s = 5 + float(rng.uniform(0, 0.5))
                     scene = make_scene(number, break_s=break_s, duration_s=SCENE_S)
-                    real = scene.real
+                    tally.real = scene.real
                     seen = len(recorder.of(ENTITY))
                     broke_at = await push(socket, scene)
-                    on = [change for change in recorder.of(ENTITY)[seen:] if turned_on(change)]
-                    if on:
-                        delays.append(on[0].heard_at - broke_at)
+                    changes = [change for change in recorder.of(ENTITY)[seen:] if turned_on(change)]
+                    tally.early += len(changes)
+                    delays_s = [
+                        change.heard_at - broke_at for change in changes if change.heard_at >= broke_at
+                    ]
+                    if delays_s:
+                        tally.delays_s.append(delays_s[0])
                     else:
-                        missed += 1
-                    print(f"{number + 1}/{breaks}: {f'{delays[-1]:.2f} s' if on else 'missed'}", flush=True)
+                        tally.missed += 1
+                    outcome = f"{delays_s[0]:.2f} s" if delays_s else "missed"
+                    print(f"{number + 1}/{breaks}: {outcome}", flush=True)
     finally:
         await asyncio.gather(server.stop(), home_assistant.stop())
-    return delays, missed, real
+    return tally
 
 
 def turned_on(change: Change) -> bool:
@@ -94,25 +114,25 @@ async def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--breaks", type=int, default=20)
-    parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         async with aiohttp.ClientSession() as session:
-            delays, missed, real = await measure(session, Path(folder), arguments.breaks)
-    result = {
-        "benchmark": "sound_to_sensor",
-        "date": datetime.now(tz=UTC).date().isoformat(),
-        "glass": "recordings" if real else "synthesised",
-        "breaks": arguments.breaks,
-        "missed": missed,
-        "median_s": round(float(np.median(delays)), 3) if delays else None,
-        "p95_s": round(float(np.percentile(delays, 95)), 3) if delays else None,
-        "delays_s": [round(delay, 3) for delay in delays],
+            tally = await measure(session, Path(folder), arguments.breaks)
+    delays_s = np.array(tally.delays_s or [np.nan])
+    glass = "recorded" if tally.real else "synthesised"
+    figures = {
+        "median_s": round(float(np.median(delays_s)), 3),
+        "p95_s": round(float(np.percentile(delays_s, 95)), 3),
+        "max_s": round(float(delays_s.max()), 3),
+        "seen": len(tally.delays_s),
+        "missed": tally.missed,
+        "turned_on_before_a_break": tally.early,
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
+    table = "| figure | value |\n|---|---|\n" + "\n".join(
+        f"| {name} | {value} |" for name, value in figures.items()
+    )
+    parameters = {"model": "builtin", "breaks": arguments.breaks, "glass": glass}
+    write("sound_to_sensor", "cpu", parameters, figures | {"delays_s": tally.delays_s}, table)
 
 
 if __name__ == "__main__":
