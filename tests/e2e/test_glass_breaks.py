@@ -13,6 +13,7 @@ import pytest
 
 from clap_server.audio.decode import decode
 from scripts.demo.home_assistant import FlowError
+from tests.e2e.conftest import CAMERA_PASSWORD
 from tests.e2e.scene import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -65,6 +66,26 @@ async def test_wrong_answers_in_the_flow_are_explained_and_the_right_ones_accept
     assert await house.home_assistant.entries() == []
     await house.home_assistant.add_server(right)
     assert [entry["state"] for entry in await house.home_assistant.entries()] == ["loaded"]
+
+
+async def test_microphones_that_cannot_work_are_explained_and_leave_nothing_behind(
+    house: House, camera: Camera
+) -> None:
+    entry_id = (await house.home_assistant.entries())[0]["entry_id"]
+    wrong = [
+        ({"url": house.server.url}, "stream_not_audio"),
+        ({"url": camera.url.replace(CAMERA_PASSWORD, "wrong")}, "stream_unauthorized"),
+        ({"url": camera.url, "labels": []}, "no_labels"),
+        ({"url": camera.url, "labels": [{"label": "alarm", "threshold": 700}]}, "threshold_out_of_range"),
+        (
+            {"url": camera.url, "labels": [{"label": f"sound {n}"} for n in range(10_000)]},
+            "too_many_labels",
+        ),
+    ]
+    for answers, error in wrong:
+        with pytest.raises(FlowError, match=error):
+            await house.home_assistant.add_microphone(entry_id, {"name": "Hallway", "source": "url"}, answers)
+    assert await house.server.request("GET", "/api/microphones") == {"microphones": []}
 
 
 async def test_break_reaches_sensor_event_entity_automation_and_clip_exactly_once(
