@@ -16,6 +16,7 @@ from transformers import ClapModel as TransformersClap
 from clap_server.clap.features import LogMel, repeat_pad
 from clap_server.clap.model import Calibration
 from clap_server.clap.text_cache import TextCache
+from clap_server.clap.threads import ALL, use_threads
 from clap_server.errors import ModelError
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class HuggingFaceClap:
         Raises:
             ValueError: a window is empty or longer than ``window_s``.
         """
+        use_threads(ALL)
         result = np.empty((len(windows), self.dimension), np.float32)
         for first in range(0, len(windows), _AUDIO_BATCH):
             batch = repeat_pad(windows[first : first + _AUDIO_BATCH], self._samples, self._padding)

@@ -14,6 +14,7 @@ from clap_server.clap.builtin.audio_tower import AudioTower, fill_up
 from clap_server.clap.builtin.text_tower import TextTower, load_tokenizer, token_ids
 from clap_server.clap.features import LogMel
 from clap_server.clap.model import Calibration
+from clap_server.clap.threads import use_threads
 from clap_server.errors import ModelError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class BuiltinClap:
         Raises:
             ModelError: a window is longer than ``window_s``.
         """
+        use_threads(1)
         longest = round(self.window_s * self.sample_rate)
         batch = torch.zeros(len(windows), longest)
         for row, window in zip(batch, windows, strict=True):
@@ -97,6 +99,7 @@ class BuiltinClap:
 
     def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts; see ``ClapModel``."""
+        use_threads(1)
         parts = [np.zeros((0, self.dimension), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(texts), _TEXTS_AT_ONCE):
