@@ -2,6 +2,8 @@
 # Sets: ROOT, CACHE, SERVER_ENV, HA_ENV. Functions: say, die, ensure_uv.
 # shellcheck shell=bash
 
+source scripts/lib/debian.sh
+
 ROOT=$(pwd)
 CACHE=${XDG_CACHE_HOME:-${HOME}/.cache}/clap-sound
 SERVER_ENV=${ROOT}/.venv/server
@@ -27,26 +29,20 @@ ensure_uv() {
       return
     fi
   done
-  local python
+  local python pip_wheel=${CACHE}/pip
   python=$(command -v python3) || die "python3 is missing. On Debian or Ubuntu: sudo apt install python3"
   say "installing the package manager uv into ${CACHE}/uv"
   mkdir -p "${CACHE}"
-  if "${python}" -m pip --version >/dev/null 2>&1; then
-    "${python}" -m pip install --quiet --disable-pip-version-check --upgrade --target "${CACHE}/uv" uv ||
-      die "pip could not install uv; is there a network?"
-  else
+  if ! "${python}" -m pip --version >/dev/null 2>&1; then
     # A bare Debian has no pip; its wheel of pip runs without being installed.
-    local folder
-    folder=$(mktemp -d)
-    (
-      cd "${folder}"
-      chmod 755 .
-      apt-get download python3-pip-whl >/dev/null 2>&1 && dpkg-deb -x python3-pip-whl_*.deb .
-    ) || die "Python has no pip. On Debian or Ubuntu: sudo apt update && sudo apt install python3-pip"
-    PYTHONPATH=$(echo "${folder}"/usr/share/python-wheels/pip-*.whl) "${python}" -m pip install --quiet \
-      --disable-pip-version-check --upgrade --target "${CACHE}/uv" uv || die "pip could not install uv; is there a network?"
-    rm -rf "${folder}"
+    unpack_debian_packages "" "${pip_wheel}" python3-pip-whl ||
+      die "Python has no pip. On Debian or Ubuntu: sudo apt update && sudo apt install python3-pip"
+    PYTHONPATH=$(echo "${pip_wheel}"/usr/share/python-wheels/pip-*.whl)
+    export PYTHONPATH
   fi
+  "${python}" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade \
+    --target "${CACHE}/uv" uv || die "pip could not install uv; is there a network?"
+  unset PYTHONPATH
   UV=${CACHE}/uv/bin/uv
   "${UV}" --version >/dev/null || die "uv does not run on this machine"
 }
