@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from clap_server import __version__
+from clap_server.logs import set_up_logging
 from clap_server.settings import ServerSettings, load_settings, option, variable
 
 if TYPE_CHECKING:
@@ -44,15 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
     settings = load_settings({name: getattr(args, name, None) for name in ServerSettings.model_fields})
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
-    if settings.log_level != "debug":
-        for chatty in ("httpx", "huggingface_hub", "transformers", "libav"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+    set_up_logging(settings.log_level)
     return asyncio.run(_serve(settings))
 
 

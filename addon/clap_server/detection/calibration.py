@@ -187,7 +187,7 @@ def fit(margins: NDArray[np.float64], targets: NDArray[np.bool_]) -> Calibration
         gradient = design.T @ (weights * (chance - targets)) + precision @ (parameters - centre)
         curvature = design.T @ (design * (weights * chance * (1 - chance))[:, None]) + precision
         step = np.linalg.solve(curvature, gradient)
-        while loss(parameters - step) > loss(parameters) and np.abs(step).max() > 1e-9:  # noqa: PLR2004
+        while loss(parameters - step) > loss(parameters) and np.abs(step).max() > 1e-9:  # noqa: PLR2004 - rounding
             step /= 2
         parameters -= step
         if np.abs(step).max() < 1e-6:  # noqa: PLR2004 - far below what a score shows

@@ -203,7 +203,7 @@ class EventStore:
                 values.append(value)
         order = "ASC" if after is not None else "DESC"
         # Only fixed text is put together here; values are bound.
-        sql = f"SELECT * FROM events WHERE {' AND '.join(conditions)} ORDER BY sequence {order} LIMIT ?"  # noqa: S608
+        sql = f"SELECT * FROM events WHERE {' AND '.join(conditions)} ORDER BY sequence {order} LIMIT ?"  # noqa: S608 - made of fixed parts
         found = [_from_row(row) for row in await self._database.rows(sql, (*values, limit))]
         return found if after is not None else found[::-1]
 

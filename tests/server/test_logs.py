@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from clap_server.logs import RedactingFormatter, set_up_logging
+
+if TYPE_CHECKING:
+    import pytest
+
+URL = "rtsp://viewer:open-sesame@camera.example/stream"
+
+
+def break_off() -> None:
+    raise RuntimeError(f"cannot open {URL}")
+
+
+def test_a_password_in_a_traceback_does_not_reach_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.setFormatter(RedactingFormatter("%(message)s"))
+    try:
+        break_off()
+    except RuntimeError:
+        logging.getLogger("test").exception("broke off: %s", URL)
+    text = caplog.text
+    assert "open-sesame" not in text
+    assert text.count("camera.example/stream") == 2
+    assert "Traceback" in text
+
+
+def test_the_log_goes_to_standard_error_from_its_level_on(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        set_up_logging("info")
+        logging.getLogger("test").debug("unseen")
+        logging.getLogger("test").info("seen from %s", URL)
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    output = capsys.readouterr()
+    assert "unseen" not in output.err
+    assert "INFO test: seen from rtsp://" in output.err
+    assert "open-sesame" not in output.err
+    assert output.out == ""
