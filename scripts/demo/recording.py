@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clap_server.audio.encode import encode
-from clap_server.synthesis.scene import demo_scene
+from clap_server.synthesis.scene import DEMO_SEED, demo_scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ def write_demo_recording(file: Path) -> list[float]:
     marks = file.with_suffix(".breaks")
     if file.exists() and marks.exists():
         return [float(line) for line in marks.read_text().split()]
-    scene = demo_scene(np.random.default_rng(7))
+    scene = demo_scene(np.random.default_rng(DEMO_SEED))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(encode(scene.samples, scene.sample_rate, "flac"))
     marks.write_text("\n".join(f"{break_s:.2f}" for break_s in scene.breaks_s))

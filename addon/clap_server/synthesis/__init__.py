@@ -19,11 +19,12 @@ from clap_server.synthesis.impacts import explosion, impact, thud
 from clap_server.synthesis.music import music
 from clap_server.synthesis.noise import NOISE_KINDS, noise
 from clap_server.synthesis.room import impulse_response, loudest_rms, mix_at, reverberate
-from clap_server.synthesis.scene import Scene, demo_scene
+from clap_server.synthesis.scene import DEMO_SEED, Scene, demo_scene
 from clap_server.synthesis.signal import SAMPLE_RATE
 from clap_server.synthesis.voice import babble
 
 __all__ = [
+    "DEMO_SEED",
     "GLASS_KINDS",
     "NOISE_KINDS",
     "SAMPLE_RATE",

@@ -19,6 +19,9 @@ from clap_server.synthesis.voice import babble
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+DEMO_SEED = 4
+"""Of the demo's recording: one in which the built-in model hears the breaks and nothing else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
