@@ -76,6 +76,11 @@ def test_loudness_does_not_change_what_a_sound_is(builtin: ClapModel) -> None:
     assert (embeddings @ embeddings[0]).min() > 0.9
 
 
+def test_no_windows_and_empty_ones_can_be_embedded(builtin: ClapModel) -> None:
+    assert builtin.embed_audio([]).shape == (0, builtin.dimension)
+    assert np.isfinite(builtin.embed_audio([np.zeros(0, np.float32)])).all()
+
+
 def test_nothing_and_many_texts_can_be_embedded(builtin: ClapModel) -> None:
     assert builtin.embed_text([]).shape == (0, builtin.dimension)
     texts = [f"the sound of number {n}" for n in range(300)]

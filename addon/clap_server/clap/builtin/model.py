@@ -80,6 +80,8 @@ class BuiltinClap:
         Raises:
             ModelError: a window is longer than ``window_s``.
         """
+        if not windows:
+            return np.zeros((0, self.dimension), np.float32)
         use_threads(1)
         longest = round(self.window_s * self.sample_rate)
         batch = torch.zeros(len(windows), longest)
@@ -90,12 +92,19 @@ class BuiltinClap:
                 )
             row[: len(window)] = torch.from_numpy(np.ascontiguousarray(window, np.float32))
         with torch.inference_mode():
-            mels = self._log_mel(batch.to(self._device))
+            mels = self._mels(batch.to(self._device))
             for mel, window in zip(mels, windows, strict=True):
                 if len(window) < longest:
                     fill_up(mel, max(len(window) // self._log_mel.hop_length, 1))
             embeddings = self._audio(mels)
             return np.asarray(embeddings.cpu().numpy(), np.float32)
+
+    def _mels(self, batch: torch.Tensor) -> torch.Tensor:
+        if self._device.type == "cpu":
+            # One after the other they stay in the processor's cache: half the time of all at once.
+            return torch.stack([self._log_mel(row) for row in batch])
+        mels: torch.Tensor = self._log_mel(batch)
+        return mels
 
     def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts; see ``ClapModel``."""
