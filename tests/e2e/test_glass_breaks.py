@@ -133,14 +133,14 @@ async def test_clip_needs_a_sign_in(house: House, session: aiohttp.ClientSession
 
 
 async def test_after_the_server_was_killed_the_next_break_is_seen(
-    house: House, record_property: Callable[[str, object], None]
+    house: House, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     before = len(house.recorder.of(GLASS))
     killed_at = datetime.now().astimezone().timestamp()
     await house.server.kill()
     gone = await house.recorder.until(GLASS, is_unavailable, timeout_s=30, after=before)
     # Promised are 10 s; the report of the run says how many it took.
-    record_property("seconds_until_unavailable", round(gone.heard_at - killed_at, 2))
+    record_testsuite_property("seconds_until_unavailable", round(gone.heard_at - killed_at, 2))
 
     await house.server.start_and_wait()
     await house.recorder.until(GLASS, lambda change: change.new in {"on", "off"}, timeout_s=60, after=before)
