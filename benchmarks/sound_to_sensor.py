@@ -88,7 +88,7 @@ async def measure(session: aiohttp.ClientSession, folder: Path, breaks: int) -> 
                     seen = len(recorder.of(ENTITY))
                     broke_at = await push(socket, scene)
                     changes = [change for change in recorder.of(ENTITY)[seen:] if turned_on(change)]
-                    tally.early += len(changes)
+                    tally.early += sum(change.heard_at < broke_at for change in changes)
                     delays_s = [
                         change.heard_at - broke_at for change in changes if change.heard_at >= broke_at
                     ]
