@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clap_server.detection.library import load_library
 from training.config import ROOT
+from training.translations import load_translations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +51,7 @@ TEMPLATES = (
     "this is {}",
     "{} sound",
 )
+_ARTICLES = frozenset({"a", "an", "the"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Concept:
     Attributes:
         name: its id; that of the library's label where there is one.
         phrases: how people say it.
+        translations: how people say it in other languages; may be empty.
         implies: concepts that its sounds also show.
         maybe: concepts about which its sounds say nothing.
         background: whether its sounds may lie under others.
@@ -68,6 +71,7 @@ class Concept:
     label: str
     fine: re.Pattern[str] | None
     phrases: tuple[str, ...]
+    translations: tuple[str, ...]
     implies: tuple[str, ...]
     maybe: tuple[str, ...]
     background: bool
@@ -126,6 +130,10 @@ def _phrases(name: str, entry: dict[str, Any]) -> tuple[str, ...]:
 def load_concepts() -> Concepts:
     """Read ``concepts.toml``."""
     content = tomllib.loads((ROOT / "concepts.toml").read_text("utf-8"))
+    translated = load_translations().phrases
+    unknown = set(translated) - set(content)
+    if unknown:
+        raise ValueError(f"translations.toml speaks of {', '.join(sorted(unknown))}: no such concept")
     return Concepts(
         [
             Concept(
@@ -133,6 +141,9 @@ def load_concepts() -> Concepts:
                 label=entry.get("label", "negative"),
                 fine=re.compile(entry["fine"]) if "fine" in entry else None,
                 phrases=_phrases(name, entry),
+                translations=tuple(
+                    dict.fromkeys(text for row in translated.get(name, ()) for text in row.spellings)
+                ),
                 implies=tuple(entry.get("implies", ())),
                 maybe=tuple(entry.get("maybe", ())),
                 background=entry.get("background", False),
@@ -140,6 +151,16 @@ def load_concepts() -> Concepts:
             for name, entry in content.items()
         ]
     )
+
+
+def bare(text: str) -> str:
+    """A phrase without the templates, articles, capitals and punctuation, to tell whether two are the same."""
+    words = " ".join(re.findall(r"[^\W_]+", text.casefold()))
+    for template in sorted(set(TEMPLATES), key=len, reverse=True):
+        before, after = template.casefold().split("{}")
+        if before or after:
+            words = words.removeprefix(before).removesuffix(after)
+    return " ".join(word for word in words.split() if word not in _ARTICLES)
 
 
 def dressed(phrase: str, rng: np.random.Generator) -> str:
