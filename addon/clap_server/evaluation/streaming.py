@@ -7,37 +7,90 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clap_server.audio.level import level_dbfs
 from clap_server.audio.ring import RingBuffer
 from clap_server.detection.windows import WindowCutter
+from clap_server.synthesis import loudest_rms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clap_server.clap.model import ClapModel
     from clap_server.detection.scoring import LabelScorer
+    from clap_server.detection.windows import Window
 
-_BLOCK_S = 0.1
+# As in live listening: gate and onsets see the stream in pieces of this.
+PIECE_S = 0.1
 _WINDOWS_AT_ONCE = 64
+_LEVEL_FRAME_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class WindowScores:
-    """The scores of a recording.
+    """The scores of a recording, with all that the detector needs besides.
 
     Attributes:
+        label_ids: of the columns of ``scores``.
         starts_s: ``(w,)`` start of each window in seconds.
         ends_s: ``(w,)`` end of each window.
         scores: ``(w, labels)`` in 0..1.
+        levels_dbfs: ``(w,)`` level of the loudest 50 ms of each window.
+        onsets_s: ``(w,)`` the sharpest onset in each window; NaN where there is none.
+        pieces: ``(w,)`` pieces of the stream, each ``PIECE_S`` long, that had come when the window was cut.
+        piece_levels_dbfs: ``(p,)`` level of each piece, for the noise gate.
+        hop_s: seconds between regular windows.
+        window_s: length of a full window, seconds.
     """
 
+    label_ids: tuple[str, ...]
     starts_s: NDArray[np.float64]
     ends_s: NDArray[np.float64]
     scores: NDArray[np.float32]
+    levels_dbfs: NDArray[np.float64]
+    onsets_s: NDArray[np.float64]
+    pieces: NDArray[np.intp]
+    piece_levels_dbfs: NDArray[np.float64]
+    hop_s: float
+    window_s: float
 
     @property
     def best(self) -> NDArray[np.float32]:
         """``(labels,)`` the highest score of each label."""
         return np.asarray(self.scores.max(axis=0), np.float32)
+
+    def column(self, label_id: str) -> NDArray[np.float32]:
+        """``(w,)`` the scores of one label.
+
+        Raises:
+            ValueError: it was not scored.
+        """
+        return self.scores[:, self.label_ids.index(label_id)]
+
+
+class _Collector:
+    """Gathers windows and has the model score them in batches."""
+
+    def __init__(self, model: ClapModel, scorer: LabelScorer) -> None:
+        self._model = model
+        self._scorer = scorer
+        self._pending: list[NDArray[np.float32]] = []
+        self.rows: list[tuple[float, float, float, float, int]] = []
+        self.scores: list[NDArray[np.float32]] = []
+
+    def add(self, window: Window, pieces: int) -> None:
+        onset_s = np.nan if window.onset_s is None else window.onset_s
+        self.add_samples(window.samples, (window.start_s, window.end_s, window.level_dbfs, onset_s, pieces))
+
+    def add_samples(self, samples: NDArray[np.float32], row: tuple[float, float, float, float, int]) -> None:
+        self.rows.append(row)
+        self._pending.append(samples)
+        if len(self._pending) >= _WINDOWS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._pending:
+            self.scores.append(self._scorer.scores(self._model.embed_audio(self._pending)))
+            self._pending = []
 
 
 def score_recording(
@@ -48,31 +101,38 @@ def score_recording(
     Args:
         model: embeds.
         scorer: of the same model.
-        samples: ``(n,)`` mono at the model's rate.
+        samples: ``(n,)`` mono at the model's rate, not empty.
         hop_s: seconds between windows.
     """
     rate = model.sample_rate
-    ring = RingBuffer(rate, model.window_s + 2 * _BLOCK_S)
+    ring = RingBuffer(rate, model.window_s + 2 * PIECE_S)
     cutter = WindowCutter(ring, window_s=model.window_s, hop_s=hop_s)
-    block = round(_BLOCK_S * rate)
-    starts: list[float] = []
-    ends: list[float] = []
-    scores: list[NDArray[np.float32]] = []
-    pending: list[NDArray[np.float32]] = []
-    for first in range(0, len(samples), block):
-        ring.append(samples[first : first + block])
+    size = round(PIECE_S * rate)
+    found = _Collector(model, scorer)
+    piece_levels: list[float] = []
+    for first in range(0, len(samples), size):
+        piece = samples[first : first + size]
+        ring.append(piece)
+        piece_levels.append(level_dbfs(piece))
         for window in cutter.advance():
-            starts.append(window.start_s)
-            ends.append(window.end_s)
-            pending.append(window.samples)
-        if len(pending) >= _WINDOWS_AT_ONCE:
-            scores.append(scorer.scores(model.embed_audio(pending)))
-            pending = []
+            found.add(window, len(piece_levels))
     length_s = len(samples) / rate
-    if not ends or ends[-1] < length_s:
-        pending.append(samples[-round(model.window_s * rate) :])
-        starts.append(max(0.0, length_s - model.window_s))
-        ends.append(length_s)
-    if pending:
-        scores.append(scorer.scores(model.embed_audio(pending)))
-    return WindowScores(np.asarray(starts), np.asarray(ends), np.concatenate(scores))
+    if not found.rows or found.rows[-1][1] < length_s:
+        last = samples[-round(model.window_s * rate) :]
+        level = 20 * np.log10(max(loudest_rms(last, rate, _LEVEL_FRAME_S), 1e-6))
+        start_s = max(0.0, length_s - model.window_s)
+        found.add_samples(last, (start_s, length_s, float(level), np.nan, len(piece_levels)))
+    found.flush()
+    starts, ends, levels, onsets, pieces = (np.asarray(values) for values in zip(*found.rows, strict=True))
+    return WindowScores(
+        scorer.label_ids,
+        starts,
+        ends,
+        np.concatenate(found.scores),
+        levels,
+        onsets,
+        pieces,
+        np.asarray(piece_levels),
+        hop_s,
+        model.window_s,
+    )

@@ -1,0 +1,163 @@
+"""A recording with its scores: what all figures are computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clap_server.detection.onset import FRAME_S, OnsetDetector
+from clap_server.evaluation.streaming import WindowScores, score_recording
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from clap_server.clap.model import ClapModel
+    from clap_server.detection.scoring import LabelScorer
+    from clap_server.evaluation.manifest import Occurrence
+
+# Live, a sound is not cut off where a clip ends: quiet follows, and windows go on to see it.
+TAIL_S = 1.0
+# An event of which only the onset is told lasts as long as this.
+UNTOLD_LENGTH_S = 2.0
+# The sound of a clip begins where it first comes this near to its loudest.
+_STRONG_DB = 10.0
+_SMOOTH_FRAMES = 5
+# How far the onset that belongs to it may be away.
+_NEAR_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One sound of a known label in a recording, seconds.
+
+    Attributes:
+        onset_s: where it starts; the recording's start if not told.
+        offset_s: where it ends.
+        heard_from_s: from where the delay of a detection counts; None if that is not known.
+    """
+
+    onset_s: float
+    offset_s: float
+    heard_from_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRecording:
+    """A recording that was scored.
+
+    Attributes:
+        name: of the recording.
+        occurrences: what it is known to hold; one or more.
+        duration_s: its length.
+        windows: its scores; they go on into the quiet after it.
+        first_onset_s: where its sound suddenly starts; None if it was there from the beginning or swells.
+    """
+
+    name: str
+    occurrences: tuple[Occurrence, ...]
+    duration_s: float
+    windows: WindowScores
+    first_onset_s: float | None = None
+
+    @property
+    def label_ids(self) -> frozenset[str]:
+        """The labels that are heard in it."""
+        return frozenset(o.label_id for o in self.occurrences if o.label_id is not None)
+
+    @property
+    def group(self) -> str:
+        """Of its first row; may be empty."""
+        return self.occurrences[0].group
+
+    def events(self, label_id: str) -> list[Event]:
+        """The events of a label, by onset; those that touch are one.
+
+        A row without times is an event as long as the recording.
+        """
+        found = sorted(
+            (self._event(o) for o in self.occurrences if o.label_id == label_id), key=lambda e: e.onset_s
+        )
+        joined: list[Event] = []
+        for event in found:
+            if joined and event.onset_s <= joined[-1].offset_s:
+                before = joined.pop()
+                event = Event(  # noqa: PLW2901 - the two become one
+                    before.onset_s, max(before.offset_s, event.offset_s), before.heard_from_s
+                )
+            joined.append(event)
+        return joined
+
+    def _event(self, occurrence: Occurrence) -> Event:
+        onset_s, offset_s = occurrence.onset_s, occurrence.offset_s
+        if onset_s is None:
+            return Event(
+                0.0,
+                self.duration_s if offset_s is None else min(offset_s, self.duration_s),
+                self.first_onset_s,
+            )
+        onset_s = min(onset_s, self.duration_s)
+        if offset_s is None:
+            offset_s = onset_s + UNTOLD_LENGTH_S
+        return Event(onset_s, max(onset_s, min(offset_s, self.duration_s)), onset_s)
+
+
+def first_onset(samples: NDArray[np.float32], sample_rate: int) -> float | None:
+    """Where the sound of a clip suddenly starts.
+
+    It is the onset (see ``OnsetDetector``) at the first moment that comes within 10 dB of the loudest 50 ms.
+
+    Args:
+        samples: ``(n,)`` mono.
+        sample_rate: in Hz.
+
+    Returns:
+        Seconds; None if the sound is there from the beginning, swells, or there is none.
+    """
+    frame = round(FRAME_S * sample_rate)
+    count = len(samples) // frame
+    if count < _SMOOTH_FRAMES:
+        return None
+    power = np.mean(samples[: count * frame].reshape(count, frame).astype(np.float64) ** 2, axis=1)
+    smooth = np.convolve(power, np.full(_SMOOTH_FRAMES, 1 / _SMOOTH_FRAMES))[:count]
+    if smooth.max() <= 0:
+        return None
+    strong_s = float(np.argmax(smooth >= smooth.max() * 10 ** (-_STRONG_DB / 10))) * FRAME_S
+    near = [
+        onset.at_s
+        for onset in OnsetDetector(sample_rate).feed(samples)
+        if abs(onset.at_s - strong_s) <= _NEAR_S
+    ]
+    return min(near, key=lambda at_s: abs(at_s - strong_s)) if near else None
+
+
+def score(
+    model: ClapModel,
+    scorer: LabelScorer,
+    samples: NDArray[np.float32],
+    occurrences: Sequence[Occurrence],
+    *,
+    name: str = "",
+    hop_s: float = 0.5,
+) -> ScoredRecording:
+    """Score samples that are known to hold something.
+
+    Args:
+        model: embeds.
+        scorer: of the same model.
+        samples: ``(n,)`` mono at the model's rate, not empty.
+        occurrences: what they hold; one or more.
+        name: of the recording.
+        hop_s: seconds between windows.
+    """
+    tail = np.zeros(round(TAIL_S * model.sample_rate), np.float32)
+    return ScoredRecording(
+        name,
+        tuple(occurrences),
+        len(samples) / model.sample_rate,
+        score_recording(model, scorer, np.concatenate((samples, tail)), hop_s=hop_s),
+        first_onset(samples, model.sample_rate),
+    )
