@@ -1,4 +1,4 @@
-"""The command line: serve, token, classify, evaluate."""
+"""The command line: serve, token, classify, evaluate, calibrate."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 INTERRUPTED_STATUS = 130
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands: each module of this package adds its own and sets ``func``."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the command line: each module of this package adds its command and sets ``func``.
+
+    Args:
+        command: adds this one alone, because others may import what takes seconds; all of them if there is
+            none of that name.
+    """
     parser = argparse.ArgumentParser(prog="clap-server", description="Hears sounds, tells Home Assistant.")
     parser.add_argument("--version", action="version", version=f"clap-server {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}").add_parser(subparsers)
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    for name in [command] if command in names else names:
+        importlib.import_module(f"{__name__}.{name}").add_parser(subparsers)
     return parser
 
 
@@ -36,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with the command's status: 0 fine, 1 failed, 2 wrong use or port in use.
     """
-    args = build_parser().parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    args = build_parser(arguments[0] if arguments else None).parse_args(arguments)
     try:
         status = args.func(args)
     except ClapServerError as error:

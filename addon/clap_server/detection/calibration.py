@@ -1,20 +1,18 @@
-"""Calibrates a checkpoint that came without calibration, on synthesised sounds."""
+"""Gives each model its calibration: the stored one, its own, or one fitted on synthesised sounds."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import logging
-import math
-import os
-import tempfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
 from clap_server import synthesis
 from clap_server.clap.model import Calibration, ClapModel
+from clap_server.detection import calibration_store
 from clap_server.detection.scoring import UNCALIBRATED, LabelScorer, sigmoid
 from clap_server.errors import ModelError
 
@@ -60,56 +58,132 @@ _SMALLEST_SCALE = 2.0
 
 
 class _Checkpoint(ClapModel, Protocol):
-    """A model that takes a calibration and whose weights have an identity."""
+    """A model that takes a calibration."""
 
-    identity: str
     calibration: Calibration | None
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedMargins:
+    """Margins of which it is known whether the label was right.
+
+    Attributes:
+        margins: ``(n,)`` in cosine.
+        targets: ``(n,)`` whether the label was right.
+        weights: ``(n,)`` how much each counts.
+    """
+
+    margins: NDArray[np.float64]
+    targets: NDArray[np.bool_]
+    weights: NDArray[np.float64]
+
+
 def calibrated(
-    model: ClapModel, library: LabelLibrary, cache_dir: Path, progress: Callable[[str], None]
+    model: ClapModel,
+    library: LabelLibrary,
+    cache_dir: Path,
+    progress: Callable[[str], None],
+    *,
+    models_dir: Path | None = None,
 ) -> ClapModel:
-    """Give a model a calibration if it has none: from the cache, else by synthesised sounds.
+    """Give a model the calibration that is in force for it.
+
+    What ``clap-server calibrate`` stored in the data folder goes before what came with the model. A model
+    that has neither gets one from the cache, else one fitted on synthesised sounds.
 
     Blocks; half a minute on a CPU for a large checkpoint, once.
 
     Args:
-        model: any; one that is calibrated is left as it is.
+        model: any.
         library: whose labels and background are used.
-        cache_dir: where calibrations are kept.
+        cache_dir: where calibrations on synthesised sounds are kept.
         progress: called with a line of text.
+        models_dir: folder ``models`` of the data folder; by default that of ``CLAP_DATA`` or the user's own.
 
     Returns:
         The same model.
     """
-    if model.calibration is not None:
-        return model
     checkpoint = cast("_Checkpoint", model)
-    key = f"{checkpoint.identity} {model.dtype} {library.version} {_VERSION}"
-    path = cache_dir / "calibration" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    checkpoint.calibration = _read(path)
-    if checkpoint.calibration is None:
-        checkpoint.calibration = calibrate(model, library, progress)
-        _write(path, checkpoint.calibration)
+    own = known(model, library, cache_dir, models_dir=models_dir)
+    if own is None:
+        own = calibrate(model, library, progress)
+        path = _cached_path(model, library, cache_dir)
+        try:
+            calibration_store.write(path, dataclasses.asdict(own))
+        except OSError as error:
+            _LOGGER.warning("The calibration cannot be stored in %s: %s", path.parent, error)
+    checkpoint.calibration = own
     return model
+
+
+def known(
+    model: ClapModel, library: LabelLibrary, cache_dir: Path, *, models_dir: Path | None = None
+) -> Calibration | None:
+    """Find the calibration that is in force for a model, without computing one; see ``calibrated``."""
+    folder = calibration_store.server_models_dir() if models_dir is None else models_dir
+    return (
+        calibration_store.stored(model, library, folder)
+        or model.calibration
+        or calibration_store.read(_cached_path(model, library, cache_dir), "is computed again")
+    )
+
+
+def _cached_path(model: ClapModel, library: LabelLibrary, cache_dir: Path) -> Path:
+    key = f"{calibration_store.model_key(model, library)} {_VERSION}"
+    return cache_dir / calibration_store.FOLDER / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
 def preparer(
     library: LabelLibrary, cache_dir: Path
 ) -> Callable[[ClapModel, Callable[[str], None]], ClapModel]:
-    """Make what ``ModelHolder(prepare=...)`` takes, so that each model it loads is calibrated."""
+    """Make what ``ModelHolder(prepare=...)`` takes, so that each model it loads is calibrated.
+
+    Args:
+        library: whose labels and background are used.
+        cache_dir: folder ``models`` of the server's data folder.
+    """
 
     def prepare(model: ClapModel, progress: Callable[[str], None]) -> ClapModel:
-        return calibrated(model, library, cache_dir, progress)
+        return calibrated(model, library, cache_dir, progress, models_dir=cache_dir)
 
     return prepare
 
 
 def calibrate(model: ClapModel, library: LabelLibrary, progress: Callable[[str], None]) -> Calibration:
-    """Fit scale and bias so that 0.5 means as likely as not, if a label's sound and others come as often.
+    """Fit scale and bias on synthesised sounds; see ``synthesised_margins`` and ``fit``.
 
-    Each label's margins on its own synthesised sounds are the positives, those on all other sounds the
-    negatives; one scale and one bias serve all labels.
+    Args:
+        model: whose margins to use.
+        library: whose labels and background are used.
+        progress: called with a line of text.
+    """
+    judged = synthesised_margins(model, library, progress)
+    calibration = fit(judged.margins, judged.targets, judged.weights)
+    _LOGGER.info(
+        "Calibrated %s on %d synthesised sounds: scale %.1f, bias %.2f",
+        model.name,
+        _EXAMPLES * len(_SOUNDS),
+        calibration.scale,
+        calibration.bias,
+    )
+    if is_vague(calibration):
+        _LOGGER.warning("%s hardly tells synthesised sounds apart: its scores will be vague", model.name)
+    return calibration
+
+
+def is_vague(calibration: Calibration) -> bool:
+    """Whether margins tell so little that scores hardly leave the middle."""
+    return calibration.scale <= _SMALLEST_SCALE
+
+
+def synthesised_margins(
+    model: ClapModel, library: LabelLibrary, progress: Callable[[str], None]
+) -> JudgedMargins:
+    """Judge synthesised sounds, one a window.
+
+    Each label's margins on its own sounds are the positives, those on all other sounds the negatives; both
+    weigh the same, because a score of 0.5 shall mean as likely as not where a label's sound and others come
+    as often.
 
     Args:
         model: whose margins to use.
@@ -131,17 +205,9 @@ def calibrate(model: ClapModel, library: LabelLibrary, progress: Callable[[str],
             margins.append(scorer.margins(model.embed_audio(windows)))
             windows.clear()
             progress(f"Calibrating {model.name}: {100 * (number + 1) // total} %")
-    calibration = fit(np.concatenate(margins).ravel(), np.array(targets).ravel())
-    _LOGGER.info(
-        "Calibrated %s on %d synthesised sounds: scale %.1f, bias %.2f",
-        model.name,
-        total,
-        calibration.scale,
-        calibration.bias,
-    )
-    if calibration.scale <= _SMALLEST_SCALE:
-        _LOGGER.warning("%s hardly tells synthesised sounds apart: its scores will be vague", model.name)
-    return calibration
+    present = np.array(targets).ravel()
+    weights = np.where(present, 0.5 / present.sum(), 0.5 / (~present).sum()) * len(present)
+    return JudgedMargins(np.concatenate(margins).ravel(), present, weights)
 
 
 def _window(maker: Maker, rng: np.random.Generator, model: ClapModel) -> NDArray[np.float32]:
@@ -156,8 +222,10 @@ def _window(maker: Maker, rng: np.random.Generator, model: ClapModel) -> NDArray
     return synthesis.mix_at(background, sound, onset_s, rng.uniform(10.0, 30.0), rate)
 
 
-def fit(margins: NDArray[np.float64], targets: NDArray[np.bool_]) -> Calibration:
-    """Fit a logistic curve (Platt scaling) with positives and negatives weighing the same.
+def fit(
+    margins: NDArray[np.float64], targets: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> Calibration:
+    """Fit a logistic curve to margins (Platt scaling).
 
     Newton's method on the weighted log-likelihood with a Gaussian prior at ``UNCALIBRATED``. It is concave,
     so it has one maximum; a step that overshoots is halved.
@@ -165,13 +233,13 @@ def fit(margins: NDArray[np.float64], targets: NDArray[np.bool_]) -> Calibration
     Args:
         margins: ``(n,)``.
         targets: ``(n,)``, whether the label was right. Both must occur.
+        weights: ``(n,)``; their sum says against how many observations the prior stands.
 
     Raises:
         ModelError: a margin is not a number, so the model is unusable.
     """
     if not np.isfinite(margins).all():
         raise ModelError("The model gives embeddings that are not numbers: download it again or use another.")
-    weights = np.where(targets, 0.5 / targets.sum(), 0.5 / (~targets).sum()) * len(targets)
     design = np.stack([margins, np.ones_like(margins)], axis=1)
     precision = np.diag([1.0 / _PRIOR_SD[0] ** 2, 1.0 / _PRIOR_SD[1] ** 2])
     centre = np.array([UNCALIBRATED.scale, UNCALIBRATED.bias])
@@ -194,25 +262,3 @@ def fit(margins: NDArray[np.float64], targets: NDArray[np.bool_]) -> Calibration
             break
     # A label must never score lower the better it matches.
     return Calibration(scale=max(_SMALLEST_SCALE, float(parameters[0])), bias=float(parameters[1]))
-
-
-def _read(path: Path) -> Calibration | None:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        found = Calibration(scale=float(content["scale"]), bias=float(content["bias"]))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        _LOGGER.warning("The stored calibration %s is unreadable and is computed again: %r", path.name, error)
-        return None
-    return found if found.scale > 0 and math.isfinite(found.scale) and math.isfinite(found.bias) else None
-
-
-def _write(path: Path, calibration: Calibration) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-            json.dump(dataclasses.asdict(calibration), file)
-        os.replace(file.name, path)  # noqa: PTH105 - os.replace is the atomic one by contract
-    except OSError as error:
-        _LOGGER.warning("The calibration cannot be stored in %s: %s", path.parent, error)

@@ -25,9 +25,21 @@ if TYPE_CHECKING:
 LIBRARY = load_library()
 
 
+def even(targets: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights with which positives and negatives count the same."""
+    return np.asarray(np.where(targets, 0.5 / targets.sum(), 0.5 / (~targets).sum()) * len(targets))
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint"), fused=True)
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The server's data folder, rather than that of who runs the tests."""
+    monkeypatch.setenv("CLAP_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +62,7 @@ def drawn(scale: float, bias: float, count: int = 20_000) -> tuple[NDArray[np.fl
 @pytest.mark.parametrize("scale", [5.0, 15.0, 40.0])
 def test_the_fit_finds_the_true_curve(scale: float) -> None:
     margins, targets = drawn(scale, 0.0)
-    found = fit(margins, targets)
+    found = fit(margins, targets, even(targets))
     assert found.scale == pytest.approx(scale, rel=0.1)
     assert found.bias == pytest.approx(0.0, abs=0.15)
 
@@ -58,24 +70,25 @@ def test_the_fit_finds_the_true_curve(scale: float) -> None:
 def test_half_means_as_likely_as_not_however_rare_the_sound_was() -> None:
     rng = np.random.default_rng(2)
     margins = np.concatenate([rng.normal(0.1, 0.1, 200), rng.normal(-0.3, 0.1, 20_000)])
-    found = fit(margins, np.arange(len(margins)) < 200)
+    rare = np.arange(len(margins)) < 200
+    found = fit(margins, rare, even(rare))
     assert found.scale * -0.1 + found.bias == pytest.approx(0.0, abs=0.5)  # halfway between the two
 
 
 def test_sounds_told_apart_without_an_error_give_a_finite_scale() -> None:
-    found = fit(np.array([0.3, 0.2, -0.2, -0.3]), np.array([True, True, False, False]))
+    found = fit(np.array([0.3, 0.2, -0.2, -0.3]), np.array([True, True, False, False]), np.ones(4))
     assert 1 < found.scale < 200
     assert sigmoid(np.array(found.scale * 0.3 + found.bias)) > 0.9
 
 
 def test_a_better_match_never_scores_lower() -> None:
     margins, targets = drawn(20.0, 0.0)
-    assert fit(margins, ~targets).scale > 0
+    assert fit(margins, ~targets, even(~targets)).scale > 0
 
 
 def test_embeddings_that_are_not_numbers_are_refused() -> None:
     with pytest.raises(ModelError, match="not numbers"):
-        fit(np.array([np.nan, 0.1]), np.array([True, False]))
+        fit(np.array([np.nan, 0.1]), np.array([True, False]), np.ones(2))
 
 
 def test_a_model_is_calibrated_once_and_told_about(checkpoint: Path, tmp_path: Path) -> None:
