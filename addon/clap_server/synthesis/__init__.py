@@ -16,30 +16,66 @@ from clap_server.synthesis.alarms import (
 from clap_server.synthesis.clinks import coins, cutlery, dishes, glass_clink, keys
 from clap_server.synthesis.glass import GLASS_KINDS, glass_break
 from clap_server.synthesis.impacts import explosion, impact, thud
+from clap_server.synthesis.kitchen import CUPBOARD_KINDS, cupboard, dishwashing
 from clap_server.synthesis.music import music
 from clap_server.synthesis.noise import NOISE_KINDS, noise
+from clap_server.synthesis.panes import PANE_KINDS, pane_break
+from clap_server.synthesis.percussion import CHIME_KINDS, CYMBAL_KINDS, chimes, cymbals
 from clap_server.synthesis.room import impulse_response, loudest_rms, mix_at, reverberate
 from clap_server.synthesis.scene import DEMO_SEED, Scene, demo_scene
+from clap_server.synthesis.shots import GUN_KINDS, fireworks, gunshot
 from clap_server.synthesis.signal import SAMPLE_RATE
+from clap_server.synthesis.sounders import (
+    HORN_KINDS,
+    REVERSING_KINDS,
+    SOUNDER_KINDS,
+    bell_alarm,
+    car_alarm,
+    horn_alarm,
+    reversing_beeps,
+    sounder_alarm,
+)
+from clap_server.synthesis.textures import CRINKLE_KINDS, applause, crinkle, frying, pouring
 from clap_server.synthesis.voice import babble
 
 __all__ = [
+    "CHIME_KINDS",
+    "CRINKLE_KINDS",
+    "CUPBOARD_KINDS",
+    "CYMBAL_KINDS",
     "DEMO_SEED",
     "GLASS_KINDS",
+    "GUN_KINDS",
+    "HORN_KINDS",
     "NOISE_KINDS",
+    "PANE_KINDS",
+    "REVERSING_KINDS",
     "SAMPLE_RATE",
     "SIREN_KINDS",
+    "SOUNDER_KINDS",
     "Scene",
+    "applause",
     "appliance_beeps",
     "babble",
+    "bell_alarm",
     "buzzer_alarm",
+    "car_alarm",
+    "chimes",
     "coins",
+    "crinkle",
+    "cupboard",
     "cutlery",
+    "cymbals",
     "demo_scene",
     "dishes",
+    "dishwashing",
     "explosion",
+    "fireworks",
+    "frying",
     "glass_break",
     "glass_clink",
+    "gunshot",
+    "horn_alarm",
     "impact",
     "impulse_response",
     "keys",
@@ -47,9 +83,13 @@ __all__ = [
     "mix_at",
     "music",
     "noise",
+    "pane_break",
+    "pouring",
     "reverberate",
+    "reversing_beeps",
     "ringtone",
     "siren",
+    "sounder_alarm",
     "t3_alarm",
     "t4_alarm",
     "thud",

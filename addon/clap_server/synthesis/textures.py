@@ -1,0 +1,166 @@
+"""Sounds of very many small events: paper and bags, water, frying, applause."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clap_server.synthesis.grains import body, convolved, hiss, pulse_train, ragged, struck, wander
+from clap_server.synthesis.signal import (
+    SAMPLE_RATE,
+    fade,
+    log_uniform,
+    modes,
+    normalize,
+    shaped_noise,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CRINKLE_KINDS = ("paper", "bag", "peel")
+
+
+def crinkle(
+    rng: np.random.Generator,
+    sample_rate: int = SAMPLE_RATE,
+    *,
+    kind: str | None = None,
+    duration_s: float = 3.0,
+) -> NDArray[np.float32]:
+    """Paper that is crumpled, a plastic bag that rustles, or a label or tape that is peeled off.
+
+    Crumpling sheets click with energies that follow a power law, in bursts (E. M. Kramer and A. E. Lobkovsky,
+    "Universal power law in the noise from a crumpled elastic sheet", Physical Review E 53, 1996).
+
+    Args:
+        rng: gives material and motion.
+        sample_rate: in Hz.
+        kind: one of ``CRINKLE_KINDS``; drawn if left out.
+        duration_s: length in seconds.
+
+    Returns:
+        ``(n,)``, peak 0.7.
+
+    Raises:
+        ValueError: ``kind`` is unknown.
+    """
+    name = kind or str(rng.choice(CRINKLE_KINDS))
+    ranges = {  # clicks a second, lowest frequency, longest ring, exponent of the click amplitudes
+        "paper": ((150, 900), (500, 2000), 0.0025, 1.8),
+        "bag": ((300, 2500), (1500, 5000), 0.0015, 1.6),
+        "peel": ((600, 4000), (400, 2500), 0.001, 3.0),
+    }
+    if name not in ranges:
+        raise ValueError(f"unknown crinkle {name!r}: use one of {', '.join(CRINKLE_KINDS)}")
+    rates, lowest, ring_s, exponent = ranges[name]
+    count = int(duration_s * sample_rate)
+    motion = wander(rng, count, sample_rate, rng.uniform(3, 12), 0.4 if name == "peel" else 1.0)
+    rate = float(log_uniform(rng, *rates)) * motion / motion.mean()
+    clicks = np.flatnonzero(rng.random(count, dtype=np.float32) < np.minimum(rate / sample_rate, 0.5))
+    levels = np.minimum(rng.pareto(exponent, len(clicks)) + 0.1, 12.0) * rng.choice([-1.0, 1.0], len(clicks))
+    low = float(log_uniform(rng, *lowest))
+    folds = [
+        body(rng, sample_rate, number=12, hz=(low, 15000), decay_s=(0.0002, ring_s), click=1.0)
+        for _ in range(4)
+    ]
+    sound = struck(rng, sample_rate, count, (clicks / sample_rate, levels), folds)
+    return normalize(fade(sound, sample_rate, 0.002))
+
+
+def _stream(rng: np.random.Generator, sample_rate: int, count: int, bubbles_hz: float) -> NDArray[np.float32]:
+    """Water that falls on water or metal: hiss, and bubbles that ring.
+
+    A bubble of radius r rings at 3.26 / r Hz (r in metres; M. Minnaert, 1933) for some cycles; a few sizes
+    stand for all.
+    """
+    low, high = rng.uniform(300, 1200), rng.uniform(4000, 12000)
+    sound = shaped_noise(rng, count, sample_rate, ragged(rng, low, high, 2))
+    sound *= np.float32(rng.uniform(0.2, 1.0))
+    sound *= wander(rng, count, sample_rate, 15, 0.15)
+    number = int(float(log_uniform(rng, 40, 400)) * count / sample_rate)
+    starts, levels = rng.uniform(0, count / sample_rate, number), rng.lognormal(-0.7, 0.8, number)
+    sizes = log_uniform(rng, 0.5 * bubbles_hz, 2.5 * bubbles_hz, 8)
+    bubbles = [
+        modes(rng, sample_rate, 0.05, np.array([hz]), np.ones(1), np.array([rng.uniform(3, 8) / hz]))
+        for hz in sizes
+    ]
+    ringing = struck(rng, sample_rate, count, (starts, levels), bubbles)
+    return sound + np.float32(rng.uniform(0.3, 1.5)) * ringing
+
+
+def pouring(
+    rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 4.0
+) -> NDArray[np.float32]:
+    """A tap that runs, or a vessel that fills: its air column's resonance rises as a quarter wave, c / 4L.
+
+    Returns:
+        ``(n,)``, peak 0.7.
+    """
+    count = int(duration_s * sample_rate)
+    sound = _stream(rng, sample_rate, count, float(log_uniform(rng, 500, 2500)))
+    if rng.random() < 0.5:
+        depth_m, filled = rng.uniform(0.08, 0.3), rng.uniform(0.5, 0.92)
+        left_m = depth_m * (1 - filled * np.arange(count) / count)
+        phase = 2 * np.pi * np.cumsum(343 / (4 * left_m)) / sample_rate
+        # Noise that turns slowly in the plane, carried by the resonance: a narrow band around it.
+        quadratures = [wander(rng, count, sample_rate, 60, 0.5) - 1 for _ in range(2)]
+        ring = quadratures[0] * np.cos(phase) + quadratures[1] * np.sin(phase)
+        sound += (rng.uniform(0.5, 3.0) * ring).astype(np.float32)
+    if rng.random() < 0.4:  # the tap is turned on and off
+        sound = fade(sound, sample_rate, min(0.2, duration_s / 3))
+    return normalize(fade(sound, sample_rate, 0.003))
+
+
+def frying(
+    rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 4.0
+) -> NDArray[np.float32]:
+    """Something in a hot pan: a hiss and droplets that burst, now more, now less.
+
+    Returns:
+        ``(n,)``, peak 0.7.
+    """
+    count = int(duration_s * sample_rate)
+    steam = shaped_noise(rng, count, sample_rate, ragged(rng, rng.uniform(1500, 4000), 14000, 2))
+    steam *= wander(rng, count, sample_rate, 6, 0.3)
+    rate = float(log_uniform(rng, 60, 1200)) * wander(rng, count, sample_rate, 3, 0.5)
+    pops = np.flatnonzero(rng.random(count, dtype=np.float32) < np.minimum(rate / sample_rate, 0.5))
+    levels = np.minimum(rng.pareto(2.0, len(pops)) + 0.1, 15.0)
+    drops = [
+        body(rng, sample_rate, number=6, hz=(1500, 12000), decay_s=(0.0003, 0.004), click=1.0)
+        for _ in range(3)
+    ]
+    popping = struck(rng, sample_rate, count, (pops / sample_rate, levels), drops)
+    return normalize(fade(np.float32(rng.uniform(0.1, 0.8)) * steam + popping, sample_rate, 0.003))
+
+
+def applause(
+    rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 4.0
+) -> NDArray[np.float32]:
+    """A few or hundreds of people who clap, each at a pace of their own.
+
+    A clap is a burst of 2 to 10 ms around a resonance of the cupped hands at 0.6 to 2.5 kHz (B. H. Repp, "The
+    sound of two hands clapping", Journal of the Acoustical Society of America 81, 1987).
+
+    Returns:
+        ``(n,)``, peak 0.7.
+    """
+    count = int(duration_s * sample_rate)
+    people = int(log_uniform(rng, 2, 300))
+    hands = min(people, 10)
+    trains = []
+    for _ in range(hands):
+        starts = []
+        for _ in range(-(-people // hands)):
+            pace_s = 1 / rng.uniform(2.5, 5.0)
+            own = rng.uniform(0, pace_s) + pace_s * np.arange(int(duration_s / pace_s) + 1)
+            starts.append(own + rng.normal(0, 0.02, len(own)))
+        every = np.concatenate(starts)
+        trains.append(pulse_train(count, sample_rate, every, rng.lognormal(-0.5, 0.5, len(every))))
+    heard = []
+    for train in trains:
+        centre = float(log_uniform(rng, 600, 2500))
+        gain = ragged(rng, centre / 2, centre * 3, 4)
+        heard.append((train, hiss(rng, sample_rate, 0.06, gain, rng.uniform(0.002, 0.01))))
+    return normalize(fade(convolved(*heard), sample_rate, 0.003))

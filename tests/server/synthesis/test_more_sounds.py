@@ -1,0 +1,77 @@
+"""The later makers: what each promises, measured on the samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from clap_server import synthesis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Maker = Callable[..., NDArray[np.float32]]
+
+RATE = 48_000
+MAKERS: list[Maker] = [
+    synthesis.applause,
+    synthesis.bell_alarm,
+    synthesis.car_alarm,
+    synthesis.chimes,
+    synthesis.crinkle,
+    synthesis.cupboard,
+    synthesis.cymbals,
+    synthesis.dishwashing,
+    synthesis.fireworks,
+    synthesis.frying,
+    synthesis.gunshot,
+    synthesis.horn_alarm,
+    synthesis.pane_break,
+    synthesis.pouring,
+    synthesis.reversing_beeps,
+    synthesis.sounder_alarm,
+]
+KINDS: list[tuple[Maker, tuple[str, ...]]] = [
+    (synthesis.chimes, synthesis.CHIME_KINDS),
+    (synthesis.crinkle, synthesis.CRINKLE_KINDS),
+    (synthesis.cupboard, synthesis.CUPBOARD_KINDS),
+    (synthesis.cymbals, synthesis.CYMBAL_KINDS),
+    (synthesis.gunshot, synthesis.GUN_KINDS),
+    (synthesis.horn_alarm, synthesis.HORN_KINDS),
+    (synthesis.pane_break, synthesis.PANE_KINDS),
+    (synthesis.reversing_beeps, synthesis.REVERSING_KINDS),
+    (synthesis.sounder_alarm, synthesis.SOUNDER_KINDS),
+]
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
+def test_sounds_are_mono_float32_at_a_sane_level_and_the_same_for_a_seed(maker: Maker) -> None:
+    for seed in range(3):
+        samples = maker(np.random.default_rng(seed), RATE, duration_s=1.5)
+        assert samples.dtype == np.float32
+        assert samples.shape == (72_000,)
+        assert np.isfinite(samples).all()
+        assert np.abs(samples).max() == pytest.approx(0.7, abs=0.001)
+        assert np.array_equal(samples, maker(np.random.default_rng(seed), RATE, duration_s=1.5))
+    assert not np.array_equal(samples, maker(np.random.default_rng(99), RATE, duration_s=1.5))
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
+def test_sounds_can_be_had_at_other_sample_rates(maker: Maker) -> None:
+    for rate in (16_000, 44_100):
+        samples = maker(np.random.default_rng(4), rate, duration_s=1.0)
+        assert samples.shape == (rate,)
+        assert np.abs(samples).max() == pytest.approx(0.7, abs=0.001)
+
+
+@pytest.mark.parametrize(("maker", "kinds"), KINDS, ids=lambda value: getattr(value, "__name__", ""))
+def test_kinds_differ_and_unknown_ones_are_refused_by_name(maker: Maker, kinds: tuple[str, ...]) -> None:
+    made = [maker(np.random.default_rng(5), RATE, kind=kind, duration_s=2.0) for kind in kinds]
+    assert all(np.abs(samples).max() == pytest.approx(0.7, abs=0.001) for samples in made)
+    assert len({samples.tobytes() for samples in made}) == len(kinds)
+    with pytest.raises(ValueError, match=rf"nonsense.*{kinds[0]}"):
+        maker(np.random.default_rng(5), kind="nonsense")
