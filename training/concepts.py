@@ -154,7 +154,7 @@ def load_concepts() -> Concepts:
 
 
 def bare(text: str) -> str:
-    """A phrase without the templates, articles, capitals and punctuation, to tell whether two are the same."""
+    """A phrase without templates, articles, capitals and punctuation: what tells whether two are the same."""
     words = " ".join(re.findall(r"[^\W_]+", text.casefold()))
     for template in sorted(set(TEMPLATES), key=len, reverse=True):
         before, after = template.casefold().split("{}")

@@ -58,8 +58,11 @@ class Text(_Section):
     steps: int
     batch: int
     learning_rate: float
+    token_learning_rate: float
     limit: int
     words: int
+    sentences: int
+    foreign_share: float
 
 
 class Model(_Section):

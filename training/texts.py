@@ -10,10 +10,15 @@ from clap_server.clap.builtin.text_tower import token_ids
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import NEAR_IDENTICAL, TEMPERATURE
 from training.concepts import dressed, load_concepts
+from training.translations import load_translations
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from tokenizers import Tokenizer
+
+    from training.concepts import Concept
 
 
 class LibraryScore:
@@ -63,29 +68,38 @@ class Phrases:
     Args:
         tokenizer: of the text tower.
         per_concept: phrases in each draw.
+        foreign_share: of them in other languages, where a concept has such.
+        unrelated: words that mean none of the sounds (``unrelated.json`` of the step ``text``).
     """
 
-    def __init__(self, tokenizer: Tokenizer, per_concept: int) -> None:
-        self._tokenizer, self._per_concept = tokenizer, per_concept
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        per_concept: int,
+        foreign_share: float = 0.2,
+        unrelated: Sequence[str] = (),
+    ) -> None:
+        self._tokenizer, self._per_concept, self._foreign_share = tokenizer, per_concept, foreign_share
         self._concepts = load_concepts().all
         self.owners = torch.arange(len(self._concepts)).repeat_interleave(per_concept)
-        used = {word for concept in self._concepts for phrase in concept.phrases for word in phrase.split()}
-        # Words that no phrase uses stand for "anything else": no sound should be near them.
-        vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])[:12000]
-        self._words = [
-            word for word, _ in vocabulary if word.isalpha() and len(word) > 3 and word not in used
-        ]
+        translations = load_translations()
+        # Words that mean none of the sounds stand for "anything else": no sound should be near them.
+        self._words = unrelated or [row.english for row in translations.unrelated]
+        self._elsewhere = [text for row in translations.unrelated for text in (row.english, *row.spellings)]
+
+    def _one(self, concept: Concept, rng: np.random.Generator) -> str:
+        foreign = concept.translations and rng.random() < self._foreign_share
+        phrases = concept.translations if foreign else concept.phrases
+        return dressed(phrases[int(rng.integers(len(phrases)))], rng)
 
     def draw(self, rng: np.random.Generator, extra: list[str]) -> torch.Tensor:
         """Token ids of the drawn phrases in the order of ``owners``, then of ``extra``."""
-        texts = [
-            dressed(concept.phrases[int(rng.integers(len(concept.phrases)))], rng)
-            for concept in self._concepts
-            for _ in range(self._per_concept)
-        ]
+        texts = [self._one(concept, rng) for concept in self._concepts for _ in range(self._per_concept)]
         return token_ids(self._tokenizer, [*texts, *extra])
 
     def unrelated(self, rng: np.random.Generator, count: int) -> list[str]:
-        """Texts that describe none of the sounds."""
-        picks = rng.integers(0, len(self._words), (count, 2))
-        return [dressed(f"{self._words[a]} {self._words[b]}", rng) for a, b in picks]
+        """Texts that describe none of the sounds: half of them pairs of words at random."""
+        picks = rng.integers(0, len(self._words), (count // 2, 2))
+        texts = [f"{self._words[a]} {self._words[b]}" for a, b in picks]
+        texts += [self._elsewhere[row] for row in rng.integers(0, len(self._elsewhere), count - len(texts))]
+        return [dressed(text, rng) for text in texts]
