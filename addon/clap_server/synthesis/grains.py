@@ -77,7 +77,7 @@ def hiss(
     decay_s: float,
 ) -> NDArray[np.float32]:
     """Noise of a spectrum ``gain`` and a standard deviation of 1 at first, dying away with ``decay_s``."""
-    noise = shaped_noise(rng, max(int(length_s * sample_rate), 1), sample_rate, gain)
+    noise = shaped_noise(rng, max(round(length_s * sample_rate), 1), sample_rate, gain)
     return noise * decays(len(noise), sample_rate, decay_s)
 
 
