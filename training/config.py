@@ -42,7 +42,16 @@ class Split(_Section):
 class Prepare(_Section):
     """What is made before training."""
 
-    reverberated_copies: int
+    processes: int
+    shard: int
+    rooms: int
+    rare: tuple[str, ...]
+    rare_copies: int
+    common_copies: int
+    room_share: float
+    image_source_share: float
+    device_share: float
+    codec_share: float
     synthetic: dict[str, int]
 
 
