@@ -36,7 +36,7 @@ _BAD_INPUT = 2
 _FEW_EVENTS = 10
 
 _DESCRIPTION = """Fit the scale and bias that turn a model's margins into scores, so that 0.5 means as likely
-as not where a sound and other things come as often, and store them for every later load of the model.
+as not and 0.7 rather likely for every label, and store them for every later load of the model.
 
 Without a manifest the sounds are synthesised, as when a model is first loaded. With one they are yours: a
 CSV file with the columns file and label, and optionally onset_s, offset_s and group. Files are relative to
@@ -116,7 +116,7 @@ def _calibrate(args: argparse.Namespace, models_dir: Path) -> int:
     recordings, labels = _recordings(args, library) if args.manifest else ([], ())
     from clap_server.clap.loader import load_model  # noqa: PLC0415 - brings torch: not for --help
     from clap_server.detection import calibration_store  # noqa: PLC0415 - as above
-    from clap_server.detection.calibration import fit, known  # noqa: PLC0415 - as above
+    from clap_server.detection.calibration import KNOWN_SD, fit, known  # noqa: PLC0415 - as above
     from clap_server.detection.scoring import UNCALIBRATED  # noqa: PLC0415 - as above
     from clap_server.evaluation.calibration_quality import calibration_quality  # noqa: PLC0415 - as above
 
@@ -136,8 +136,11 @@ def _calibrate(args: argparse.Namespace, models_dir: Path) -> int:
         source = None if args.manifest else _synthesised(model, library, tell)
     if source is None:
         source = _recorded(model, library, recordings, labels, hop_s=args.hop, terminal=terminal)
-    after = fit(source.judged.margins, source.judged.targets, source.judged.weights)
-    qualities = tuple(calibration_quality(source.judged, c) for c in (before or UNCALIBRATED, after))
+    judged = source.judged
+    # The built-in model came calibrated on many recordings; of others nothing is known.
+    prior = (model.calibration, KNOWN_SD) if model.builtin and model.calibration else ()
+    after = fit(judged.margins, judged.targets, judged.weights, *prior)
+    qualities = tuple(calibration_quality(judged, c) for c in (before or UNCALIBRATED, after))
     path = None
     try:
         if not args.dry_run:
@@ -283,6 +286,8 @@ def _print_text(
     *,
     guessed: bool,
 ) -> None:
+    from clap_server.detection.calibration import NEGATIVES_PER_POSITIVE  # noqa: PLC0415 - brings torch
+
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     table.add_column("before" + (" (a guess)" if guessed else ""), justify="right")
@@ -305,8 +310,8 @@ def _print_text(
     output.print(table)
     output.print()
     output.print(
-        "Sounds and other windows count as if they came equally often. Log loss and calibration error: less "
-        "is better.",
+        f"Other windows count as if they came {NEGATIVES_PER_POSITIVE:g} times as often as the sounds. Log "
+        "loss and calibration error: less is better.",
         soft_wrap=True,
     )
 

@@ -28,10 +28,16 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-_VERSION = 1  # of the sounds and the fit; part of the cache's key
+_VERSION = 2  # of the sounds and the fit; part of the cache's key
 _SEED = 20261122
 _EXAMPLES = 6
 _BATCH = 8
+
+NEGATIVES_PER_POSITIVE = 4.0
+"""How much more other windows count than those with the sound: a home is quiet for hours between two alarms.
+
+As for the built-in model's own calibration (``training/``), so that a score means the same for all models.
+"""
 
 # What is synthesised, and which labels are right for it.
 _SOUNDS: tuple[tuple[Maker, frozenset[str]], ...] = (
@@ -51,9 +57,12 @@ _SOUNDS: tuple[tuple[Maker, frozenset[str]], ...] = (
     (synthesis.noise, frozenset()),
 )
 
-# Prior of the fit: the rough guess, with these standard deviations. It decides where the sounds do not, such
-# as the scale of sounds that are told apart without an error.
+# Standard deviations of the fit's prior. It decides where the sounds do not, such as the scale of sounds that
+# are told apart without an error.
 _PRIOR_SD = (20.0, 3.0)
+KNOWN_SD = (5.0, 1.0)
+"""The same for a prior that was fitted on many recordings: a few move it a little, a hundred replace it."""
+
 _SMALLEST_SCALE = 2.0
 
 
@@ -181,9 +190,8 @@ def synthesised_margins(
 ) -> JudgedMargins:
     """Judge synthesised sounds, one a window.
 
-    Each label's margins on its own sounds are the positives, those on all other sounds the negatives; both
-    weigh the same, because a score of 0.5 shall mean as likely as not where a label's sound and others come
-    as often.
+    Each label's margins on its own sounds are the positives, those on all other sounds the negatives; these
+    count ``NEGATIVES_PER_POSITIVE`` times as much, however many there are.
 
     Args:
         model: whose margins to use.
@@ -206,7 +214,8 @@ def synthesised_margins(
             windows.clear()
             progress(f"Calibrating {model.name}: {100 * (number + 1) // total} %")
     present = np.array(targets).ravel()
-    weights = np.where(present, 0.5 / present.sum(), 0.5 / (~present).sum()) * len(present)
+    weights = np.where(present, 1.0 / present.sum(), NEGATIVES_PER_POSITIVE / (~present).sum())
+    weights *= len(present) / weights.sum()
     return JudgedMargins(np.concatenate(margins).ravel(), present, weights)
 
 
@@ -223,17 +232,23 @@ def _window(maker: Maker, rng: np.random.Generator, model: ClapModel) -> NDArray
 
 
 def fit(
-    margins: NDArray[np.float64], targets: NDArray[np.bool_], weights: NDArray[np.float64]
+    margins: NDArray[np.float64],
+    targets: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    prior: Calibration = UNCALIBRATED,
+    prior_sd: tuple[float, float] = _PRIOR_SD,
 ) -> Calibration:
     """Fit a logistic curve to margins (Platt scaling).
 
-    Newton's method on the weighted log-likelihood with a Gaussian prior at ``UNCALIBRATED``. It is concave,
+    Newton's method on the weighted log-likelihood with a Gaussian prior. It is concave,
     so it has one maximum; a step that overshoots is halved.
 
     Args:
         margins: ``(n,)``.
         targets: ``(n,)``, whether the label was right. Both must occur.
         weights: ``(n,)``; their sum says against how many observations the prior stands.
+        prior: what was known before; decides where the margins do not.
+        prior_sd: standard deviations of the prior's scale and bias.
 
     Raises:
         ModelError: a margin is not a number, so the model is unusable.
@@ -241,8 +256,8 @@ def fit(
     if not np.isfinite(margins).all():
         raise ModelError("The model gives embeddings that are not numbers: download it again or use another.")
     design = np.stack([margins, np.ones_like(margins)], axis=1)
-    precision = np.diag([1.0 / _PRIOR_SD[0] ** 2, 1.0 / _PRIOR_SD[1] ** 2])
-    centre = np.array([UNCALIBRATED.scale, UNCALIBRATED.bias])
+    precision = np.diag([1.0 / sd**2 for sd in prior_sd])
+    centre = np.array([prior.scale, prior.bias])
 
     def loss(parameters: NDArray[np.float64]) -> float:
         signed = np.where(targets, 1.0, -1.0) * (design @ parameters)

@@ -39,7 +39,7 @@ class CalibrationQuality:
     """How well scores agree with what was heard.
 
     Attributes:
-        log_loss: mean of ``-ln`` of the score that was given to the truth; 0.69 is what a coin gets.
+        log_loss: mean of ``-ln`` of the score that was given to the truth.
         calibration_error: expected calibration error (Naeini et al., 2015) over ten equal bins: how far a
             score is from the share of right ones among windows with such a score, on average.
         readings: at 0.5 and 0.7, the default thresholds.

@@ -11,7 +11,7 @@ import numpy as np
 from clap_server.audio.decode import decode
 from clap_server.audio.level import level_dbfs
 from clap_server.audio.ring import RingBuffer
-from clap_server.detection.calibration import JudgedMargins
+from clap_server.detection.calibration import NEGATIVES_PER_POSITIVE, JudgedMargins
 from clap_server.detection.gate import NoiseGate
 from clap_server.detection.scoring import LabelScorer
 from clap_server.detection.windows import WindowCutter
@@ -87,8 +87,9 @@ def recorded_margins(
     of it, in all recordings; where no end is told, those before the onset; where no times are told, none of
     that recording.
 
-    Each event weighs 1, whatever its windows are in number. All negatives of a label together weigh as much
-    as its events, and each recording has the same share of them, so that a long one does not outweigh all.
+    Each event weighs 1, however many its windows are. All negatives of a label together weigh
+    ``NEGATIVES_PER_POSITIVE`` times as much as its events, and each recording has the same share of them, so
+    that a long one does not outweigh all.
 
     Args:
         model: whose margins to use.
@@ -131,11 +132,11 @@ def recorded_margins(
             f"Calibration needs recordings with a sound and recordings without it: add one {kind}.{why}"
         )
     chosen = [part for part in parts if part.label_id in events]
+    share = {
+        label_id: NEGATIVES_PER_POSITIVE * count / negatives[label_id] for label_id, count in events.items()
+    }
     weights = [
-        np.full(
-            len(part.margins),
-            (1.0 if part.present else events[part.label_id] / negatives[part.label_id]) / len(part.margins),
-        )
+        np.full(len(part.margins), (1.0 if part.present else share[part.label_id]) / len(part.margins))
         for part in chosen
     ]
     judged = JudgedMargins(

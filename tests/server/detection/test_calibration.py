@@ -11,7 +11,7 @@ import pytest
 from clap_server.clap.huggingface import HuggingFaceClap
 from clap_server.clap.model import Calibration
 from clap_server.detection import calibration
-from clap_server.detection.calibration import calibrated, fit, preparer
+from clap_server.detection.calibration import KNOWN_SD, calibrated, fit, preparer
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import UNCALIBRATED, sigmoid
 from clap_server.errors import ModelError
@@ -73,6 +73,17 @@ def test_half_means_as_likely_as_not_however_rare_the_sound_was() -> None:
     rare = np.arange(len(margins)) < 200
     found = fit(margins, rare, even(rare))
     assert found.scale * -0.1 + found.bias == pytest.approx(0.0, abs=0.5)  # halfway between the two
+
+
+@pytest.mark.parametrize("before", [Calibration(10.0, -1.0), Calibration(30.0, 2.0)])
+def test_a_few_sounds_leave_it_near_what_was_known_and_many_replace_it(before: Calibration) -> None:
+    few = fit(np.array([0.1, -0.1]), np.array([True, False]), np.ones(2), before, KNOWN_SD)
+    assert few.scale == pytest.approx(before.scale, abs=2.0)
+    assert few.bias == pytest.approx(before.bias, abs=0.8)
+    margins, targets = drawn(20.0, 0.0)
+    many = fit(margins, targets, np.ones(len(margins)), before, KNOWN_SD)
+    assert many.scale == pytest.approx(20.0, rel=0.1)
+    assert many.bias == pytest.approx(0.0, abs=0.15)
 
 
 def test_sounds_told_apart_without_an_error_give_a_finite_scale() -> None:
