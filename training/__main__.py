@@ -9,7 +9,7 @@ from pathlib import Path
 from clap_server.clap.builtin import FOLDER
 from training.config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_RUNS, load_config
 
-STEPS = ("prepare", "text", "train", "calibrate", "export")
+STEPS = ("prepare", "text", "crossvalidate", "calibrate", "report", "train", "export")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with MANIFEST.csv")
     parser.add_argument("--runs", type=Path, default=DEFAULT_RUNS, help="where everything is kept")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where export writes (the package)")
+    parser.add_argument(
+        "--fold", type=int, action="append", default=[], help="of crossvalidate: only this one (repeatable)"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="train.steps=2")
     options = parser.parse_args(arguments)
     unknown = set(options.steps) - set(STEPS)
@@ -32,23 +35,31 @@ def main(arguments: list[str] | None = None) -> int:
     for step in wanted:
         print(f"== {step}", flush=True)
         if step == "prepare":
-            from training.prepare import prepare  # noqa: PLC0415
+            from training.prepare import prepare  # noqa: PLC0415 - see above
 
             prepare(config, options.data, options.runs)
         elif step == "text":
-            from training.text import distil  # noqa: PLC0415
+            from training.text import distil  # noqa: PLC0415 - see above
 
             distil(config, options.data, options.runs)
+        elif step == "crossvalidate":
+            from training.crossvalidate import crossvalidate  # noqa: PLC0415 - see above
+
+            crossvalidate(config, options.data, options.runs, options.fold)
+        elif step == "calibrate":
+            from training.calibrate import calibrate  # noqa: PLC0415 - see above
+
+            calibrate(options.runs)
+        elif step == "report":
+            from training.report import report  # noqa: PLC0415 - see above
+
+            report(options.data, options.runs)
         elif step == "train":
-            from training.train import train  # noqa: PLC0415
+            from training.train import train  # noqa: PLC0415 - see above
 
             train(config, options.data, options.runs)
-        elif step == "calibrate":
-            from training.calibrate import calibrate  # noqa: PLC0415
-
-            calibrate(config, options.data, options.runs)
         elif step == "export":
-            from training.export import export  # noqa: PLC0415
+            from training.export import export  # noqa: PLC0415 - see above
 
             export(config, options.data, options.runs, options.out)
     return 0

@@ -6,19 +6,17 @@ import json
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from clap_server.detection.library import load_library
 from training.concepts import SECURITY
-from training.train import Trainer
+from training.crossvalidate import JUDGEMENT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from training.config import Config
 
 # A home is quiet for hours between two alarms, so a window without a sound counts four times one with it.
 _NEGATIVES_PER_POSITIVE = 4.0
@@ -40,18 +38,27 @@ def fit(margins: NDArray[np.float64], present: NDArray[np.bool_]) -> tuple[float
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
-def calibrate(config: Config, data: Path, runs: Path) -> None:
-    """Write ``calibration.json``: scale, bias and how reliable the scores are."""
-    trainer = Trainer(config, data, runs, print)
-    trainer.resume()
-    margins, targets = trainer.judge(config.train.calibration_windows)
-    columns = [trainer.score.label_ids.index(name) for name in SECURITY if name in trainer.score.label_ids]
+def calibrate(runs: Path) -> None:
+    """Write ``calibration.json``: scale, bias and how reliable the scores are.
+
+    Each fold's model is asked about mixed windows of the sources that it never heard.
+
+    Raises:
+        SystemExit: no fold was cross-validated yet.
+    """
+    judged = [np.load(path) for path in sorted(runs.glob(f"fold-*/{JUDGEMENT}"))]
+    if not judged:
+        raise SystemExit(f"{runs} has no judged fold: run `python -m training crossvalidate` first.")
+    margins = np.concatenate([part["margins"] for part in judged])
+    targets = np.concatenate([part["targets"] for part in judged])
+    label_ids = [label.id for label in load_library().labels]
+    columns = [label_ids.index(name) for name in SECURITY if name in label_ids]
     chosen, wanted = margins[:, columns].ravel(), targets[:, columns].ravel()
     known = wanted >= 0
     scale, bias = fit(chosen[known].astype(np.float64), wanted[known] > 0)
     scores = 1 / (1 + np.exp(-(scale * margins + bias)))
     report = {}
-    for place, name in enumerate(trainer.score.label_ids):
+    for place, name in enumerate(label_ids):
         rows = targets[:, place] >= 0
         present, score = targets[rows, place] > 0, scores[rows, place]
         if not present.any() or present.all():
@@ -70,9 +77,8 @@ def calibrate(config: Config, data: Path, runs: Path) -> None:
         "bias": round(bias, 4),
         "windows": len(margins),
         "negatives_per_positive": _NEGATIVES_PER_POSITIVE,
-        "step": trainer.step,
+        "folds": len(judged),
         "labels": report,
     }
     print(f"scale {scale:.3f} bias {bias:.3f}")
-    torch.set_num_threads(config.train.threads)
     (runs / "calibration.json").write_text(json.dumps(result, indent=1), "utf-8")

@@ -30,13 +30,10 @@ class Features(_Section):
 
 
 class Split(_Section):
-    """Which sources are kept for validation and test."""
+    """Which sources are never trained on, and which are held out together."""
 
     test_licence: str
-    test_repos: tuple[str, ...]
-    test_paths: tuple[str, ...]
-    validation_repos: tuple[str, ...]
-    validation_paths: tuple[str, ...]
+    folds: tuple[tuple[str, ...], ...]
 
 
 class Prepare(_Section):
@@ -102,6 +99,12 @@ class Train(_Section):
     shares: dict[str, float]
 
 
+class CrossValidation(_Section):
+    """The models that are judged on the sources that they never heard."""
+
+    steps: int
+
+
 class Config(_Section):
     """All of ``config.toml``."""
 
@@ -112,6 +115,7 @@ class Config(_Section):
     text: Text
     model: Model
     train: Train
+    crossvalidation: CrossValidation
 
 
 def load_config(path: Path = DEFAULT_CONFIG, overrides: Mapping[str, int] | None = None) -> Config:

@@ -1,4 +1,4 @@
-"""The recordings: which there are, to which part each belongs and what it shows."""
+"""The recordings: which there are, what each shows and with which others it is held out."""
 
 from __future__ import annotations
 
@@ -36,20 +36,23 @@ class Recording:
     author: str
     source_repo: str
     source_path: str
-    part: str
+    fold: int | None
+
+    @property
+    def part(self) -> str:
+        """``train``, or ``test`` for what is never trained on."""
+        return "test" if self.fold is None else "train"
 
 
-def part_of(licence: str, source_repo: str, source_path: str, split: Split) -> str:
-    """Decide between ``train``, ``validation`` and ``test``, by source alone."""
-    if (
-        split.test_licence in licence
-        or source_repo in split.test_repos
-        or any(piece in source_path for piece in split.test_paths)
-    ):
-        return "test"
-    if source_repo in split.validation_repos or any(piece in source_path for piece in split.validation_paths):
-        return "validation"
-    return "train"
+def fold_of(licence: str, source_repo: str, source_path: str, split: Split) -> int | None:
+    """The fold of cross-validation to which a source belongs; None if it is never trained on."""
+    if split.test_licence in licence:
+        return None
+    where = f"{source_repo}/{source_path}"
+    for number, pieces in enumerate(split.folds):
+        if any(piece in where for piece in pieces):
+            return number
+    return len(split.folds) - 1
 
 
 def read_recordings(data: Path, split: Split) -> list[Recording]:
@@ -76,7 +79,7 @@ def read_recordings(data: Path, split: Split) -> list[Recording]:
                 author=row["author"],
                 source_repo=row["source_repo"],
                 source_path=row["source_path"],
-                part=part_of(row["licence"], row["source_repo"], row["source_path"], split),
+                fold=fold_of(row["licence"], row["source_repo"], row["source_path"], split),
             )
             for row in reader
         ]

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
@@ -18,6 +18,7 @@ from training.data import read_recordings
 from training.text import text_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from training.config import Config
@@ -55,16 +56,13 @@ def _name(author: str) -> str:
     return "several authors, named in the source's README" if "](" in author else author or "unnamed"
 
 
-def write_manifest(recordings: list[Recording], part: str, data: Path, out: Path) -> int:
-    """Write the recordings of one part as ``clap-server evaluate`` reads them; return how many."""
-    rows = [row for row in recordings if row.part == part]
+def write_manifest(recordings: list[Recording], data: Path, out: Path) -> None:
+    """Write recordings as ``clap-server evaluate`` reads them."""
     with out.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["file", "label", "group"])
-        for row in rows:
-            path = os.path.relpath(data / row.file, out.parent)
-            writer.writerow([path, row.label, row.source_repo])
-    return len(rows)
+        for row in recordings:
+            writer.writerow([os.path.relpath(data / row.file, out.parent), row.label, row.source_repo])
 
 
 def export(config: Config, data: Path, runs: Path, folder: Path) -> None:
@@ -77,26 +75,16 @@ def export(config: Config, data: Path, runs: Path, folder: Path) -> None:
     if not checkpoint.is_file() or not calibration_path.is_file():
         raise SystemExit(f"{runs} has no trained and calibrated model: run the steps before export first.")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    weights = {
-        name: value.half().contiguous()
-        for name, value in state["average"].items()
-        if name.startswith(("audio.", "text.")) and not name.endswith("num_batches_tracked")
-    }
-    tokenizer = load_tokenizer(runs / "text" / "tokenizer.json", config.text.max_tokens)
     calibration = json.loads(calibration_path.read_text("utf-8"))
     recordings = read_recordings(data, config.split)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(0o644)  # it is written readable by its owner alone
-    shutil.copyfile(runs / "text" / "tokenizer.json", folder / TOKENIZER)
     parts = Counter(row.part for row in recordings)
-    settings = {
-        "sample_rate": config.features.sample_rate,
-        "window_s": config.features.window_s,
-        "audio": {"channels": list(config.model.channels), "dimension": config.model.dimension},
-        "text": text_settings(config, tokenizer.get_vocab_size()),
-        "calibration": {"scale": calibration["scale"], "bias": calibration["bias"]},
-        "training": {
+    write_model(
+        config,
+        state["average"],
+        runs,
+        folder,
+        {"scale": calibration["scale"], "bias": calibration["bias"]},
+        {
             "seed": config.seed,
             "steps": state["step"],
             "batch": config.train.batch,
@@ -104,11 +92,49 @@ def export(config: Config, data: Path, runs: Path, folder: Path) -> None:
             "synthesised": sum(config.prepare.synthetic.values()),
             "validation": calibration["labels"],
         },
-    }
-    (folder / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
+    )
     (folder / "ATTRIBUTION.md").write_text(_attribution(recordings), "utf-8")
-    for part, name in (("test", "held_out.csv"), ("validation", "validation.csv")):
-        count = write_manifest(recordings, part, data, runs / name)
-        print(f"{runs / name}: {count} recordings")
+    held_out = [row for row in recordings if row.part == "test"]
+    write_manifest(held_out, data, runs / "held_out.csv")
+    print(f"{runs / 'held_out.csv'}: {len(held_out)} recordings")
     size = sum((folder / name).stat().st_size for name in (WEIGHTS, TOKENIZER, CONFIG))
     print(f"{folder}: {size / 1e6:.1f} MB")
+
+
+def write_model(  # noqa: PLR0917 - what a model consists of, in the order of its making
+    config: Config,
+    state: Mapping[str, torch.Tensor],
+    runs: Path,
+    folder: Path,
+    calibration: Mapping[str, float],
+    training: Mapping[str, Any],
+) -> None:
+    """Write what ``BuiltinClap`` loads.
+
+    Args:
+        config: sizes.
+        state: of a ``Trainee``.
+        runs: holds the tokenizer.
+        folder: is made if it is not there.
+        calibration: scale and bias.
+        training: how it came to be; kept for people.
+    """
+    weights = {
+        name: value.half().contiguous()
+        for name, value in state.items()
+        if name.startswith(("audio.", "text.")) and not name.endswith("num_batches_tracked")
+    }
+    tokenizer = load_tokenizer(runs / "text" / "tokenizer.json", config.text.max_tokens)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # it is written readable by its owner alone
+    shutil.copyfile(runs / "text" / "tokenizer.json", folder / TOKENIZER)
+    settings = {
+        "sample_rate": config.features.sample_rate,
+        "window_s": config.features.window_s,
+        "audio": {"channels": list(config.model.channels), "dimension": config.model.dimension},
+        "text": text_settings(config, tokenizer.get_vocab_size()),
+        "calibration": dict(calibration),
+        "training": dict(training),
+    }
+    (folder / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", "utf-8")

@@ -15,7 +15,8 @@ import torch
 from clap_server.clap.builtin.audio_tower import QUIET_SHARE
 from clap_server.clap.features import mel_filters
 from training.concepts import OTHER, load_concepts
-from training.prepare import MELS, Cache, Item
+from training.data import fold_of
+from training.prepare import MELS, SYNTHETIC, Cache, Item
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +27,41 @@ if TYPE_CHECKING:
 
 FLOOR_DB = -100.0
 CLINKS = ("glass_clink", "dishes", "crockery_break", "cutlery", "keys", "coins")
-BEEPS = ("appliance_beep", "phone_ringing", "notification", "bell", "alarm_clock")
+BEEPS = ("appliance_beep", "phone_ringing", "notification", "bell", "alarm_clock", "reversing_beep")
+# What a home does all day besides clinking.
+HOUSEHOLD = (
+    "cupboard",
+    "door_slam",
+    "chopping",
+    "paper",
+    "frying",
+    "pouring",
+    "water_running",
+    "scraping",
+    "thud",
+    "wood",
+    "applause",
+    "footsteps",
+)
+MUSIC = ("music", "cymbals", "singing")
 ALARMS = ("alarm", "car_alarm", "smoke_alarm", "siren")
 # Their onset must be in the window; of the others any loud part will do.
 IMPULSIVE = ("glass_breaking", "explosion_gunshot", "metal_impact", "crockery_break", "door_slam", "thud")
 TEACHER_HOP_S, TEACHER_WINDOW_S = 7800 / 16000, 15600 / 16000
 _SILENT_SHARE = 0.04
+_BACKGROUND_SHARE = 0.6
+# A second event in the same window, as loud as the first or nearly.
+_OVERLAP_SHARE = 0.1
+_SNR_DB = (-5.0, 30.0)
 _LOUD_DB = 12.0
+# A background nearer than this to the event is heard beside it; of a fainter one nothing is said.
+_HEARD_DB = 12.0
+_SYNTHETIC_VALIDATION = 6
+# Playing a sound this much faster or slower, and this many mel bins (about a semitone each) higher or lower,
+# makes another pane of it.
+_TEMPO = (0.8, 1.25)
+_SHIFT_BINS = 3
+_MASKED_BINS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +98,29 @@ def _bandwidths() -> torch.Tensor:
     return torch.from_numpy(1.0 / bank.max(axis=0).clip(1e-9)).float()
 
 
+def _shifted(mel: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
+    """Move a spectrogram up or down; what comes in at the end is as loud as the last bin, less 3 dB a bin."""
+    if bins == 0:
+        return mel
+    shifted = np.roll(mel, bins, axis=1)
+    fall = -3.0 * np.arange(abs(bins), 0, -1)
+    if bins > 0:
+        shifted[:, :bins] = mel[:, :1] + fall
+    else:
+        shifted[:, bins:] = mel[:, -1:] + fall[::-1]
+    return shifted
+
+
+def _part(item: Item, config: Config, held_out: int | None) -> str:
+    """Where an item belongs if one fold is held out; what is never trained on stays out of both."""
+    if item.label == SYNTHETIC:
+        return "validation" if int(item.name.rpartition("/")[2]) % _SYNTHETIC_VALIDATION == 0 else "train"
+    fold = fold_of(item.licence, item.source, item.path, config.split)
+    if fold == held_out:
+        return "validation"
+    return "train" if fold is not None else "test"
+
+
 class Mixer:
     """Draws batches.
 
@@ -77,12 +129,15 @@ class Mixer:
         config: shares and sizes.
         part: ``train`` or ``validation``.
         data: folder with ``teacher_scores.npz``; without that file nothing is distilled from it.
+        held_out: fold that validates; None to train on all folds and validate on what is never trained on.
     """
 
-    def __init__(self, cache: Cache, config: Config, part: str, data: Path) -> None:
+    def __init__(
+        self, cache: Cache, config: Config, part: str, data: Path, held_out: int | None = None
+    ) -> None:
         self.cache, self.config = cache, config
         self.concepts = load_concepts()
-        self.items = [item for item in cache.items if item.part == part]
+        self.items = [item for item in cache.items if _part(item, config, held_out) == part]
         self._rows = np.array(
             [self.concepts.targets(concept.name) for concept in self.concepts.all], np.float32
         )
@@ -107,7 +162,7 @@ class Mixer:
         by_concept: dict[str, tuple[list[Item], list[Item]]] = {}
         for item in self.items:
             recorded, made = by_concept.setdefault(item.concept, ([], []))
-            (made if item.label == "synthetic" else recorded).append(item)
+            (made if item.label == SYNTHETIC else recorded).append(item)
         shares = self.config.train.shares
         synthetic = shares["synthetic"]
 
@@ -125,9 +180,20 @@ class Mixer:
             "alarm": both(ALARMS, synthetic),
             "clinks": both(CLINKS, 0.4),
             "beeps": both(BEEPS, 0.4),
+            "household": both(HOUSEHOLD, 0.4),
+            "music": both(MUSIC, 0.4),
             "fighting_shouting": both(("fighting_shouting", "scream"), 0.0),
         }
-        taken = {"glass_breaking", *ALARMS, *CLINKS, *BEEPS, "fighting_shouting", "scream"}
+        taken = {
+            "glass_breaking",
+            *ALARMS,
+            *CLINKS,
+            *BEEPS,
+            *HOUSEHOLD,
+            *MUSIC,
+            "fighting_shouting",
+            "scream",
+        }
         for name in shares:
             if name not in groups and name != "synthetic":
                 groups[name] = both((name,), 0.3)
@@ -157,15 +223,18 @@ class Mixer:
             return _Window(source[rows].astype(np.float32), start)
         anchors = self._anchors[item]
         anchor = int(anchors[int(rng.integers(len(anchors)))])
-        start = anchor - int(rng.integers(4, frames - 12))
+        tempo = float(rng.uniform(*_TEMPO)) if rng.random() < 0.5 else 1.0
+        rows = anchor + np.rint((np.arange(frames) - int(rng.integers(4, frames - 12))) * tempo).astype(int)
+        inside = (rows >= 0) & (rows < item.frames)
+        heard = source[rows[inside]].astype(np.float32)
+        if rng.random() < 0.5:
+            heard = _shifted(heard, int(rng.integers(-_SHIFT_BINS, _SHIFT_BINS + 1)))
         mel = np.full((frames, MELS), FLOOR_DB, np.float32)
-        first, last = max(start, 0), min(start + frames, item.frames)
-        mel[first - start : last - start] = source[first:last]
+        mel[inside] = heard
         if rng.random() < 0.5:
             # As the model is given the short windows at the start of a stream (see ``fill_up``).
-            quiet = np.quantile(source[first:last].astype(np.float32), QUIET_SHARE, axis=0)
-            mel[: first - start] = mel[last - start :] = quiet
-        return _Window(mel, start)
+            mel[~inside] = np.quantile(heard, QUIET_SHARE, axis=0)
+        return _Window(mel, int(rows[0]))
 
     def _soft_targets(self, item: Item, start: int) -> NDArray[np.float32] | None:
         scores = self._scores.get(item.name)
@@ -195,7 +264,7 @@ class Mixer:
         targets = np.zeros((size, len(self.concepts.all)), np.float32)
         teacher = np.zeros((size, self.classes), np.float32)
         taught = np.zeros(size, np.float32)
-        snr = rng.uniform(-3, 30, size).astype(np.float32)
+        snr = rng.uniform(*_SNR_DB, size).astype(np.float32)
         concepts = np.full(size, -1)
         captions = [""] * size
         for row in range(size):
@@ -211,14 +280,21 @@ class Mixer:
             soft = self._soft_targets(item, cut.start)
             if soft is not None:
                 teacher[row], taught[row] = soft, 1.0
-            if rng.random() < 0.55:
+            kind = rng.random()
+            if kind < _OVERLAP_SHARE:
+                other = self._pick(rng)
+                snr[row] = rng.uniform(-3, 15)
+                cut = self._cut(other, rng)
+            elif kind < _OVERLAP_SHARE + _BACKGROUND_SHARE:
                 other = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
                 cut = self._cut(other, rng, anywhere=True)
-                back[row] = cut.mel
-                self._add_background(targets[row], other, float(snr[row]))
-                soft = self._soft_targets(other, cut.start)
-                if soft is not None and snr[row] < 10:
-                    teacher[row] = np.maximum(teacher[row], soft)
+            else:
+                continue
+            back[row] = cut.mel
+            self._add_background(targets[row], other, float(snr[row]))
+            soft = self._soft_targets(other, cut.start)
+            if soft is not None and snr[row] < _HEARD_DB:
+                teacher[row] = np.maximum(teacher[row], soft)
         seed = int(rng.integers(2**31))
         mels = self._mix(torch.from_numpy(front), torch.from_numpy(back), torch.from_numpy(snr), seed)
         return Batch(
@@ -235,7 +311,7 @@ class Mixer:
         if item.concept == OTHER:
             return
         heard = row == 1
-        targets[heard & (targets != 1)] = 1.0 if snr_db < 12 else -1.0
+        targets[heard & (targets != 1)] = 1.0 if snr_db < _HEARD_DB else -1.0
         targets[(row == -1) & (targets == 0)] = -1.0
 
     def _colour(self, power: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -281,13 +357,17 @@ class Mixer:
         decibel = 10 * mixed.clamp_min(1e-20).log10()
         # Cameras sample at 8 or 16 kHz: nothing is left above half of that.
         bins = torch.arange(MELS)
-        cut = torch.tensor([41, 54, 60])[torch.randint(0, 3, (len(front),), generator=generator)]
-        cut = torch.where(chance(0.35), cut, torch.full_like(cut, MELS))
+        cut = torch.tensor([41, 54, 54, 60])[torch.randint(0, 4, (len(front),), generator=generator)]
+        cut = torch.where(chance(0.45), cut, torch.full_like(cut, MELS))
         above = (bins[None] - cut[:, None]).clamp_min(0)
         decibel = decibel - (above * 20.0).clamp_max(70.0)[:, None]
         low = torch.where(chance(0.3), torch.randint(1, 8, (len(front),), generator=generator), 0)
         below = (low[:, None] - bins[None]).clamp_min(0)
         decibel = decibel - (below * 6.0)[:, None]
+        # A band that is missing altogether: no single one may decide.
+        first = torch.randint(0, MELS - _MASKED_BINS, (len(front),), generator=generator)[:, None]
+        masked = (bins >= first) & (bins < first + _MASKED_BINS) & chance(0.2)[:, None]
+        decibel = torch.where(masked[:, None], torch.full_like(decibel, FLOOR_DB), decibel)
         peak = decibel.amax((1, 2))
         wanted = torch.where(quiet, peak.clamp(-100, -60), uniform(-75, 28))
         return (decibel + (wanted - peak)[:, None, None]).clamp_min(FLOOR_DB)

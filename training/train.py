@@ -12,12 +12,13 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clap_server.clap.builtin.audio_tower import AudioTower
 from clap_server.clap.builtin.text_tower import TextTower, load_tokenizer, token_ids
 from training.mixing import Batch, Mixer
 from training.prepare import Cache
-from training.text import HIDDEN, TEACHER_DIMENSION, text_settings
+from training.text import HIDDEN, TEACHER_DIMENSION, UNRELATED, text_settings
 from training.texts import LibraryScore, Phrases
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from training.config import Config
 
+CHECKPOINT = "checkpoint.pt"
 _UNRELATED = 24
 _RECALLED = 48
 _CAPTIONS = 24
@@ -76,18 +78,28 @@ class Trainer:
     Args:
         config: settings.
         data: recordings, for the teacher's scores.
-        runs: folder of this run; holds the caches and the checkpoints.
+        runs: folder that holds the spectrograms and the distilled text tower.
         log: called with each line of progress.
+        held_out: fold of cross-validation that is not trained on; None to train on all.
     """
 
-    def __init__(self, config: Config, data: Path, runs: Path, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data: Path,
+        runs: Path,
+        log: Callable[[str], None],
+        held_out: int | None = None,
+    ) -> None:
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.train.threads)
-        self.config, self.runs, self.log = config, runs, log
+        self.config, self.log = config, log
+        self.folder = runs if held_out is None else runs / f"fold-{held_out}"
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.device = device_of()
         cache = Cache(runs / "cache")
-        self.mixer = Mixer(cache, config, "train", data)
-        self.check = Mixer(cache, config, "validation", data)
+        self.mixer = Mixer(cache, config, "train", data, held_out)
+        self.check = Mixer(cache, config, "validation", data, held_out)
         folder = runs / "text"
         if not (folder / "text.safetensors").is_file():
             raise SystemExit(f"{folder} is empty: run `python -m training text` first.")
@@ -107,7 +119,12 @@ class Trainer:
         self.corpus = json.loads((folder / "texts.json").read_text("utf-8"))
         self.meanings = load_file(folder / "teacher.safetensors")["targets"].float()
         self.score = LibraryScore(self.tokenizer)
-        self.phrases = Phrases(self.tokenizer, config.train.phrases_per_concept)
+        self.phrases = Phrases(
+            self.tokenizer,
+            config.train.phrases_per_concept,
+            config.text.foreign_share,
+            json.loads((folder / UNRELATED).read_text("utf-8")),
+        )
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimizer = self._optimizer()
         self.step = 0
@@ -203,7 +220,9 @@ class Trainer:
         torch.manual_seed(self.config.seed + self.step)
         self.model.train()
         batch = self.mixer.draw(rng, self.config.train.batch)
-        losses = self._loss(batch, rng)
+        # On short texts the plain formula of attention is several times as fast on a CPU as the blocked one.
+        with sdpa_kernel(SDPBackend.MATH):
+            losses = self._loss(batch, rng)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.train.learning_rate * self._rate() * group["factor"]
         self.optimizer.zero_grad()
@@ -261,7 +280,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "validation": self.validation,
         }
-        path = self.runs / "checkpoint.pt"
+        path = self.folder / CHECKPOINT
         torch.save(state, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
 
@@ -271,7 +290,7 @@ class Trainer:
         Raises:
             SystemExit: it is damaged, or of other settings.
         """
-        path = self.runs / "checkpoint.pt"
+        path = self.folder / CHECKPOINT
         if not path.is_file():
             return
         try:
@@ -285,25 +304,29 @@ class Trainer:
 
 
 def train(config: Config, data: Path, runs: Path) -> None:
-    """Train to the last step, from the last checkpoint if there is one."""
-    trainer = Trainer(config, data, runs, lambda line: print(line, flush=True))
+    """Train on all folds to the last step, from the last checkpoint if there is one."""
+    run(Trainer(config, data, runs, lambda line: print(line, flush=True)))
+
+
+def run(trainer: Trainer) -> None:
+    """Go on from the last checkpoint, if there is one, to the last step."""
     trainer.resume()
+    settings = trainer.config.train
+    steps = settings.steps
     started, first = time.monotonic(), trainer.step
     sums: dict[str, float] = {}
     every = 20
-    while trainer.step < config.train.steps:
+    while trainer.step < steps:
         for name, value in trainer.advance().items():
             sums[name] = sums.get(name, 0.0) + value / every
         if trainer.step % every == 0:
             pace = (time.monotonic() - started) / (trainer.step - first)
-            left = pace * (config.train.steps - trainer.step) / 60
+            left = pace * (steps - trainer.step) / 60
             losses = " ".join(f"{name} {value:.3f}" for name, value in sums.items())
-            trainer.log(
-                f"step {trainer.step}/{config.train.steps} {losses} | {pace:.2f} s/step, {left:.0f} min left"
-            )
+            trainer.log(f"step {trainer.step}/{steps} {losses} | {pace:.2f} s/step, {left:.0f} min left")
             sums = {}
-        if trainer.step % config.train.checkpoint_every == 0 or trainer.step == config.train.steps:
-            if trainer.step % (4 * config.train.checkpoint_every) == 0 or trainer.step == config.train.steps:
+        if trainer.step % settings.checkpoint_every == 0 or trainer.step == steps:
+            if trainer.step % (4 * settings.checkpoint_every) == 0 or trainer.step == steps:
                 areas = trainer.validate()
                 trainer.validation.append({"step": float(trainer.step), **areas})
                 trainer.log("validation AUC " + " ".join(f"{k} {v:.3f}" for k, v in areas.items()))

@@ -1,0 +1,171 @@
+"""Step ``crossvalidate``: a model for each fold, judged on the sources that it never heard.
+
+Everything is chosen by this, and the calibration is fitted on it; the weights that ship are then trained on
+all folds, with the same settings.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soxr
+from tqdm import tqdm
+
+from clap_server.audio.decode import decode
+from clap_server.clap.builtin import load_builtin
+from clap_server.detection.library import load_library
+from clap_server.detection.scoring import LabelScorer
+from clap_server.evaluation.manifest import NEGATIVE, Occurrence
+from clap_server.evaluation.scored import ScoredRecording, score
+from clap_server.synthesis import mix_at
+from training.concepts import load_concepts
+from training.data import read_recordings
+from training.export import write_model
+from training.prepare import seeded
+from training.rooms import load_rooms
+from training.train import Trainer, run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from training.config import Config
+    from training.data import Recording
+    from training.rooms import Rooms
+
+# The labels of the manifest of recordings, which are all in the library.
+LABELS = (
+    "glass_breaking",
+    "alarm",
+    "explosion_gunshot",
+    "fighting_shouting",
+    "metal_impact",
+    "dog_bark",
+    "baby_cry",
+    "doorbell",
+    "door_knock",
+)
+CLEAN, STRANGE = "clean", "strange"
+JUDGEMENT, SCORES = "judgement.npz", "scores.pickle"
+# Cheap cameras send no more.
+_CAMERA_RATE = 16_000
+_AROUND_S = 1.0
+_SNR_DB = (0.0, 20.0)
+_STRANGE_ROOMS = 48
+_LONGEST_S = 30.0
+
+
+class Strange:
+    """Plays recordings in rooms, amid backgrounds and through microphones that the training does not know.
+
+    Args:
+        runs: keeps the bank of rooms.
+        seed: decides the rooms; must not be that of the training.
+        sample_rate: of the recordings, in Hz.
+        backgrounds: samples of steady sounds of the same held-out sources.
+    """
+
+    def __init__(
+        self, runs: Path, seed: int, sample_rate: int, backgrounds: Sequence[NDArray[np.float32]]
+    ) -> None:
+        self._rooms: Rooms = load_rooms(runs / "strange_rooms.npz", seed, _STRANGE_ROOMS, sample_rate)
+        self._rate, self._backgrounds = sample_rate, backgrounds
+
+    def play(self, samples: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Play ``(n,)`` samples 1 s into a background that goes on for 1 s after them, at 0 to 20 dB SNR."""
+        wet = self._rooms.play(samples, int(rng.integers(_STRANGE_ROOMS)))
+        background = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
+        count = len(samples) + 2 * round(_AROUND_S * self._rate)
+        amid = np.resize(np.roll(background, -int(rng.integers(len(background)))), count)
+        mixed = mix_at(amid, wet, _AROUND_S, rng.uniform(*_SNR_DB), self._rate)
+        narrow = soxr.resample(mixed, self._rate, _CAMERA_RATE)
+        wide = np.asarray(soxr.resample(narrow, _CAMERA_RATE, self._rate), np.float32)
+        return np.resize(wide, count)
+
+
+def held_out_recordings(config: Config, data: Path, fold: int | None) -> list[Recording]:
+    """The recordings of a fold's sources; of those that are never trained on if it is None."""
+    return [row for row in read_recordings(data, config.split) if row.fold == fold]
+
+
+def score_held_out(
+    config: Config, data: Path, runs: Path, folder: Path, fold: int | None
+) -> dict[str, list[ScoredRecording]]:
+    """Score the held-out recordings as they are and as a strange room and microphone make them.
+
+    Args:
+        config: seed and folds.
+        data: the recordings.
+        runs: keeps the strange rooms.
+        folder: of the model (see ``write_model``).
+        fold: whose recordings.
+
+    Returns:
+        For ``clean`` and ``strange`` the recordings with the scores of all windows.
+    """
+    model = load_builtin("cpu", folder)
+    library = load_library()
+    scorer = LabelScorer(model, [library.resolve(name) for name in LABELS], library.background)
+    rate = model.sample_rate
+    rows = held_out_recordings(config, data, fold)
+    concepts = load_concepts()
+    clips = {row.file: decode(data / row.file, rate)[: int(_LONGEST_S * rate)] for row in rows}
+    steady = {concept.name for concept in concepts.all if concept.background}
+    strange = Strange(
+        runs,
+        config.seed + 1000,
+        rate,
+        [clips[row.file] for row in rows if concepts.of_recording(row) in steady],
+    )
+    result: dict[str, list[ScoredRecording]] = {CLEAN: [], STRANGE: []}
+    for number, row in enumerate(tqdm(rows, desc=f"held out ({fold})", mininterval=10)):
+        samples = clips[row.file]
+        if not samples.any():
+            continue
+        label = None if row.label == NEGATIVE else row.label
+        whole = Occurrence(number + 2, label, None, None, row.source_repo)
+        result[CLEAN].append(score(model, scorer, samples, [whole], name=row.file))
+        amid = strange.play(samples, seeded(config.seed + 1000, row.file))
+        length_s = len(samples) / rate
+        within = replace(whole, onset_s=_AROUND_S, offset_s=_AROUND_S + length_s) if label else whole
+        result[STRANGE].append(score(model, scorer, amid, [within], name=row.file))
+    return result
+
+
+def crossvalidate(config: Config, data: Path, runs: Path, folds: Sequence[int] = ()) -> None:
+    """Train and judge a model for each fold; what is finished is kept.
+
+    Args:
+        config: of the training; ``crossvalidation.steps`` steps for each fold.
+        data: the recordings.
+        runs: gets a folder for each fold.
+        folds: only these, so that several processes can share the work; all if empty.
+    """
+    shorter = config.model_copy(
+        update={"train": config.train.model_copy(update={"steps": config.crossvalidation.steps})}
+    )
+    for fold in folds or range(len(config.split.folds)):
+        folder = runs / f"fold-{fold}"
+        scores = folder / SCORES
+        if scores.is_file():
+            print(f"fold {fold} is done already; remove {folder} to make it anew")
+            continue
+        trainer = Trainer(
+            shorter, data, runs, lambda line, fold=fold: print(f"fold {fold}: {line}", flush=True), fold
+        )
+        run(trainer)
+        margins, targets = trainer.judge(config.train.calibration_windows)
+        np.savez(folder / JUDGEMENT, margins=margins, targets=targets)
+        settings = {"fold": fold, "steps": trainer.step}
+        # Scores are computed anew from margins once all folds together have told the calibration.
+        write_model(shorter, trainer.average, runs, folder / "model", {"scale": 1.0, "bias": 0.0}, settings)
+        with scores.with_suffix(".part").open("wb") as out:
+            pickle.dump(score_held_out(config, data, runs, folder / "model", fold), out)
+        scores.with_suffix(".part").replace(scores)
+        (folder / "validation.json").write_text(json.dumps(trainer.validation, indent=1), "utf-8")

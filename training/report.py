@@ -1,0 +1,207 @@
+"""Step ``report``: what cross-validation found, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from clap_server.clap.model import Calibration
+from clap_server.detection.library import load_library
+from clap_server.detection.scoring import sigmoid
+from clap_server.evaluation.events import PER_HOUR, event_curves, event_metrics, operating_point
+from training.crossvalidate import CLEAN, LABELS, SCORES, STRANGE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from clap_server.evaluation.scored import ScoredRecording
+
+# What YAMNet, whose scores come with the recordings, calls the labels: the best of these classes counts.
+YAMNET_CLASSES: dict[str, tuple[str, ...]] = {
+    "glass_breaking": ("Glass", "Shatter"),
+    "alarm": (
+        "Alarm",
+        "Siren",
+        "Civil defense siren",
+        "Police car (siren)",
+        "Ambulance (siren)",
+        "Fire engine, fire truck (siren)",
+        "Smoke detector, smoke alarm",
+        "Fire alarm",
+        "Car alarm",
+        "Alarm clock",
+        "Buzzer",
+    ),
+    "explosion_gunshot": ("Explosion", "Gunshot, gunfire", "Machine gun", "Fusillade", "Artillery fire"),
+    "fighting_shouting": ("Shout", "Bellow", "Yell", "Screaming"),
+    "dog_bark": ("Dog", "Bark", "Yip", "Bow-wow"),
+    "baby_cry": ("Baby cry, infant cry",),
+    "doorbell": ("Doorbell", "Ding-dong"),
+    "door_knock": ("Knock",),
+}
+
+
+_HEADER = (
+    "| label | events | ROC AUC, pooled | mean ± spread of the folds | YAMNet | recall at own threshold"
+    " | false alarms an hour (95 %) | recall at ≤ 1 an hour | onset to detection, median / p95 |"
+)
+
+
+def calibrated(results: Sequence[ScoredRecording], calibration: Calibration) -> list[ScoredRecording]:
+    """Turn the scores of a model with scale 1 and bias 0 into those of a calibrated one."""
+
+    def scores(old: NDArray[np.float32]) -> NDArray[np.float32]:
+        chance = old.astype(np.float64).clip(1e-9, 1 - 1e-9)
+        margins = np.log(chance) - np.log1p(-chance)
+        return sigmoid(calibration.scale * margins + calibration.bias).astype(np.float32)
+
+    return [
+        replace(result, windows=replace(result.windows, scores=scores(result.windows.scores)))
+        for result in results
+    ]
+
+
+def area(present: Sequence[bool], scores: Sequence[float]) -> float | None:
+    """ROC AUC; None if one kind is missing."""
+    return float(roc_auc_score(present, scores)) if any(present) and not all(present) else None
+
+
+def _areas(results: Sequence[ScoredRecording], label_id: str) -> float | None:
+    return area(
+        [label_id in result.label_ids for result in results],
+        [float(result.windows.column(label_id).max()) for result in results],
+    )
+
+
+def _yamnet(data: Path, results: Sequence[ScoredRecording]) -> dict[str, float | None]:
+    """ROC AUC of YAMNet on the same recordings, highest score of a clip."""
+    path = data / "teacher_scores.npz"
+    if not path.is_file():
+        return {}
+    with np.load(path) as scores:
+        names = [str(name) for name in scores["__classes__"]]
+        rows = {r.name: scores[r.name].astype(np.float32) for r in results if r.name in scores}
+    return {
+        label: area(
+            [label in result.label_ids for result in results if result.name in rows],
+            [
+                float(rows[result.name][:, [names.index(name) for name in classes]].max(initial=0.0))
+                for result in results
+                if result.name in rows
+            ],
+        )
+        for label, classes in YAMNET_CLASSES.items()
+    }
+
+
+def figures(
+    folds: Sequence[Sequence[ScoredRecording]], version: str, reference: dict[str, float | None]
+) -> dict[str, Any]:
+    """Everything that is told about one version of the held-out recordings.
+
+    Args:
+        folds: the scored recordings of each fold, by its own model.
+        version: ``clean`` or ``strange``.
+        reference: YAMNet's areas; empty if it did not hear this version.
+    """
+    library = load_library()
+    labels = [library.resolve(name) for name in LABELS]
+    pooled = [result for fold in folds for result in fold]
+    at_own = {m.label_id: m for m in event_metrics(pooled, labels)}
+    curves = event_curves(pooled, labels)
+    told: dict[str, Any] = {}
+    for label in labels:
+        per_fold = [_areas(fold, label.id) for fold in folds]
+        known = [value for value in per_fold if value is not None]
+        metrics = asdict(at_own[label.id])
+        metrics.pop("delays_s")
+        told[label.id] = {
+            "roc_auc": _areas(pooled, label.id),
+            "roc_auc_of_folds": per_fold,
+            "roc_auc_mean": float(np.mean(known)) if known else None,
+            "roc_auc_spread": float(np.std(known)) if known else None,
+            "roc_auc_yamnet": reference.get(label.id),
+            "at_own_threshold": metrics,
+            "at_one_false_alarm_an_hour": asdict(operating_point(curves[label.id], PER_HOUR)),
+            "curve": [
+                {
+                    "threshold": point.threshold,
+                    "recall": point.recall,
+                    "false_alarms_per_hour": point.false_alarms_per_hour,
+                }
+                for point in curves[label.id]
+            ],
+        }
+    return {
+        "version": version,
+        "recordings": len(pooled),
+        "hours": sum(result.duration_s for result in pooled) / 3600,
+        "labels": told,
+    }
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def as_markdown(parts: Sequence[dict[str, Any]]) -> str:
+    """The tables for people."""
+    lines: list[str] = []
+    for part in parts:
+        lines += [
+            f"## Held-out recordings, {part['version']}",
+            "",
+            f"{part['recordings']} recordings, {part['hours']:.2f} hours.",
+            "",
+            _HEADER,
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for name, told in part["labels"].items():
+            own = told["at_own_threshold"]
+            lines.append(
+                f"| {name} | {own['events']} | {_number(told['roc_auc'])}"
+                f" | {_number(told['roc_auc_mean'])} ± {_number(told['roc_auc_spread'])}"
+                f" | {_number(told['roc_auc_yamnet'])} | {_number(own['recall'], 2)} at {own['threshold']}"
+                f" | {_number(own['false_alarms_per_hour'], 1)}"
+                f" ({_number(own['false_alarms_per_hour_low'], 1)} to"
+                f" {_number(own['false_alarms_per_hour_high'], 1)})"
+                f" | {_number(told['at_one_false_alarm_an_hour']['recall'], 2)}"
+                f" | {_number(own['delay_median_s'], 2)} / {_number(own['delay_p95_s'], 2)} s |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def report(data: Path, runs: Path) -> None:
+    """Write ``crossvalidation.json`` and ``crossvalidation.md`` into the runs folder.
+
+    Raises:
+        SystemExit: no fold is done, or there is no calibration yet.
+    """
+    paths = sorted(runs.glob(f"fold-*/{SCORES}"))
+    settings = runs / "calibration.json"
+    if not paths or not settings.is_file():
+        raise SystemExit(f"{runs}: run `python -m training crossvalidate calibrate` first.")
+    content = json.loads(settings.read_text("utf-8"))
+    calibration = Calibration(content["scale"], content["bias"])
+    folds: list[dict[str, list[ScoredRecording]]] = []
+    for path in paths:
+        with path.open("rb") as handle:
+            folds.append(pickle.load(handle))  # noqa: S301 - written by crossvalidate beside it
+    parts = []
+    for version in (CLEAN, STRANGE):
+        scored = [calibrated(fold[version], calibration) for fold in folds]
+        pooled = [result for fold in scored for result in fold]
+        parts.append(figures(scored, version, _yamnet(data, pooled) if version == CLEAN else {}))
+    (runs / "crossvalidation.json").write_text(json.dumps(parts, indent=1), "utf-8")
+    table = as_markdown(parts)
+    (runs / "crossvalidation.md").write_text(table, "utf-8")
+    print(table)
