@@ -13,10 +13,11 @@ from clap_server.synthesis.alarms import (
     t3_alarm,
     t4_alarm,
 )
+from clap_server.synthesis.blows import TAP_KINDS, chair_scrape, hammering, tap_on_glass
 from clap_server.synthesis.clinks import coins, cutlery, dishes, glass_clink, keys
 from clap_server.synthesis.glass import GLASS_KINDS, glass_break
 from clap_server.synthesis.impacts import explosion, impact, thud
-from clap_server.synthesis.kitchen import CUPBOARD_KINDS, cupboard, dishwashing
+from clap_server.synthesis.kitchen import CUPBOARD_KINDS, STOVE_KINDS, chopping, cupboard, dishwashing, stove
 from clap_server.synthesis.music import music
 from clap_server.synthesis.noise import NOISE_KINDS, noise
 from clap_server.synthesis.panes import PANE_KINDS, pane_break
@@ -53,6 +54,8 @@ __all__ = [
     "SAMPLE_RATE",
     "SIREN_KINDS",
     "SOUNDER_KINDS",
+    "STOVE_KINDS",
+    "TAP_KINDS",
     "Scene",
     "applause",
     "appliance_beeps",
@@ -60,7 +63,9 @@ __all__ = [
     "bell_alarm",
     "buzzer_alarm",
     "car_alarm",
+    "chair_scrape",
     "chimes",
+    "chopping",
     "coins",
     "crinkle",
     "cupboard",
@@ -75,6 +80,7 @@ __all__ = [
     "glass_break",
     "glass_clink",
     "gunshot",
+    "hammering",
     "horn_alarm",
     "impact",
     "impulse_response",
@@ -90,7 +96,9 @@ __all__ = [
     "ringtone",
     "siren",
     "sounder_alarm",
+    "stove",
     "t3_alarm",
     "t4_alarm",
+    "tap_on_glass",
     "thud",
 ]

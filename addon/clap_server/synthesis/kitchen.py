@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clap_server.synthesis.blows import board
 from clap_server.synthesis.clinks import cutlery, dishes, glass_clink
 from clap_server.synthesis.grains import body, bounces, decays, hiss, ragged, struck, wander
 from clap_server.synthesis.signal import (
@@ -15,7 +16,6 @@ from clap_server.synthesis.signal import (
     fade,
     filtered,
     log_uniform,
-    modes,
     normalize,
     shaped_noise,
 )
@@ -23,19 +23,6 @@ from clap_server.synthesis.textures import pouring
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-def _panel(rng: np.random.Generator, sample_rate: int, low_hz: float, high_hz: float) -> NDArray[np.float32]:
-    """Wood or board that is struck: well damped modes and a dull knock; peak 1."""
-    number = int(rng.integers(6, 14))
-    frequencies = log_uniform(rng, low_hz, high_hz, number)
-    rings = float(log_uniform(rng, 0.01, 0.05)) * (low_hz / frequencies) ** 0.4
-    levels = rng.lognormal(0.0, 0.5, number) * (low_hz / frequencies) ** rng.uniform(0.2, 0.9)
-    sound = modes(rng, sample_rate, 0.35, frequencies, levels, rings)
-    gain = ragged(rng, 100, float(log_uniform(rng, 800, 6000)), 4)
-    knock = hiss(rng, sample_rate, len(sound) / sample_rate, gain, float(log_uniform(rng, 0.002, 0.015)))
-    add_at(sound, 0, rng.uniform(0.07, 0.35) * float(np.abs(sound).max()) * knock)
-    return sound / np.float32(max(float(np.abs(sound).max()), 1e-9))
 
 
 CUPBOARD_KINDS = ("door", "drawer")
@@ -79,7 +66,7 @@ def cupboard(
             moment += slide_s
         starts, levels = bounces(rng, moment, rng.uniform(0.03, 0.15), rng.uniform(0.15, 0.5), 4)
         force = rng.uniform(0.3, 1.0)
-        panel = _panel(rng, sample_rate, rng.uniform(60, 200), rng.uniform(600, 2500))
+        panel = board(rng, sample_rate, rng.uniform(60, 200), rng.uniform(600, 2500))
         sound += struck(rng, sample_rate, count, (starts, force * levels), [panel])
         contents = rng.random()
         if contents < 0.6:
@@ -126,3 +113,88 @@ def dishwashing(
             add_at(sound, int(moment * sample_rate), level * thuds)
         moment += rng.uniform(0.2, 1.0)
     return normalize(fade(sound, sample_rate, 0.003))
+
+
+def chopping(
+    rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 3.0
+) -> NDArray[np.float32]:
+    """A knife that goes through something and hits the board, two to eight times a second.
+
+    Returns:
+        ``(n,)``, peak 0.7.
+    """
+    count = int(duration_s * sample_rate)
+    pace_s = 1 / rng.uniform(2, 8)
+    starts = 0.03 + pace_s * np.arange(int(duration_s / pace_s) + 1)
+    starts += rng.normal(0.0, 0.05 * pace_s, len(starts))
+    levels = rng.lognormal(-0.3, 0.3, len(starts)) * (rng.random(len(starts)) > 0.05)
+    wood = board(rng, sample_rate, rng.uniform(120, 350), rng.uniform(900, 3500))
+    sound = struck(rng, sample_rate, count, (starts, levels), [wood])
+    blade = body(rng, sample_rate, number=6, hz=(2000, 9000), decay_s=(0.003, 0.04), click=0.5)
+    sound += np.float32(log_uniform(rng, 0.01, 0.3)) * struck(
+        rng, sample_rate, count, (starts, levels), [blade]
+    )
+    crunch = hiss(rng, sample_rate, 0.06, ragged(rng, 700, 7000, 4), rng.uniform(0.005, 0.02))
+    cuts = (starts - rng.uniform(0.01, 0.03), levels)
+    sound += np.float32(log_uniform(rng, 0.005, 0.15)) * struck(rng, sample_rate, count, cuts, [crunch])
+    return normalize(fade(sound, sample_rate, 0.002))
+
+
+STOVE_KINDS = ("igniter", "pan", "lid")
+
+
+def stove(
+    rng: np.random.Generator,
+    sample_rate: int = SAMPLE_RATE,
+    *,
+    kind: str | None = None,
+    duration_s: float = 3.0,
+) -> NDArray[np.float32]:
+    """A gas stove that is lit with sparks, a pan that is set down, or a lid that settles on a pot.
+
+    Args:
+        rng: gives every detail.
+        sample_rate: in Hz.
+        kind: one of ``STOVE_KINDS``; drawn if left out.
+        duration_s: length in seconds.
+
+    Returns:
+        ``(n,)``, peak 0.7.
+
+    Raises:
+        ValueError: ``kind`` is unknown.
+    """
+    name = kind or str(rng.choice(STOVE_KINDS))
+    if name not in STOVE_KINDS:
+        raise ValueError(f"unknown stove {name!r}: use one of {', '.join(STOVE_KINDS)}")
+    count = int(duration_s * sample_rate)
+    begin = rng.uniform(0.01, 0.15 * duration_s)
+    if name == "igniter":
+        gap_s, number = 1 / rng.uniform(2.5, 9), int(rng.integers(3, 13))
+        spark = body(rng, sample_rate, number=8, hz=(1500, 12000), decay_s=(0.0005, 0.006), click=1.5)
+        sparks = (begin + gap_s * np.arange(number), rng.uniform(0.6, 1.0, number))
+        sound = struck(rng, sample_rate, count, sparks, [spark])
+        flame = hiss(rng, sample_rate, duration_s, ragged(rng, 40, 700, 3), rng.uniform(0.1, 0.6))
+        rise = rng.uniform(0.02, 0.1) * sample_rate
+        flame *= np.minimum(np.arange(len(flame)) / rise, 1.0).astype(np.float32)
+        lit = begin + gap_s * (number - rng.uniform(0.2, 1.5))
+        add_at(sound, int(lit * sample_rate), float(log_uniform(rng, 0.02, 0.3)) * flame)
+    else:
+        lid = name == "lid"
+        pot = body(
+            rng,
+            sample_rate,
+            number=int(rng.integers(8, 20)),
+            hz=(600, 9000) if lid else (200, 6000),
+            decay_s=(0.03, 0.4) if lid else (0.01, 0.15),
+            click=rng.uniform(0.2, 0.8),
+        )
+        hits = bounces(
+            rng, begin, rng.uniform(0.08, 0.3), rng.uniform(0.75, 0.92) if lid else 0.35, 30 if lid else 4
+        )
+        sound = struck(rng, sample_rate, count, hits, [pot])
+        if not lid:
+            plate = board(rng, sample_rate, rng.uniform(80, 200), rng.uniform(800, 2500))
+            thuds = struck(rng, sample_rate, count, hits, [plate])
+            sound += np.float32(log_uniform(rng, 0.2, 2.0)) * thuds
+    return normalize(fade(sound, sample_rate, 0.002))

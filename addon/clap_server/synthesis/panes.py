@@ -195,7 +195,7 @@ def _break(rng: np.random.Generator, sample_rate: int, count: int, pane: _Pane) 
         late = starts > 3 * spread
         boards = body(rng, sample_rate, number=6, hz=(120, 900), decay_s=(0.01, 0.04), click=0.2)
         thuds = convolved((pulse_train(count, sample_rate, starts[late], levels[late]), boards))
-        sound += np.float32(rng.uniform(0.05, 0.4)) * thuds
+        sound += np.float32(rng.uniform(0.02, 0.2)) * thuds
     return sound
 
 

@@ -20,6 +20,7 @@ from clap_server.synthesis.grains import convolved, pulse_train, wander
 from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
+    band,
     fade,
     log_uniform,
     modes,
@@ -279,9 +280,7 @@ def reversing_beeps(
         carried = tone(rng.uniform(1000, 1400), count, sample_rate, levels)
     elif name == "broadband":
         low, high = rng.uniform(400, 900), rng.uniform(4000, 9000)
-        carried = shaped_noise(
-            rng, count, sample_rate, lambda hz: ((hz > low) & (hz < high)) / np.sqrt(hz + 1)
-        )
+        carried = shaped_noise(rng, count, sample_rate, band(low, high, 3.0))
         carried *= np.float32(0.3)
     else:
         raise ValueError(f"unknown reversing alarm {name!r}: use one of {', '.join(REVERSING_KINDS)}")

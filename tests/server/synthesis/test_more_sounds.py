@@ -21,7 +21,9 @@ MAKERS: list[Maker] = [
     synthesis.applause,
     synthesis.bell_alarm,
     synthesis.car_alarm,
+    synthesis.chair_scrape,
     synthesis.chimes,
+    synthesis.chopping,
     synthesis.crinkle,
     synthesis.cupboard,
     synthesis.cymbals,
@@ -29,11 +31,14 @@ MAKERS: list[Maker] = [
     synthesis.fireworks,
     synthesis.frying,
     synthesis.gunshot,
+    synthesis.hammering,
     synthesis.horn_alarm,
     synthesis.pane_break,
     synthesis.pouring,
     synthesis.reversing_beeps,
     synthesis.sounder_alarm,
+    synthesis.stove,
+    synthesis.tap_on_glass,
 ]
 KINDS: list[tuple[Maker, tuple[str, ...]]] = [
     (synthesis.chimes, synthesis.CHIME_KINDS),
@@ -45,6 +50,8 @@ KINDS: list[tuple[Maker, tuple[str, ...]]] = [
     (synthesis.pane_break, synthesis.PANE_KINDS),
     (synthesis.reversing_beeps, synthesis.REVERSING_KINDS),
     (synthesis.sounder_alarm, synthesis.SOUNDER_KINDS),
+    (synthesis.stove, synthesis.STOVE_KINDS),
+    (synthesis.tap_on_glass, synthesis.TAP_KINDS),
 ]
 
 
