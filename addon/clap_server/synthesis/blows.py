@@ -102,7 +102,7 @@ def hammering(
     count = int(duration_s * sample_rate)
     pace_s = 1 / rng.uniform(1.5, 4.0)
     starts = 0.02 + pace_s * np.arange(int(duration_s / pace_s) + 1)
-    starts += rng.normal(0.0, 0.03 * pace_s, len(starts))
+    starts = np.maximum(starts + rng.normal(0.0, 0.03 * pace_s, len(starts)), 0.0)
     levels = rng.lognormal(-0.2, 0.2, len(starts)) * (rng.random(len(starts)) > 0.1)
     levels[0] = 1.0
     wall = board(rng, sample_rate, rng.uniform(60, 200), rng.uniform(700, 3000))

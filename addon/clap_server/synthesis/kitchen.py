@@ -126,8 +126,9 @@ def chopping(
     count = int(duration_s * sample_rate)
     pace_s = 1 / rng.uniform(2, 8)
     starts = 0.03 + pace_s * np.arange(int(duration_s / pace_s) + 1)
-    starts += rng.normal(0.0, 0.05 * pace_s, len(starts))
+    starts = np.maximum(starts + rng.normal(0.0, 0.05 * pace_s, len(starts)), 0.0)
     levels = rng.lognormal(-0.3, 0.3, len(starts)) * (rng.random(len(starts)) > 0.05)
+    levels[0] = 1.0
     wood = board(rng, sample_rate, rng.uniform(120, 350), rng.uniform(900, 3500))
     sound = struck(rng, sample_rate, count, (starts, levels), [wood])
     blade = body(rng, sample_rate, number=6, hz=(2000, 9000), decay_s=(0.003, 0.04), click=0.5)

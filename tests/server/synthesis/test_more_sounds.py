@@ -82,3 +82,11 @@ def test_kinds_differ_and_unknown_ones_are_refused_by_name(maker: Maker, kinds: 
     assert len({samples.tobytes() for samples in made}) == len(kinds)
     with pytest.raises(ValueError, match=rf"nonsense.*{kinds[0]}"):
         maker(np.random.default_rng(5), kind="nonsense")
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
+def test_even_a_short_stretch_is_never_silent(maker: Maker) -> None:
+    for seed in range(5, 10):
+        samples = maker(np.random.default_rng(seed + 1000), 16_000, duration_s=0.37)
+        assert samples.shape == (5920,)
+        assert np.abs(samples).max() == pytest.approx(0.7, abs=0.001)
