@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from clap_server.clap.loader import load_model
 from clap_server.detection.calibration import calibrated
 from clap_server.detection.library import load_library, split_labels
 from clap_server.errors import ConfigurationError
-from clap_server.evaluation.evaluate import check_files, evaluate
+from clap_server.evaluation.conditions import CLIPS_PER_LABEL
+from clap_server.evaluation.evaluate import Evaluation, evaluate
+from clap_server.evaluation.grid import file_names, write_scores
 from clap_server.evaluation.manifest import read_manifest
+from clap_server.evaluation.optional import require
 from clap_server.evaluation.report import as_json, as_text
 
 if TYPE_CHECKING:
-    from clap_server.detection.labels import Label
+    from collections.abc import Sequence
 
-_DESCRIPTION = """Measure models on recordings of which you know what they hold.
+    from clap_server.clap.model import ClapModel
+    from clap_server.detection.labels import Label
+    from clap_server.detection.library import LabelLibrary
+    from clap_server.evaluation.manifest import Recording
+    from clap_server.evaluation.scored import ScoredRecording
+
+_DESCRIPTION = f"""Measure models on recordings of which you know what they hold.
 
 The manifest is a CSV file with the columns file and label, and optionally onset_s, offset_s and group. Files
 are relative to it; the label is one of the library (they are listed when one is unknown), or "negative" for
-none. The recordings pass through the same overlapping windows as live sound; the highest score of a recording
-is what counts.
+none. The recordings pass through the same windows, gate and detector as live sound, faster than real time.
+
+Where there are negatives, up to {CLIPS_PER_LABEL} recordings of each label are also placed in them at several
+signal-to-noise ratios and distances. docs/evaluation.md explains the figures.
 """
+_INTERRUPTED_STATUS = 130
 
 
 def _hop(text: str) -> float:
@@ -58,51 +70,139 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--labels", help="comma-separated; default: all that occur in the manifest")
     parser.add_argument("--hop", type=_hop, default=0.5, metavar="S", help="seconds between windows (0.5)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0")
+    parser.add_argument(
+        "--conditions",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="measure over background sounds and at distances too (default: yes)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        metavar="DIR",
+        help="write each window's scores here, a file for each recording",
+    )
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="write pictures (PNG) here")
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; 0 if every recording could be used, else 1.
+    """Evaluate; 0 if every recording could be used, 130 if it was interrupted, else 1.
 
     Raises:
-        ClapServerError: manifest, label or model is not usable; the message says which.
+        ClapServerError: manifest, label, model or folder is not usable; the message says which.
     """
     library = load_library()
     named = library.resolve_all(split_labels(args.labels)) if args.labels else ()
     recordings = read_manifest(args.manifest, library, named)
-    check_files(recordings)
     held = {label_id for recording in recordings for label_id in recording.label_ids}
-    labels: tuple[Label, ...] = named or tuple(label for label in library.labels if label.id in held)
+    labels = tuple({label.id: label for label in named}.values()) or tuple(
+        label for label in library.labels if label.id in held
+    )
     if not labels:
         raise ConfigurationError("The manifest has only negatives: name labels to measure with --labels.")
+    if args.plots:
+        # Better now than when all is scored.
+        require("matplotlib", "matplotlib")
+        _make_folder(args.plots, "--plots")
     console = Console(stderr=True)
-    results = []
-    cache_dir = user_cache_path("clap-server")
+    names = list(dict.fromkeys(args.model or ["builtin"]))
+    models = [_load(name, args.device, library, console) for name in names]
+    results: list[Evaluation] = []
+    for name, model in zip(names, models, strict=True):
+        folder = None
+        if args.scores:
+            folder = args.scores / _slug(name) if len(models) > 1 else args.scores
+            _make_folder(folder, "--scores")
+        try:
+            results.append(
+                _evaluate(args, model, recordings, labels, library.background, scores=folder, console=console)
+            )
+        except KeyboardInterrupt:
+            # The models before it are finished.
+            break
+        if results[-1].interrupted:
+            break
+    return _tell(args, results, complete=len(results) == len(models))
 
+
+def _make_folder(path: Path, option: str) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{option}: the folder {path} cannot be made: {error.strerror}.") from error
+
+
+def _slug(name: str) -> str:
+    """A folder's name for a model."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("._") or "model"
+
+
+def _load(name: str, device: str, library: LabelLibrary, console: Console) -> ClapModel:
     def tell(line: str) -> None:
         console.print(line, highlight=False, markup=False)
 
-    for name in args.model or ["builtin"]:
-        model = load_model(name, device=args.device, cache_dir=cache_dir, progress=tell)
-        # As the server does: figures at thresholds mean nothing on an uncalibrated model.
-        model = calibrated(model, library, cache_dir, tell)
-        with Progress(
-            TextColumn(name), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
-        ) as bar:
-            task = bar.add_task(name, total=len(recordings))
-            results.append(
-                evaluate(
-                    model,
-                    recordings,
-                    labels,
-                    library.background,
-                    hop_s=args.hop,
-                    progress=partial(bar.advance, task),
-                )
-            )
+    cache_dir = user_cache_path("clap-server")
+    model = load_model(name, device=device, cache_dir=cache_dir, progress=tell)
+    # As the server does: figures at thresholds mean nothing on an uncalibrated model.
+    return calibrated(model, library, cache_dir, tell)
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    model: ClapModel,
+    recordings: Sequence[Recording],
+    labels: Sequence[Label],
+    background: Sequence[str],
+    *,
+    scores: Path | None,
+    console: Console,
+) -> Evaluation:
+    """Measure one model, with a bar that tells how far it is."""
+    files = file_names(recording.name for recording in recordings)
+
+    def keep(result: ScoredRecording) -> None:
+        if scores is not None:
+            write_scores(result, scores / f"{files[result.name]}.tsv")
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(model.name)
+        return evaluate(
+            model,
+            recordings,
+            labels,
+            background,
+            hop_s=args.hop,
+            conditions=args.conditions,
+            on_scored=keep,
+            progress=lambda what, done, total: bar.update(
+                task, description=f"{model.name}: {what}", completed=done, total=total
+            ),
+        )
+
+
+def _tell(args: argparse.Namespace, results: Sequence[Evaluation], *, complete: bool) -> int:
+    """Print and draw what there is; return the status."""
     print(json.dumps(as_json(results), indent=2) if args.json else as_text(results))
+    if args.plots:
+        from clap_server.evaluation.plots import write_plots  # noqa: PLC0415 - needs matplotlib
+
+        for result in results:
+            folder = args.plots / _slug(result.model) if len(results) > 1 else args.plots
+            _make_folder(folder, "--plots")
+            write_plots(result, folder)
     for result in results:
         for problem in result.problems:
             print(f"clap-server: left out: {problem}", file=sys.stderr)
+    if not complete or any(result.interrupted for result in results):
+        print("clap-server: interrupted: not everything was measured", file=sys.stderr)
+        return _INTERRUPTED_STATUS
     return 1 if any(result.problems for result in results) else 0

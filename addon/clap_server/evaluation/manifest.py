@@ -6,6 +6,7 @@ import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clap_server.detection.library import NORMAL
 from clap_server.errors import ConfigurationError, LabelError
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def _label_id(text: str, library: LabelLibrary, extra: Sequence[Label], where: s
         label = library.resolve(text)
     except LabelError as error:
         raise LabelError(f"{where}: {error}") from error
+    if label.id == NORMAL.id:
+        return None
     if label.library or any(label.id == other.id for other in extra):
         return label.id
     raise LabelError(
@@ -89,13 +92,28 @@ def _label_id(text: str, library: LabelLibrary, extra: Sequence[Label], where: s
     )
 
 
+def _check(occurrence: Occurrence, others: Sequence[Occurrence], name: str, where: str) -> None:
+    """Refuse a row that contradicts itself or another one of its file."""
+    onset_s, offset_s = occurrence.onset_s or 0.0, occurrence.offset_s
+    if offset_s is not None and offset_s <= onset_s:
+        raise ConfigurationError(
+            f"{where}: the sound ends at {offset_s:g} s and starts at {onset_s:g} s: mend one of them."
+        )
+    for other in others:
+        if (other.label_id is None) != (occurrence.label_id is None):
+            raise ConfigurationError(
+                f"{where}: {name} is {NEGATIVE} in one row and holds a label in another (row {other.row}):"
+                f" leave out the one that is wrong."
+            )
+
+
 def read_manifest(path: Path, library: LabelLibrary, extra: Sequence[Label] = ()) -> list[Recording]:
     """Read a manifest.
 
     It is a CSV file with the columns ``file`` and ``label``, and optionally ``onset_s``, ``offset_s`` and
     ``group``; others are passed over. ``file`` is relative to the manifest. ``label`` is one of the
-    library, one of ``extra``, or ``negative`` for none of them. A file in which several things happen has
-    several rows.
+    library, one of ``extra``, or ``negative`` (or ``normal``) for none of them. A file in which several
+    things happen has several rows.
 
     Args:
         path: of the manifest.
@@ -136,5 +154,6 @@ def read_manifest(path: Path, library: LabelLibrary, extra: Sequence[Label] = ()
             _seconds(row.get("offset_s"), where),
             (row.get("group") or "").strip(),
         )
+        _check(occurrence, found.get(name, []), name, where)
         found.setdefault(name, []).append(occurrence)
     return [Recording(path.parent / name, name, tuple(rows)) for name, rows in found.items()]

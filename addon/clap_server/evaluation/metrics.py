@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clap_server.errors import ConfigurationError
+from clap_server.evaluation.optional import require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,15 +51,7 @@ def label_metrics(
     Raises:
         ConfigurationError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.metrics import (  # noqa: PLC0415 - an optional dependency
-            average_precision_score,
-            roc_auc_score,
-        )
-    except ImportError as error:  # pragma: no cover - the tests' environment has it
-        raise ConfigurationError(
-            "Evaluation needs scikit-learn: install it with pip install 'clap-server[evaluate]'."
-        ) from error
+    metrics = require("sklearn.metrics", "scikit-learn")
     positives, negatives = int(present.sum()), int((~present).sum())
     both = positives > 0 and negatives > 0
     heard = scores >= threshold
@@ -67,8 +59,8 @@ def label_metrics(
         label_id,
         positives,
         negatives,
-        float(roc_auc_score(present, scores)) if both else None,
-        float(average_precision_score(present, scores)) if both else None,
+        float(metrics.roc_auc_score(present, scores)) if both else None,
+        float(metrics.average_precision_score(present, scores)) if both else None,
         threshold,
         float(heard[present].mean()) if positives else None,
         float(heard[~present].mean()) if negatives else None,

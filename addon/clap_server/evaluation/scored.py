@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clap_server.detection.onset import FRAME_S, OnsetDetector
-from clap_server.evaluation.streaming import WindowScores, score_recording
+from clap_server.evaluation.streaming import WindowScores, score_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -105,59 +105,83 @@ class ScoredRecording:
         return Event(onset_s, max(onset_s, min(offset_s, self.duration_s)), onset_s)
 
 
-def first_onset(samples: NDArray[np.float32], sample_rate: int) -> float | None:
-    """Where the sound of a clip suddenly starts.
+class SoundStart:
+    """Finds where the sound of a clip starts.
 
-    It is the onset (see ``OnsetDetector``) at the first moment that comes within 10 dB of the loudest 50 ms.
+    It becomes *strong* where its last 50 ms first come within 10 dB of its loudest.
 
     Args:
-        samples: ``(n,)`` mono.
         sample_rate: in Hz.
-
-    Returns:
-        Seconds; None if the sound is there from the beginning, swells, or there is none.
     """
-    frame = round(FRAME_S * sample_rate)
-    count = len(samples) // frame
-    if count < _SMOOTH_FRAMES:
-        return None
-    power = np.mean(samples[: count * frame].reshape(count, frame).astype(np.float64) ** 2, axis=1)
-    smooth = np.convolve(power, np.full(_SMOOTH_FRAMES, 1 / _SMOOTH_FRAMES))[:count]
-    if smooth.max() <= 0:
-        return None
-    strong_s = float(np.argmax(smooth >= smooth.max() * 10 ** (-_STRONG_DB / 10))) * FRAME_S
-    near = [
-        onset.at_s
-        for onset in OnsetDetector(sample_rate).feed(samples)
-        if abs(onset.at_s - strong_s) <= _NEAR_S
-    ]
-    return min(near, key=lambda at_s: abs(at_s - strong_s)) if near else None
+
+    def __init__(self, sample_rate: int) -> None:
+        self._frame = round(FRAME_S * sample_rate)
+        self._detector = OnsetDetector(sample_rate)
+        self._onsets_s: list[float] = []
+        self._rest = np.empty(0, np.float32)
+        self._power: list[NDArray[np.float64]] = []
+
+    def feed(self, samples: NDArray[np.float32]) -> None:
+        """Take the next ``(n,)`` samples."""
+        self._onsets_s += [onset.at_s for onset in self._detector.feed(samples)]
+        pending = np.concatenate((self._rest, samples))
+        count = len(pending) // self._frame
+        self._rest = pending[count * self._frame :]
+        frames = pending[: count * self._frame].reshape(count, self._frame).astype(np.float64)
+        self._power.append(np.mean(frames**2, axis=1))
+
+    @property
+    def strong_s(self) -> float | None:
+        """Where it becomes strong, seconds; None if there is no sound."""
+        power = np.concatenate(self._power) if self._power else np.empty(0)
+        smooth = np.convolve(power, np.full(_SMOOTH_FRAMES, 1 / _SMOOTH_FRAMES)) if len(power) else power
+        if not len(smooth) or smooth.max() <= 0:
+            return None
+        return float(np.argmax(smooth >= smooth.max() * 10 ** (-_STRONG_DB / 10))) * FRAME_S
+
+    @property
+    def onset_s(self) -> float | None:
+        """The onset (see ``OnsetDetector``) where it becomes strong.
+
+        None if the sound is there from the beginning, swells, or there is none.
+        """
+        strong_s = self.strong_s
+        if strong_s is None:
+            return None
+        near = [at_s for at_s in self._onsets_s if abs(at_s - strong_s) <= _NEAR_S]
+        return min(near, key=lambda at_s: abs(at_s - strong_s)) if near else None
 
 
 def score(
     model: ClapModel,
     scorer: LabelScorer,
-    samples: NDArray[np.float32],
+    blocks: Iterable[NDArray[np.float32]],
     occurrences: Sequence[Occurrence],
     *,
     name: str = "",
     hop_s: float = 0.5,
 ) -> ScoredRecording:
-    """Score samples that are known to hold something.
+    """Score sound that is known to hold something, and the quiet that follows it.
 
     Args:
         model: embeds.
         scorer: of the same model.
-        samples: ``(n,)`` mono at the model's rate, not empty.
+        blocks: each ``(n,)`` mono at the model's rate; not all empty. A recording in memory is one block.
         occurrences: what they hold; one or more.
         name: of the recording.
         hop_s: seconds between windows.
     """
-    tail = np.zeros(round(TAIL_S * model.sample_rate), np.float32)
-    return ScoredRecording(
-        name,
-        tuple(occurrences),
-        len(samples) / model.sample_rate,
-        score_recording(model, scorer, np.concatenate((samples, tail)), hop_s=hop_s),
-        first_onset(samples, model.sample_rate),
-    )
+    rate = model.sample_rate
+    start = SoundStart(rate)
+    length = 0
+
+    def observed() -> Iterator[NDArray[np.float32]]:
+        nonlocal length
+        for block in blocks:
+            start.feed(block)
+            length += len(block)
+            yield block
+        yield np.zeros(round(TAIL_S * rate), np.float32)
+
+    windows = score_stream(model, scorer, observed(), hop_s=hop_s)
+    return ScoredRecording(name, tuple(occurrences), length / rate, windows, start.onset_s)

@@ -13,6 +13,8 @@ from clap_server.detection.windows import WindowCutter
 from clap_server.synthesis import loudest_rms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
 
     from clap_server.clap.model import ClapModel
@@ -93,34 +95,34 @@ class _Collector:
             self._pending = []
 
 
-def score_recording(
-    model: ClapModel, scorer: LabelScorer, samples: NDArray[np.float32], *, hop_s: float
+def score_stream(
+    model: ClapModel, scorer: LabelScorer, blocks: Iterable[NDArray[np.float32]], *, hop_s: float
 ) -> WindowScores:
     """Score a recording as if it were live; one more window ends where the recording ends.
+
+    Only a few seconds of it are held in memory.
 
     Args:
         model: embeds.
         scorer: of the same model.
-        samples: ``(n,)`` mono at the model's rate, not empty.
+        blocks: each ``(n,)`` mono at the model's rate; not all empty.
         hop_s: seconds between windows.
     """
     rate = model.sample_rate
     ring = RingBuffer(rate, model.window_s + 2 * PIECE_S)
     cutter = WindowCutter(ring, window_s=model.window_s, hop_s=hop_s)
-    size = round(PIECE_S * rate)
     found = _Collector(model, scorer)
     piece_levels: list[float] = []
-    for first in range(0, len(samples), size):
-        piece = samples[first : first + size]
+    for piece in _pieces(blocks, round(PIECE_S * rate)):
         ring.append(piece)
         piece_levels.append(level_dbfs(piece))
         for window in cutter.advance():
             found.add(window, len(piece_levels))
-    length_s = len(samples) / rate
+    length_s = ring.total_samples / rate
     if not found.rows or found.rows[-1][1] < length_s:
-        last = samples[-round(model.window_s * rate) :]
+        last = ring.last(round(model.window_s * rate))
         level = 20 * np.log10(max(loudest_rms(last, rate, _LEVEL_FRAME_S), 1e-6))
-        start_s = max(0.0, length_s - model.window_s)
+        start_s = length_s - len(last) / rate
         found.add_samples(last, (start_s, length_s, float(level), np.nan, len(piece_levels)))
     found.flush()
     starts, ends, levels, onsets, pieces = (np.asarray(values) for values in zip(*found.rows, strict=True))
@@ -136,3 +138,30 @@ def score_recording(
         hop_s,
         model.window_s,
     )
+
+
+def score_recording(
+    model: ClapModel, scorer: LabelScorer, samples: NDArray[np.float32], *, hop_s: float
+) -> WindowScores:
+    """Score a recording that is in memory; see ``score_stream``.
+
+    Args:
+        model: embeds.
+        scorer: of the same model.
+        samples: ``(n,)`` mono at the model's rate, not empty.
+        hop_s: seconds between windows.
+    """
+    return score_stream(model, scorer, [samples], hop_s=hop_s)
+
+
+def _pieces(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    """Cut blocks of any length into pieces of one; the last may be shorter."""
+    rest = np.empty(0, np.float32)
+    for block in blocks:
+        pending = np.concatenate((rest, block)) if len(rest) else block
+        whole = len(pending) - len(pending) % size
+        for start in range(0, whole, size):
+            yield pending[start : start + size]
+        rest = pending[whole:]
+    if len(rest):
+        yield rest

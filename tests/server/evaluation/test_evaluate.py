@@ -54,7 +54,7 @@ def evaluate(*arguments: str) -> int:
 
 
 def test_each_label_gets_its_figures(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate(str(clips), "--json", "--hop", "1.0") == 0
+    assert evaluate(str(clips), "--json", "--hop", "1.0", "--no-conditions") == 0
     result = json.loads(capsys.readouterr().out)["evaluations"]
     assert [entry["model"] for entry in result] == ["builtin"]
     assert result[0]["clips"] == 8
@@ -66,38 +66,49 @@ def test_each_label_gets_its_figures(clips: Path, capsys: pytest.CaptureFixture[
         assert entry["average_precision"] == 1.0
 
 
-def test_models_and_labels_can_be_chosen_and_a_table_is_printed(
-    clips: Path, capsys: pytest.CaptureFixture[str]
+def test_models_are_compared_in_one_run_and_each_has_its_folder(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = [
-        "--model",
-        "builtin",
-        "--model",
-        "builtin",
-        "--labels",
-        "glass breaking, dog bark",
-        "--hop",
-        "2",
-    ]
-    assert evaluate(str(clips), *chosen) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len([line for line in lines if line.startswith("builtin: 8 recordings")]) == 2
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLAP_DATA", str(tmp_path / "data"))
+    checkpoint = write_checkpoint(tmp_path / "tiny", fused=False)
+    chosen = ["--model", "builtin", "--model", str(checkpoint), "--labels", "glass breaking, dog bark"]
+    folders = ["--scores", str(tmp_path / "scores"), "--plots", str(tmp_path / "plots")]
+    assert evaluate(str(clips), *chosen, *folders, "--hop", "2", "--no-conditions") == 0
+    shown = capsys.readouterr()
+    assert "Calibrating" in shown.err, "figures at thresholds mean nothing on an uncalibrated model"
+    lines = shown.out.splitlines()
+    titles = [line.split(": 8 recordings, ")[0] for line in lines if ": 8 recordings, " in line]
+    assert titles == ["builtin", str(checkpoint)]
     dogs = next(line for line in lines if line.startswith("dog_bark"))
     assert dogs.split()[1:5] == ["0", "8", "-", "-"]
+    for folder in ("scores", "plots"):
+        names = sorted(path.name for path in (tmp_path / folder).iterdir())
+        assert names[1] == "builtin"
+        assert names[0].endswith("tiny")
+    for model in (tmp_path / "scores").iterdir():
+        assert len(list(model.glob("*.tsv"))) == 8
 
 
-def test_a_recording_that_is_no_audio_is_left_out_and_named(
+def test_a_recording_that_cannot_be_used_is_left_out_and_named(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "text.wav").write_text("this is no sound")
     good = clips.parent / "glass0.flac"
     (tmp_path / "good.flac").write_bytes(good.read_bytes())
     manifest = tmp_path / "m.csv"
-    manifest.write_text("file,label\ngood.flac,glass_breaking\ntext.wav,negative\n")
+    (tmp_path / "good.wav").write_bytes(good.read_bytes())
+    manifest.write_text(
+        "file,label,onset_s\ngood.flac,glass_breaking,\ntext.wav,negative,\ngone.wav,negative,\n"
+        "good.wav,glass_breaking,9\n"
+    )
     assert evaluate(str(manifest)) == 1
     shown = capsys.readouterr()
     assert "builtin: 1 recordings" in shown.out
-    assert "Row 3: text.wav" in shown.err
+    assert "Row 3: text.wav: This is not audio" in shown.err
+    assert "Row 4: gone.wav: The file is missing" in shown.err
+    assert "Row 5: good.wav: A sound starts at 9 s (row 5), but the recording is 1.6 s long." in shown.err
+    assert "Left out (3):" in shown.out
 
 
 @pytest.mark.parametrize(
@@ -105,7 +116,7 @@ def test_a_recording_that_is_no_audio_is_left_out_and_named(
     [
         (
             "file,label\nnot-there.wav,alarm\nnor-this.wav,alarm\n",
-            "Row 2: the file not-there.wav is missing and 1",
+            "No recording could be used. Row 2: not-there.wav: The file is missing: paths are relative",
         ),
         ("file,label\nclips.csv,negative\n", "only negatives"),
         ("file,label\nclips.csv,glas\n", "row 2: the label 'glas' is unknown"),
@@ -155,13 +166,3 @@ def test_figures_are_left_open_where_one_kind_is_missing() -> None:
     figures = label_metrics("alarm", 0.5, present, scores)
     assert (figures.roc_auc, figures.average_precision, figures.false_positive_rate) == (None, None, None)
     assert figures.recall == 0.5
-
-
-def test_a_checkpoint_is_calibrated_before_it_is_measured(
-    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    checkpoint = write_checkpoint(tmp_path / "checkpoint", fused=False)
-    assert evaluate(str(clips), "--json", "--model", str(checkpoint), "--hop", "2.0") == 0
-    assert "Calibrating" in capsys.readouterr().err
-    assert list((tmp_path / "cache").rglob("calibration/*.json"))

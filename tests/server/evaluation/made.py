@@ -1,0 +1,51 @@
+"""Scored recordings made by hand, so that what must come out is known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clap_server.detection.labels import Label, LabelKind
+from clap_server.evaluation.manifest import Occurrence
+from clap_server.evaluation.scored import ScoredRecording
+from clap_server.evaluation.streaming import WindowScores
+
+GLASS = Label("glass", {"en": "Glass"}, ("glass",), kind=LabelKind.IMPULSIVE, threshold=0.7)
+ALARM = Label("alarm", {"en": "Alarm"}, ("alarm",), kind=LabelKind.SUSTAINED, threshold=0.5)
+WINDOW_S = 2.0
+HOP_S = 0.5
+
+
+def windows(
+    duration_s: float, peaks: dict[str, list[tuple[float, float, float]]], level_dbfs: float = -20.0
+) -> WindowScores:
+    """Windows each half second; labels score as told (from, to, score) where windows end, else 0."""
+    ends = np.arange(1, int(duration_s / HOP_S) + 1) * HOP_S
+    labels = ("glass", "alarm")
+    scores = np.zeros((len(ends), 2), np.float32)
+    for label, spans in peaks.items():
+        for start, end, score in spans:
+            scores[(ends >= start) & (ends <= end), labels.index(label)] = score
+    return WindowScores(
+        labels,
+        np.maximum(0, ends - WINDOW_S),
+        ends,
+        scores,
+        np.full(len(ends), level_dbfs),
+        np.full(len(ends), np.nan),
+        (ends / 0.1).round().astype(np.intp),
+        np.full(round(duration_s / 0.1), -50.0),
+        HOP_S,
+        WINDOW_S,
+    )
+
+
+def recording(
+    duration_s: float,
+    peaks: dict[str, list[tuple[float, float, float]]],
+    *events: tuple[str | None, float | None, float | None],
+    first_onset_s: float | None = None,
+    group: str = "",
+    name: str = "x.wav",
+) -> ScoredRecording:
+    rows = tuple(Occurrence(2, label, onset, offset, group) for label, onset, offset in events)
+    return ScoredRecording(name, rows, duration_s, windows(duration_s, peaks), first_onset_s)
