@@ -169,7 +169,7 @@ def test_first_embeddings_keep_the_order_of_likeness() -> None:
 
 
 def test_a_foreign_phrase_learns_the_place_of_its_english() -> None:
-    config = load_config(overrides={"text.steps": 60, "text.batch": 32, "text.layers": 1})
+    config = load_config(overrides={"text.steps": 40, "text.batch": 32, "text.layers": 1})
     torch.manual_seed(1)
     tower = TextTower(**text.text_settings(config, 24))
     # Texts 0 to 9 are English; 10 to 19 have other tokens and the same meanings.
