@@ -103,6 +103,7 @@ class CrossValidation(_Section):
     """The models that are judged on the sources that they never heard."""
 
     steps: int
+    rooms: int
 
 
 class Config(_Section):

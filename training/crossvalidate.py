@@ -6,7 +6,6 @@ all folds, with the same settings.
 
 from __future__ import annotations
 
-import json
 import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import numpy as np
 import soxr
 from tqdm import tqdm
 
+from clap_server import synthesis
 from clap_server.audio.decode import decode
 from clap_server.clap.builtin import load_builtin
 from clap_server.detection.library import load_library
@@ -57,8 +57,9 @@ JUDGEMENT, SCORES = "judgement.npz", "scores.pickle"
 _CAMERA_RATE = 16_000
 _AROUND_S = 1.0
 _SNR_DB = (0.0, 20.0)
-_STRANGE_ROOMS = 48
+_OTHER_SEED = 1000
 _LONGEST_S = 30.0
+_STEADY_S = 4.0
 
 
 class Strange:
@@ -66,23 +67,31 @@ class Strange:
 
     Args:
         runs: keeps the bank of rooms.
-        seed: decides the rooms; must not be that of the training.
+        rooms: how many.
+        seed: decides them; must not be that of the training.
         sample_rate: of the recordings, in Hz.
         backgrounds: samples of steady sounds of the same held-out sources.
     """
 
     def __init__(
-        self, runs: Path, seed: int, sample_rate: int, backgrounds: Sequence[NDArray[np.float32]]
+        self,
+        runs: Path,
+        rooms: int,
+        seed: int,
+        sample_rate: int,
+        backgrounds: Sequence[NDArray[np.float32]],
     ) -> None:
-        self._rooms: Rooms = load_rooms(runs / "strange_rooms.npz", seed, _STRANGE_ROOMS, sample_rate)
+        self._rooms: Rooms = load_rooms(runs / "strange_rooms.npz", seed, rooms, sample_rate)
         self._rate, self._backgrounds = sample_rate, backgrounds
 
     def play(self, samples: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Play ``(n,)`` samples 1 s into a background that goes on for 1 s after them, at 0 to 20 dB SNR."""
-        wet = self._rooms.play(samples, int(rng.integers(_STRANGE_ROOMS)))
+        wet = self._rooms.play(samples, int(rng.integers(len(self._rooms.responses))))
         background = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
         count = len(samples) + 2 * round(_AROUND_S * self._rate)
-        amid = np.resize(np.roll(background, -int(rng.integers(len(background)))), count)
+        # To and fro, so that there is no seam.
+        endless = np.concatenate([background, background[::-1]])
+        amid = np.resize(np.roll(endless, -int(rng.integers(len(endless)))), count)
         mixed = mix_at(amid, wet, _AROUND_S, rng.uniform(*_SNR_DB), self._rate)
         narrow = soxr.resample(mixed, self._rate, _CAMERA_RATE)
         wide = np.asarray(soxr.resample(narrow, _CAMERA_RATE, self._rate), np.float32)
@@ -117,12 +126,15 @@ def score_held_out(
     concepts = load_concepts()
     clips = {row.file: decode(data / row.file, rate)[: int(_LONGEST_S * rate)] for row in rows}
     steady = {concept.name for concept in concepts.all if concept.background}
-    strange = Strange(
-        runs,
-        config.seed + 1000,
-        rate,
-        [clips[row.file] for row in rows if concepts.of_recording(row) in steady],
-    )
+    # A short one would have to be repeated, and each seam is a bang.
+    backgrounds = [
+        clips[row.file]
+        for row in rows
+        if concepts.of_recording(row) in steady and len(clips[row.file]) >= _STEADY_S * rate
+    ]
+    if not backgrounds:
+        backgrounds = [synthesis.noise(seeded(config.seed, "background"), rate, duration_s=4.0)]
+    strange = Strange(runs, config.crossvalidation.rooms, config.seed + _OTHER_SEED, rate, backgrounds)
     result: dict[str, list[ScoredRecording]] = {CLEAN: [], STRANGE: []}
     for number, row in enumerate(tqdm(rows, desc=f"held out ({fold})", mininterval=10)):
         samples = clips[row.file]
@@ -130,11 +142,11 @@ def score_held_out(
             continue
         label = None if row.label == NEGATIVE else row.label
         whole = Occurrence(number + 2, label, None, None, row.source_repo)
-        result[CLEAN].append(score(model, scorer, samples, [whole], name=row.file))
-        amid = strange.play(samples, seeded(config.seed + 1000, row.file))
+        result[CLEAN].append(score(model, scorer, [samples], [whole], name=row.file))
+        amid = strange.play(samples, seeded(config.seed + _OTHER_SEED, row.file))
         length_s = len(samples) / rate
         within = replace(whole, onset_s=_AROUND_S, offset_s=_AROUND_S + length_s) if label else whole
-        result[STRANGE].append(score(model, scorer, amid, [within], name=row.file))
+        result[STRANGE].append(score(model, scorer, [amid], [within], name=row.file))
     return result
 
 
@@ -151,21 +163,27 @@ def crossvalidate(config: Config, data: Path, runs: Path, folds: Sequence[int] =
         update={"train": config.train.model_copy(update={"steps": config.crossvalidation.steps})}
     )
     for fold in folds or range(len(config.split.folds)):
-        folder = runs / f"fold-{fold}"
-        scores = folder / SCORES
-        if scores.is_file():
-            print(f"fold {fold} is done already; remove {folder} to make it anew")
-            continue
-        trainer = Trainer(
-            shorter, data, runs, lambda line, fold=fold: print(f"fold {fold}: {line}", flush=True), fold
-        )
-        run(trainer)
-        margins, targets = trainer.judge(config.train.calibration_windows)
-        np.savez(folder / JUDGEMENT, margins=margins, targets=targets)
-        settings = {"fold": fold, "steps": trainer.step}
-        # Scores are computed anew from margins once all folds together have told the calibration.
-        write_model(shorter, trainer.average, runs, folder / "model", {"scale": 1.0, "bias": 0.0}, settings)
-        with scores.with_suffix(".part").open("wb") as out:
-            pickle.dump(score_held_out(config, data, runs, folder / "model", fold), out)
-        scores.with_suffix(".part").replace(scores)
-        (folder / "validation.json").write_text(json.dumps(trainer.validation, indent=1), "utf-8")
+        if (runs / f"fold-{fold}" / SCORES).is_file():
+            print(f"fold {fold} is done already; remove {runs / f'fold-{fold}'} to make it anew")
+        else:
+            _hold_out(shorter, data, runs, fold)
+
+
+def _hold_out(config: Config, data: Path, runs: Path, fold: int) -> None:
+    """Train and judge the model of one fold."""
+
+    def log(line: str) -> None:
+        print(f"fold {fold}: {line}", flush=True)
+
+    folder = runs / f"fold-{fold}"
+    trainer = Trainer(config, data, runs, log, fold)
+    run(trainer)
+    margins, targets = trainer.judge(config.train.calibration_windows)
+    np.savez(folder / JUDGEMENT, margins=margins, targets=targets)
+    settings = {"fold": fold, "steps": trainer.step}
+    # Scores are computed anew from margins once all folds together have told the calibration.
+    write_model(config, trainer.average, runs, folder / "model", {"scale": 1.0, "bias": 0.0}, settings)
+    scored = score_held_out(config, data, runs, folder / "model", fold)
+    with (folder / SCORES).with_suffix(".part").open("wb") as out:
+        pickle.dump(scored, out)
+    (folder / SCORES).with_suffix(".part").replace(folder / SCORES)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from clap_server.clap.builtin.audio_tower import QUIET_SHARE
+from clap_server.clap.builtin.audio_tower import QUIET_SHARE, fill_up
 from clap_server.clap.features import mel_filters
 from training.concepts import OTHER, load_concepts
 from training.data import fold_of
@@ -62,6 +62,11 @@ _SYNTHETIC_VALIDATION = 6
 _TEMPO = (0.8, 1.25)
 _SHIFT_BINS = 3
 _MASKED_BINS = 8
+# Windows in which the sound has only just begun to be heard or is no longer heard: where a stream starts or
+# breaks off. A steady sound that is cut off must not pass for a bang.
+_BROKEN_SHARE = 0.12
+# What must be left of a sound, frames.
+_LEAST_FRAMES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,7 @@ class Batch:
 class _Window:
     mel: NDArray[np.float32]
     start: int
+    anchor: int = 0
 
 
 def _bandwidths() -> torch.Tensor:
@@ -98,7 +104,21 @@ def _bandwidths() -> torch.Tensor:
     return torch.from_numpy(1.0 / bank.max(axis=0).clip(1e-9)).float()
 
 
-def _shifted(mel: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
+def _break_off(mel: torch.Tensor, anchor: int, rng: np.random.Generator) -> None:
+    """Silence the beginning or the end of a window in place, but not the frame that must be heard."""
+    frames = len(mel)
+    kind = rng.random()
+    if kind < 1 / 3:
+        mel[: int(rng.integers(0, max(anchor - 2, 1)))] = FLOOR_DB
+        return
+    last = int(rng.integers(min(anchor + _LEAST_FRAMES, frames - 1), frames))
+    if kind < 2 / 3:
+        mel[last:] = FLOOR_DB
+    else:
+        fill_up(mel, max(last, 1))
+
+
+def shifted(mel: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
     """Move a spectrogram up or down; what comes in at the end is as loud as the last bin, less 3 dB a bin."""
     if bins == 0:
         return mel
@@ -145,7 +165,8 @@ class Mixer:
         self._backgrounds = [
             item
             for item in self.items
-            if self.concepts.all[self.concepts.index[item.concept]].background and item.frames > 100
+            if self.concepts.all[self.concepts.index[item.concept]].background
+            and item.frames > config.features.frames
         ]
         self._anchors = {item: self._anchor_frames(item) for item in self.items}
         self._widths = _bandwidths()
@@ -224,17 +245,18 @@ class Mixer:
         anchors = self._anchors[item]
         anchor = int(anchors[int(rng.integers(len(anchors)))])
         tempo = float(rng.uniform(*_TEMPO)) if rng.random() < 0.5 else 1.0
-        rows = anchor + np.rint((np.arange(frames) - int(rng.integers(4, frames - 12))) * tempo).astype(int)
+        place = int(rng.integers(4, frames - 12))
+        rows = anchor + np.rint((np.arange(frames) - place) * tempo).astype(int)
         inside = (rows >= 0) & (rows < item.frames)
         heard = source[rows[inside]].astype(np.float32)
         if rng.random() < 0.5:
-            heard = _shifted(heard, int(rng.integers(-_SHIFT_BINS, _SHIFT_BINS + 1)))
+            heard = shifted(heard, int(rng.integers(-_SHIFT_BINS, _SHIFT_BINS + 1)))
         mel = np.full((frames, MELS), FLOOR_DB, np.float32)
         mel[inside] = heard
         if rng.random() < 0.5:
             # As the model is given the short windows at the start of a stream (see ``fill_up``).
             mel[~inside] = np.quantile(heard, QUIET_SHARE, axis=0)
-        return _Window(mel, int(rows[0]))
+        return _Window(mel, int(rows[0]), place)
 
     def _soft_targets(self, item: Item, start: int) -> NDArray[np.float32] | None:
         scores = self._scores.get(item.name)
@@ -266,6 +288,7 @@ class Mixer:
         taught = np.zeros(size, np.float32)
         snr = rng.uniform(*_SNR_DB, size).astype(np.float32)
         concepts = np.full(size, -1)
+        anchors = np.zeros(size, int)
         captions = [""] * size
         for row in range(size):
             if rng.random() < _SILENT_SHARE:
@@ -274,6 +297,7 @@ class Mixer:
             item = self._pick(rng)
             cut = self._cut(item, rng)
             front[row] = cut.mel
+            anchors[row] = cut.anchor
             concepts[row] = self.concepts.index[item.concept]
             targets[row] = self._rows[concepts[row]]
             captions[row] = item.caption
@@ -297,6 +321,8 @@ class Mixer:
                 teacher[row] = np.maximum(teacher[row], soft)
         seed = int(rng.integers(2**31))
         mels = self._mix(torch.from_numpy(front), torch.from_numpy(back), torch.from_numpy(snr), seed)
+        for row in np.flatnonzero(rng.random(size) < _BROKEN_SHARE):
+            _break_off(mels[row], int(anchors[row]), rng)
         return Batch(
             mels,
             torch.from_numpy(targets),

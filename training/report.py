@@ -89,16 +89,14 @@ def _yamnet(data: Path, results: Sequence[ScoredRecording]) -> dict[str, float |
     with np.load(path) as scores:
         names = [str(name) for name in scores["__classes__"]]
         rows = {r.name: scores[r.name].astype(np.float32) for r in results if r.name in scores}
+    heard = [result for result in results if result.name in rows]
     return {
         label: area(
-            [label in result.label_ids for result in results if result.name in rows],
-            [
-                float(rows[result.name][:, [names.index(name) for name in classes]].max(initial=0.0))
-                for result in results
-                if result.name in rows
-            ],
+            [label in result.label_ids for result in heard],
+            [float(rows[result.name][:, columns].max(initial=0.0)) for result in heard],
         )
         for label, classes in YAMNET_CLASSES.items()
+        if (columns := [names.index(name) for name in classes if name in names])
     }
 
 

@@ -2,98 +2,61 @@
 
 from __future__ import annotations
 
-import csv
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
-from clap_server import synthesis
-from clap_server.audio.encode import encode
 from clap_server.clap.builtin import load_builtin
 from clap_server.detection.library import load_library
 from clap_server.evaluation.manifest import read_manifest
-from training.__main__ import main
+from tests.support.training import SMALL, run
+from training import mixing
 from training.calibrate import fit
 from training.concepts import load_concepts
 from training.config import load_config
-from training.data import COLUMNS, read_recordings
+from training.data import read_recordings
 from training.mixing import Mixer
-from training.prepare import MAKERS, Cache
+from training.prepare import Cache
 from training.train import Trainer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-RATE = 48_000
-SMALL = {
-    "text.limit": 40,
-    "text.steps": 2,
-    "text.batch": 8,
-    "text.layers": 1,
-    "train.batch": 8,
-    "train.threads": 1,
-    "train.checkpoint_every": 1,
-    "train.validation_windows": 96,
-    "train.calibration_windows": 192,
-    "prepare.processes": 1,
-    "prepare.rooms": 2,
-    "prepare.rare_copies": 2,
-    **{
-        f"prepare.synthetic.{maker}": 6 if maker in {"glass_break", "noise", "t4_alarm"} else 0
-        for maker in MAKERS
-    },
-}
-# label, fine_label, licence, source_repo
-CLIPS = [
-    ("glass_breaking", "glass_break", "CC0-1.0", "one/glass"),
-    ("glass_breaking", "glass_break", "CC-BY-SA-3.0", "two/glass"),
-    ("alarm", "fire_alarm", "CC-BY-4.0", "one/alarm"),
-    ("negative", "speech", "CC0-1.0", "Catdere/Nevado"),
-    ("negative", "music", "CC-BY-3.0", "one/music"),
-]
+
+def test_whole_sources_are_held_out_and_share_alike_is_never_trained_on(prepared: Path) -> None:
+    config = load_config(overrides=SMALL)
+    folds = [row.fold for row in read_recordings(prepared / "sounds", config.split)]
+    assert folds == [0, None, 1, 0, 3]
+    cache = Cache(prepared / "runs" / "cache")
+    for held_out, expected in ((None, {1}), (0, {0, 3}), (1, {2}), (3, {4})):
+        parts = {
+            part: Mixer(cache, config, part, prepared / "sounds", held_out).items
+            for part in ("train", "validation")
+        }
+        recorded = {
+            part: {int(item.name.removesuffix(".flac")[-1]) for item in items if item.source != "synthetic"}
+            for part, items in parts.items()
+        }
+        assert recorded["validation"] == expected
+        assert recorded["train"] == {0, 2, 3, 4} - expected
+        made = {part: {i.name for i in items if i.source == "synthetic"} for part, items in parts.items()}
+        assert made["train"]
+        assert made["validation"]
+        assert not made["train"] & made["validation"]
 
 
-def run(folder: Path, *steps: str, total: int = 2) -> None:
-    """`python -m training STEPS` on the small settings; nothing is written outside ``folder``."""
-    settings = {**SMALL, "train.steps": total}
-    arguments = [piece for name, value in settings.items() for piece in ("--set", f"{name}={value}")]
-    places = {"--data": "sounds", "--runs": "runs", "--out": "package"}
-    paths = [piece for name, place in places.items() for piece in (name, str(folder / place))]
-    assert main([*steps, *paths, *arguments]) == 0
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recordings with their manifest, and what the first two steps make of them."""
-    folder = tmp_path_factory.mktemp("training")
-    (folder / "sounds").mkdir()
-    rng = np.random.default_rng(1)
-    rows = []
-    for number, (label, fine, licence, repo) in enumerate(CLIPS):
-        name = f"{label}{number}.flac"
-        (folder / "sounds" / name).write_bytes(
-            encode(synthesis.babble(rng, RATE, duration_s=2.5), RATE, "flac")
-        )
-        rows.append((name, label, fine, f"caption {number}", 2.5, licence, "Ann Author", repo, f"a/{name}"))
-    with (folder / "sounds" / "MANIFEST.csv").open("w", newline="") as handle:
-        csv.writer(handle).writerows([COLUMNS, *rows])
-    scores: dict[str, Any] = {row[0]: np.full((3, 521), 0.1, np.float16) for row in rows}
-    np.savez(folder / "sounds" / "teacher_scores.npz", __classes__=np.array(["c"] * 521), **scores)
-    run(folder, "prepare", "text")
-    return folder
-
-
-def test_whole_sources_are_held_out(prepared: Path) -> None:
-    split = load_config().split
-    parts = [row.part for row in read_recordings(prepared / "sounds", split)]
-    assert parts == ["train", "test", "train", "validation", "train"]
-    items = Cache(prepared / "runs" / "cache").items
-    assert {item.part for item in items if item.name.startswith("glass_breaking1")} == {"test"}
-    assert {(item.source, item.licence) for item in items if item.name.startswith("glass_breaking1")} == {
-        ("two/glass", "CC-BY-SA-3.0")
-    }
+def test_a_shifted_sound_is_the_same_sound_higher_or_lower() -> None:
+    mel = np.full((5, 64), -80, np.float32)
+    mel[:, 30] = -10
+    for bins in (-3, 0, 2):
+        shifted = mixing.shifted(mel, bins)
+        assert (shifted.argmax(axis=1) == 30 + bins).all()
+        assert shifted.max() == -10
+        # Nothing comes in from the other end.
+        assert (np.sort(shifted, axis=1)[:, :-1] <= -80).all()
 
 
 def test_an_interrupted_run_ends_like_one_in_a_piece(
@@ -126,10 +89,17 @@ def test_a_damaged_checkpoint_is_named(prepared: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_exported_can_be_loaded_and_names_its_authors(prepared: Path) -> None:
-    run(prepared, "train", "calibrate", "export", total=2)
+    run(prepared, "train", total=2)
+    # What cross-validation would have found.
+    (prepared / "runs" / "calibration.json").write_text(
+        json.dumps({"scale": 9.0, "bias": 0.5, "labels": {}}), "utf-8"
+    )
+    run(prepared, "export", total=2)
     model = load_builtin("cpu", prepared / "package")
     assert model.embed_audio([np.zeros(100, np.float32)]).shape == (1, 256)
     assert model.embed_text(["glass breaking"]).shape == (1, 256)
+    assert model.calibration is not None
+    assert model.calibration.scale == 9.0
     attribution = (prepared / "package" / "ATTRIBUTION.md").read_text()
     assert "Ann Author (CC-BY-4.0)" in attribution
     assert "two/glass" not in attribution

@@ -1,0 +1,111 @@
+"""Each source is judged by a model that never heard it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from clap_server import synthesis
+from clap_server.clap.model import Calibration
+from clap_server.evaluation.manifest import Occurrence
+from clap_server.evaluation.scored import ScoredRecording
+from clap_server.evaluation.streaming import WindowScores
+from tests.support.training import RATE, run
+from training.crossvalidate import LABELS, SCORES, Strange
+from training.report import area, as_markdown, calibrated, figures
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def judged(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which folds 0 and 1 were judged by a model of one step."""
+    folder = tmp_path_factory.mktemp("judged")
+    shutil.copytree(prepared / "sounds", folder / "sounds")
+    (folder / "runs").mkdir()
+    for name in ("cache", "text", "rooms.npz"):
+        (folder / "runs" / name).symlink_to(prepared / "runs" / name)
+    run(folder, "crossvalidate", options=("--fold", "0", "--fold", "1"))
+    return folder
+
+
+def test_a_fold_is_judged_on_its_sources_as_they_are_and_in_strange_rooms(
+    judged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(judged, "calibrate", "report")
+    table = capsys.readouterr().out
+    assert "glass_breaking" in table
+    content = json.loads((judged / "runs" / "crossvalidation.json").read_text("utf-8"))
+    assert [part["version"] for part in content] == ["clean", "strange"]
+    for part in content:
+        assert part["recordings"] == 3  # those of folds 0 and 1
+        assert part["labels"]["glass_breaking"]["at_own_threshold"]["events"] == 1
+        # Fold 1 has no glass, so it says nothing of it.
+        assert part["labels"]["glass_breaking"]["roc_auc_of_folds"][1] is None
+    assert json.loads((judged / "runs" / "calibration.json").read_text("utf-8"))["folds"] == 2
+
+
+def test_a_judged_fold_is_kept(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (judged / "runs" / "fold-0" / SCORES).stat().st_mtime_ns
+    run(judged, "crossvalidate", options=("--fold", "0"))
+    assert "fold 0 is done already" in capsys.readouterr().out
+    assert (judged / "runs" / "fold-0" / SCORES).stat().st_mtime_ns == before
+
+
+def test_nothing_is_calibrated_or_reported_before_a_fold_was_judged(prepared: Path, tmp_path: Path) -> None:
+    (tmp_path / "sounds").symlink_to(prepared / "sounds")
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(SystemExit, match="training crossvalidate"):
+        run(tmp_path, "calibrate")
+    with pytest.raises(SystemExit, match="training crossvalidate"):
+        run(tmp_path, "report")
+
+
+def test_a_strange_recording_begins_within_its_background_and_has_what_cameras_send(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    hiss = 0.1 * synthesis.noise(rng, RATE, kind="white", duration_s=2.0)
+    strange = Strange(tmp_path, 2, 7, RATE, [hiss])
+    played = strange.play(synthesis.glass_break(rng, RATE, duration_s=1.0), rng)
+    assert len(played) == 3 * RATE
+    spectrum = np.abs(np.fft.rfft(played)) ** 2
+    above = np.fft.rfftfreq(len(played), 1 / RATE) > 8500
+    assert spectrum[above].sum() < 1e-4 * spectrum.sum()
+    level = np.square(played).reshape(-1, RATE // 10).mean(axis=1)
+    assert level[10:20].max() > 1.5 * level[:9].mean() > 0
+
+
+def scored(label: str | None, best: float) -> ScoredRecording:
+    """A recording of 2 s with one window."""
+    scores = np.full((1, len(LABELS)), 0.5, np.float32)
+    scores[0, LABELS.index("glass_breaking")] = best
+    one = np.array([2.0])
+    windows = WindowScores(
+        LABELS, one - 2, one, scores, one * -10, one * np.nan, np.array([20]), np.full(20, -60.0), 0.5, 2.0
+    )
+    return ScoredRecording("clip", (Occurrence(2, label, None, None, "g"),), 2.0, windows)
+
+
+def test_calibration_changes_scores_but_not_their_order() -> None:
+    margins = np.array([-0.2, 0.0, 0.3])
+    raw = [scored(None, float(1 / (1 + np.exp(-margin)))) for margin in margins]
+    column = LABELS.index("glass_breaking")
+    found = [r.windows.scores[0, column] for r in calibrated(raw, Calibration(10.0, -1.0))]
+    assert found == pytest.approx(1 / (1 + np.exp(-(10 * margins - 1))), abs=1e-4)
+
+
+def test_figures_tell_how_far_the_folds_are_apart() -> None:
+    good = [scored("glass_breaking", 0.9), scored(None, 0.1)]
+    bad = [scored("glass_breaking", 0.1), scored(None, 0.9)]
+    part = figures([good, bad], "clean", {"glass_breaking": 0.835})
+    told = part["labels"]["glass_breaking"]
+    assert told["roc_auc_of_folds"] == [1.0, 0.0]
+    assert told["roc_auc_mean"] == 0.5
+    assert told["roc_auc_spread"] == 0.5
+    assert told["roc_auc"] == 0.5
+    assert "0.835" in as_markdown([part])
+    assert area([True, True], [0.1, 0.2]) is None
