@@ -27,6 +27,7 @@ from clap_server.evaluation.manifest import Occurrence
 from clap_server.evaluation.reading import read_blocks
 from clap_server.evaluation.scored import SoundStart, score
 from clap_server.synthesis import SAMPLE_RATE, mix_at, reverberate
+from clap_server.synthesis.signal import fade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +46,8 @@ CLIPS_PER_LABEL = 30
 
 SNRS_DB = (20.0, 10.0, 0.0)
 DISTANCES_M = (2.0, 5.0, 8.0)
+CLEAN_SNR_DB = 50.0
+"""Nobody hears the background then; digital silence in its place would make the sound's own noise a crash."""
 NEAR_SNR_DB = 25.0
 """Of a sound at 1 m."""
 
@@ -68,17 +71,17 @@ class Condition:
 
     Attributes:
         name: for people: ``10 dB``, ``5 m``.
-        snr_db: loudest 0.1 s of the sound over the mean of the background; None for no background.
+        snr_db: loudest 0.1 s of the sound over the mean of the background.
         distance_m: None for a dry sound.
     """
 
     name: str
-    snr_db: float | None
+    snr_db: float
     distance_m: float | None
 
 
 CONDITIONS = (
-    Condition("clean", None, None),
+    Condition("clean", CLEAN_SNR_DB, None),
     *(Condition(f"{snr_db:g} dB", snr_db, None) for snr_db in SNRS_DB),
     *(
         Condition(f"{distance:g} m", NEAR_SNR_DB - 20 * float(np.log10(distance)), distance)
@@ -147,8 +150,6 @@ class PlacedSound:
             sound = reverberate(
                 np.concatenate((sound, echo)), rng, decay_s=_DECAY_S, direct_to_reverberant_db=ratio_db
             )
-        if condition.snr_db is None:
-            return mix_at(np.zeros_like(self.background), sound, _BEFORE_S, 0.0)
         return mix_at(self.background, sound, _BEFORE_S, condition.snr_db)
 
 
@@ -254,7 +255,7 @@ def _background(negatives: Sequence[Path], rng: np.random.Generator, length_s: f
         if not samples.any():
             continue
         start = int(rng.integers(max(1, len(samples) - wanted + 1)))
-        parts.append(samples[start : start + wanted])
+        parts.append(fade(samples[start : start + wanted], SAMPLE_RATE))
         if sum(map(len, parts)) >= wanted:
             break
     if not parts:

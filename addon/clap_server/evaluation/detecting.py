@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from clap_server.detection.windows import Window
 from clap_server.evaluation.streaming import PIECE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from clap_server.detection.labels import WatchedLabel
     from clap_server.evaluation.streaming import WindowScores
@@ -42,23 +43,37 @@ def detect(windows: WindowScores, labels: Sequence[WatchedLabel]) -> list[Detect
     if not (scores.max(axis=0) >= [_LEAST_RATIO * watched.threshold for watched in labels]).any():
         return []
     ids = [watched.label.id for watched in labels]
+    rows = [dict(zip(ids, row, strict=True)) for row in scores.tolist()]
+    seen = _windows(windows)
+    # Nearly all recordings report nothing at most thresholds; then the gate is the same for each of these.
+    for window, row, admitted in zip(seen, rows, windows.admitted.tolist(), strict=True):
+        detector.update(window, row if admitted else {})
+        if detector.active:
+            return _detect_with_gate(windows, seen, rows, Detector(labels, hop_s=windows.hop_s))
+    return []
+
+
+def _windows(windows: WindowScores) -> list[Window]:
+    columns = (windows.starts_s, windows.ends_s, windows.levels_dbfs, windows.onsets_s)
+    return [
+        Window(start_s, end_s, _NOTHING, level_dbfs, None if isnan(onset_s) else onset_s)
+        for start_s, end_s, level_dbfs, onset_s in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def _detect_with_gate(
+    windows: WindowScores, seen: Sequence[Window], rows: Sequence[Mapping[str, float]], detector: Detector
+) -> list[Detection]:
+    """Run gate and detector together, as the gate heeds what is being reported."""
     gate = NoiseGate()
+    levels = windows.piece_levels_dbfs.tolist()
     taken = 0
     found: list[Detection] = []
-    for index, row in enumerate(scores.tolist()):
+    for window, row, pieces in zip(seen, rows, windows.pieces.tolist(), strict=True):
         reporting = bool(detector.active)
-        for level in windows.piece_levels_dbfs[taken : windows.pieces[index]]:
-            gate.update(float(level), PIECE_S, reporting=reporting)
-        taken = int(windows.pieces[index])
-        onset_s = float(windows.onsets_s[index])
-        window = Window(
-            float(windows.starts_s[index]),
-            float(windows.ends_s[index]),
-            _NOTHING,
-            float(windows.levels_dbfs[index]),
-            None if np.isnan(onset_s) else onset_s,
-        )
-        admitted = gate.admits(window, reporting=reporting)
-        found += detector.update(window, dict(zip(ids, row, strict=True)) if admitted else {})
+        for level in levels[taken:pieces]:
+            gate.update(level, PIECE_S, reporting=reporting)
+        taken = pieces
+        found += detector.update(window, row if gate.admits(window, reporting=reporting) else {})
     found += detector.finish()
     return [detection for detection in found if detection.ended_s is not None]

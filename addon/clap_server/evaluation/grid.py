@@ -2,8 +2,7 @@
 
 Each window gets the time around its middle, halfway to the middles of its neighbours, because it is there
 that a sound gives it the highest score. So every window has one row with its own scores, and rows neither
-overlap nor leave gaps. The first row starts with the recording and the last ends with it; windows whose
-middle lies in the quiet after the recording are left out.
+overlap nor leave gaps. The first row starts with the recording and the last ends with it.
 """
 
 from __future__ import annotations
@@ -36,14 +35,11 @@ def grid(result: ScoredRecording) -> tuple[NDArray[np.float64], NDArray[np.float
     windows = result.windows
     middles = (windows.starts_s + windows.ends_s) / 2
     order = np.argsort(middles, kind="stable")
-    inside = order[middles[order] < result.duration_s]
-    if not len(inside):
-        inside = order[:1]
-    edges = (middles[inside][1:] + middles[inside][:-1]) / 2
+    edges = (middles[order][1:] + middles[order][:-1]) / 2
     times = np.asarray(np.concatenate(([0.0], edges, [result.duration_s])).round(DECIMALS), np.float64)
     # Two windows with the same middle would leave one of them no time.
     rising = np.concatenate((np.diff(times) > 0, [True]))
-    return times[rising], windows.scores[inside][rising[:-1]]
+    return times[rising], windows.scores[order][rising[:-1]]
 
 
 def write_scores(result: ScoredRecording, path: Path) -> None:

@@ -248,7 +248,8 @@ def _conditions(result: Evaluation) -> Figure | None:
         lows = np.array([found[name].recall_low or 0.0 for name in names])
         highs = np.array([found[name].recall_high or 0.0 for name in names])
         colors = [
-            _LIMIT if c.snr_db is None else _WITH if c.distance_m is None else _WITHOUT for c in CONDITIONS
+            _LIMIT if c.name == CONDITIONS[0].name else _WITH if c.distance_m is None else _WITHOUT
+            for c in CONDITIONS
         ]
         axes.bar(names, recalls, color=colors, alpha=0.8)
         axes.errorbar(names, recalls, [recalls - lows, highs - recalls], fmt="none", color="black", capsize=3)

@@ -135,7 +135,7 @@ def _kinds(
         best[column.argmax()] = True
         return best, np.zeros(len(column), bool)
     heard = np.zeros(len(column), bool)
-    free = windows.starts_s < result.duration_s
+    free = np.ones(len(column), bool)
     for event in result.events(label_id):
         shared = np.minimum(windows.ends_s, event.offset_s) - np.maximum(windows.starts_s, event.onset_s)
         heard |= shared >= min(_INSIDE_S, event.offset_s - event.onset_s)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from clap_server.detection.scoring import LabelScorer
     from clap_server.evaluation.manifest import Occurrence
 
-# Live, a sound is not cut off where a clip ends: quiet follows, and windows go on to see it.
-TAIL_S = 1.0
 # An event of which only the onset is told lasts as long as this.
 UNTOLD_LENGTH_S = 2.0
 # The sound of a clip begins where it first comes this near to its loudest.
@@ -53,7 +51,7 @@ class ScoredRecording:
         name: of the recording.
         occurrences: what it is known to hold; one or more.
         duration_s: its length.
-        windows: its scores; they go on into the quiet after it.
+        windows: its scores.
         first_onset_s: where its sound suddenly starts; None if it was there from the beginning or swells.
     """
 
@@ -161,7 +159,9 @@ def score(
     name: str = "",
     hop_s: float = 0.5,
 ) -> ScoredRecording:
-    """Score sound that is known to hold something, and the quiet that follows it.
+    """Score sound that is known to hold something.
+
+    Nothing is added where it ends: noise that breaks off in digital silence would sound like a crash.
 
     Args:
         model: embeds.
@@ -181,7 +181,6 @@ def score(
             start.feed(block)
             length += len(block)
             yield block
-        yield np.zeros(round(TAIL_S * rate), np.float32)
 
     windows = score_stream(model, scorer, observed(), hop_s=hop_s)
     return ScoredRecording(name, tuple(occurrences), length / rate, windows, start.onset_s)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clap_server.audio.level import level_dbfs
 from clap_server.audio.ring import RingBuffer
-from clap_server.detection.windows import WindowCutter
+from clap_server.detection.gate import NoiseGate
+from clap_server.detection.windows import Window, WindowCutter
 from clap_server.synthesis import loudest_rms
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 
     from clap_server.clap.model import ClapModel
     from clap_server.detection.scoring import LabelScorer
-    from clap_server.detection.windows import Window
 
 # As in live listening: gate and onsets see the stream in pieces of this.
 PIECE_S = 0.1
 _WINDOWS_AT_ONCE = 64
 _LEVEL_FRAME_S = 0.05
+_NOTHING = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class WindowScores:
         onsets_s: ``(w,)`` the sharpest onset in each window; NaN where there is none.
         pieces: ``(w,)`` pieces of the stream, each ``PIECE_S`` long, that had come when the window was cut.
         piece_levels_dbfs: ``(p,)`` level of each piece, for the noise gate.
+        admitted: ``(w,)`` whether the gate lets the window through, as long as nothing was reported.
         hop_s: seconds between regular windows.
         window_s: length of a full window, seconds.
     """
@@ -52,6 +54,7 @@ class WindowScores:
     onsets_s: NDArray[np.float64]
     pieces: NDArray[np.intp]
     piece_levels_dbfs: NDArray[np.float64]
+    admitted: NDArray[np.bool_]
     hop_s: float
     window_s: float
 
@@ -69,6 +72,15 @@ class WindowScores:
         return self.scores[:, self.label_ids.index(label_id)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What is kept of a window."""
+
+    window: Window
+    pieces: int
+    admitted: bool
+
+
 class _Collector:
     """Gathers windows and has the model score them in batches."""
 
@@ -76,18 +88,21 @@ class _Collector:
         self._model = model
         self._scorer = scorer
         self._pending: list[NDArray[np.float32]] = []
-        self.rows: list[tuple[float, float, float, float, int]] = []
+        self._gate = NoiseGate()
+        self.rows: list[_Row] = []
         self.scores: list[NDArray[np.float32]] = []
+        self.piece_levels: list[float] = []
 
-    def add(self, window: Window, pieces: int) -> None:
-        onset_s = np.nan if window.onset_s is None else window.onset_s
-        self.add_samples(window.samples, (window.start_s, window.end_s, window.level_dbfs, onset_s, pieces))
+    def hear(self, piece: NDArray[np.float32], sample_rate: int) -> None:
+        self.piece_levels.append(level_dbfs(piece))
+        self._gate.update(self.piece_levels[-1], len(piece) / sample_rate)
 
-    def add_samples(self, samples: NDArray[np.float32], row: tuple[float, float, float, float, int]) -> None:
-        self.rows.append(row)
-        self._pending.append(samples)
+    def add(self, window: Window) -> None:
+        self._pending.append(window.samples)
         if len(self._pending) >= _WINDOWS_AT_ONCE:
             self.flush()
+        kept = replace(window, samples=_NOTHING)
+        self.rows.append(_Row(kept, len(self.piece_levels), self._gate.admits(window)))
 
     def flush(self) -> None:
         if self._pending:
@@ -112,31 +127,30 @@ def score_stream(
     ring = RingBuffer(rate, model.window_s + 2 * PIECE_S)
     cutter = WindowCutter(ring, window_s=model.window_s, hop_s=hop_s)
     found = _Collector(model, scorer)
-    piece_levels: list[float] = []
     for piece in _pieces(blocks, round(PIECE_S * rate)):
         ring.append(piece)
-        piece_levels.append(level_dbfs(piece))
+        found.hear(piece, rate)
         for window in cutter.advance():
-            found.add(window, len(piece_levels))
+            found.add(window)
     length_s = ring.total_samples / rate
-    if not found.rows or found.rows[-1][1] < length_s:
+    if not found.rows or found.rows[-1].window.end_s < length_s:
         last = ring.last(round(model.window_s * rate))
-        level = 20 * np.log10(max(loudest_rms(last, rate, _LEVEL_FRAME_S), 1e-6))
-        start_s = length_s - len(last) / rate
-        found.add_samples(last, (start_s, length_s, float(level), np.nan, len(piece_levels)))
+        level = 20 * float(np.log10(max(loudest_rms(last, rate, _LEVEL_FRAME_S), 1e-6)))
+        found.add(Window(length_s - len(last) / rate, length_s, last, level, None))
     found.flush()
-    starts, ends, levels, onsets, pieces = (np.asarray(values) for values in zip(*found.rows, strict=True))
+    windows = [row.window for row in found.rows]
     return WindowScores(
-        scorer.label_ids,
-        starts,
-        ends,
-        np.concatenate(found.scores),
-        levels,
-        onsets,
-        pieces,
-        np.asarray(piece_levels),
-        hop_s,
-        model.window_s,
+        label_ids=scorer.label_ids,
+        starts_s=np.array([window.start_s for window in windows]),
+        ends_s=np.array([window.end_s for window in windows]),
+        scores=np.concatenate(found.scores),
+        levels_dbfs=np.array([window.level_dbfs for window in windows]),
+        onsets_s=np.array([np.nan if window.onset_s is None else window.onset_s for window in windows]),
+        pieces=np.array([row.pieces for row in found.rows]),
+        piece_levels_dbfs=np.array(found.piece_levels),
+        admitted=np.array([row.admitted for row in found.rows]),
+        hop_s=hop_s,
+        window_s=model.window_s,
     )
 
 

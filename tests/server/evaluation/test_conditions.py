@@ -62,7 +62,7 @@ def test_conditions_are_those_that_are_promised() -> None:
     assert [condition.name for condition in CONDITIONS] == [
         "clean", "20 dB", "10 dB", "0 dB", "2 m", "5 m", "8 m",
     ]  # fmt: skip
-    far = {c.distance_m: c.snr_db for c in CONDITIONS if c.distance_m is not None and c.snr_db is not None}
+    far = {condition.distance_m: condition.snr_db for condition in CONDITIONS}
     assert far[8.0] - far[2.0] == pytest.approx(-12.04, abs=0.01)
 
 
@@ -104,13 +104,12 @@ def test_an_event_with_times_is_cut_out(recordings: Sequence[Recording]) -> None
     assert len(placed.background) == pytest.approx((2.0 + 3.0 + 1.5) * RATE, abs=2)
 
 
-@pytest.mark.parametrize("condition", CONDITIONS[1:], ids=lambda condition: condition.name)
+@pytest.mark.parametrize("condition", CONDITIONS, ids=lambda condition: condition.name)
 def test_sounds_have_the_level_over_the_background_that_is_said(condition: Condition) -> None:
     rng = np.random.default_rng(1)
-    background = 0.001 * synthesis.noise(rng, RATE, kind="white", duration_s=5.0)
+    background = 0.0005 * synthesis.noise(rng, RATE, kind="white", duration_s=5.0)
     sound = synthesis.glass_break(rng, RATE, duration_s=1.0)
     heard = PlacedSound(sound, 0.0, background).heard(condition, np.random.default_rng(2))
-    assert condition.snr_db is not None
     added = synthesis.loudest_rms(heard - background, RATE)
     level_db = 20 * np.log10(added / np.sqrt(np.mean(background.astype(np.float64) ** 2)))
     assert level_db == pytest.approx(condition.snr_db, abs=0.1)

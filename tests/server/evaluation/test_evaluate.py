@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,12 +15,15 @@ from clap_server.clap.builtin import load_builtin
 from clap_server.cli import main
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
+from clap_server.evaluation import evaluate as evaluation
 from clap_server.evaluation.metrics import label_metrics
 from clap_server.evaluation.streaming import score_recording
 from tests.server.clap.checkpoints import write_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from clap_server.evaluation.scored import ScoredRecording
 
 RATE = 48_000
 
@@ -159,6 +162,115 @@ def test_a_recording_shorter_than_a_hop_is_looked_at_once(length: int) -> None:
     assert len(scored.scores) == 1
     assert scored.starts_s[0] == 0.0
     assert scored.ends_s[0] == pytest.approx(length / RATE)
+
+
+def test_everything_is_measured_and_written(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = clips.parent / "timed.csv"
+    manifest.write_text(
+        "file,label,onset_s,group\nglass0.flac,glass_breaking,0,a\nglass1.flac,glass_breaking,0.0,b\n"
+        "voices0.flac,negative,,c\nmusic0.flac,negative,,c\n"
+    )
+    folders = ["--scores", str(tmp_path / "scores"), "--plots", str(tmp_path / "plots")]
+    assert evaluate(str(manifest), *folders, "--json", "--hop", "1.0") == 0
+    [result] = json.loads(capsys.readouterr().out)["evaluations"]
+    assert [entry["condition"] for entry in result["conditions"]] == [
+        "clean", "20 dB", "10 dB", "0 dB", "2 m", "5 m", "8 m",
+    ]  # fmt: skip
+    assert result["conditions"][0]["clips"] == 2
+    assert result["psds"]["scenario_2"]["score"] > 0.5
+    assert result["events"][0]["hits"] == 2
+    assert result["groups"][0]["roc_auc"] == {"a": 1.0, "b": 1.0}
+    assert sorted(path.name for path in (tmp_path / "scores").iterdir()) == [
+        "glass0.tsv", "glass1.tsv", "music0.tsv", "voices0.tsv",
+    ]  # fmt: skip
+    assert len(list((tmp_path / "plots").glob("*.png"))) == 6
+
+
+@pytest.mark.parametrize(("option", "folder"), [("--plots", "file/plots"), ("--scores", "file/scores")])
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_scored(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, folder: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert evaluate(str(clips), option, str(tmp_path / folder)) == 1
+    assert f"{option}: the folder" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_loaded_is_told_before_anything_is_scored(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = tmp_path / "scores"
+    chosen = ["--model", "builtin", "--model", str(tmp_path / "nowhere"), "--scores", str(scores)]
+    assert evaluate(str(clips), *chosen) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert not scores.exists()
+
+
+def test_normal_cannot_be_measured(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(str(clips), "--labels", "normal") == 1
+    assert "'normal' cannot be measured" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_tells_what_is_finished(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = evaluation.score
+
+    def interrupted(*args: Any, name: str, **others: Any) -> ScoredRecording:
+        if name == "voices0.flac":
+            raise KeyboardInterrupt
+        return before(*args, name=name, **others)
+
+    monkeypatch.setattr(evaluation, "score", interrupted)
+    chosen = ["--model", "builtin", "--model", "builtin", "--scores", str(tmp_path), "--hop", "2"]
+    assert evaluate(str(clips), *chosen) == 130
+    shown = capsys.readouterr()
+    assert "builtin: 2 recordings" in shown.out
+    assert "Interrupted: these are the figures of what was finished." in shown.out
+    assert "Noise and distance: left out, interrupted." in shown.out
+    assert "interrupted: not everything was measured" in shown.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alarm0.tsv", "glass0.tsv"]
+
+
+def test_a_run_interrupted_before_anything_is_finished_has_nothing_to_tell(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_args: Any, **_others: Any) -> ScoredRecording:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "score", interrupted)
+    assert evaluate(str(clips), "--json") == 130
+    assert json.loads(capsys.readouterr().out) == {"evaluations": []}
+
+
+def test_an_interruption_in_the_noise_keeps_the_recordings(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_args: Any, **_others: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "condition_metrics", interrupted)
+    assert evaluate(str(clips), "--hop", "2") == 130
+    assert "builtin: 8 recordings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ("glass0.flac,glass_breaking\n", "no recording is negative"),
+        ("voices0.flac,negative\n", "no recording holds one of the labels"),
+    ],
+)
+def test_noise_is_left_out_where_sounds_or_backgrounds_are_missing(
+    clips: Path, capsys: pytest.CaptureFixture[str], rows: str, reason: str
+) -> None:
+    manifest = clips.parent / "part.csv"
+    manifest.write_text(f"file,label\n{rows}")
+    assert evaluate(str(manifest), "--labels", "glass breaking, Glasbruch", "--hop", "2") == 0
+    shown = capsys.readouterr().out
+    assert f"Noise and distance: left out, {reason}" in shown
+    assert len([line for line in shown.splitlines() if line.startswith("glass_breaking  ")]) >= 1
 
 
 def test_figures_are_left_open_where_one_kind_is_missing() -> None:

@@ -138,10 +138,19 @@ def test_bounds_of_recall_are_those_of_a_binomial_share() -> None:
 
 
 def test_the_gate_keeps_quiet_windows_from_the_detector_as_it_does_live() -> None:
-    peaks = {"glass": [(5.0, 6.0, 0.9)]}
     watched = [WatchedLabel(GLASS, 0.7)]
-    assert len(detect(windows(10.0, peaks), watched)) == 1
-    assert detect(windows(10.0, peaks, level_dbfs=-60.0), watched) == []
+    peaks = {"glass": [(8.0, 9.0, 0.9)]}
+    assert len(detect(windows(20.0, peaks), watched)) == 1
+    assert len(detect(windows(20.0, peaks, noise_dbfs=-70.0), watched)) == 1
+    assert detect(windows(20.0, peaks, noise_dbfs=-50.0), watched) == []
+
+
+def test_the_gate_stays_open_while_an_event_is_reported() -> None:
+    watched = [WatchedLabel(ALARM, 0.5)]
+    # Begins before the floor has risen to the noise, and goes on for longer than that takes.
+    long = {"alarm": [(1.0, 18.0, 0.9)]}
+    [detection] = detect(windows(20.0, long, noise_dbfs=-50.0), watched)
+    assert detection.ended_s == 18.0
 
 
 def test_a_label_that_was_not_scored_is_refused() -> None:

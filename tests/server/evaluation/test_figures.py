@@ -114,17 +114,6 @@ def test_rows_of_the_grid_follow_each_other_and_peak_where_the_sound_is() -> Non
     assert (times[high[0]], times[high[-1] + 1]) == (9.25, 11.25)
 
 
-def test_windows_behind_the_end_are_left_out_of_the_grid() -> None:
-    result = recording(3.0, {}, ("glass", None, None))
-    longer = replace(result, windows=recording(4.0, {"glass": [(4.0, 4.0, 1.0)]}, (None, None, None)).windows)
-    times, scores = grid(longer)
-    assert times[-1] == 3.0
-    assert scores.max() == 0.0
-    times, scores = grid(replace(longer, duration_s=0.1))
-    assert times.tolist() == [0.0, 0.1]
-    assert len(scores) == 1
-
-
 def test_two_windows_with_one_middle_share_a_row() -> None:
     result = recording(4.0, {}, (None, None, None))
     twice = replace(

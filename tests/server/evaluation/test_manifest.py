@@ -69,6 +69,14 @@ def test_an_unknown_label_is_named_with_its_row(tmp_path: Path, text: str, messa
         ("file,label\n,negative\n", "row 2: file or label is missing"),
         ("file,label,onset_s\na.wav,negative,soon\n", "row 2: 'soon' is no time"),
         ("file,label,offset_s\na.wav,negative,-1\n", "row 2: '-1' is no time"),
+        (
+            "file,label,onset_s,offset_s\na.wav,alarm,3,2\n",
+            "row 2: the sound ends at 2 s and starts at 3 s",
+        ),
+        (
+            "file,label\na.wav,alarm\na.wav,negative\n",
+            r"row 3: a\.wav is negative in one row and holds a label in another \(row 2\)",
+        ),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -83,3 +91,8 @@ def test_a_manifest_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfb\x90\x00" * 50)
     with pytest.raises(ConfigurationError, match=r"sound\.csv cannot be read"):
         read_manifest(path, load_library())
+
+
+def test_normal_means_negative(tmp_path: Path) -> None:
+    [only] = read_manifest(write(tmp_path, "file,label\na.wav,Normal\n"), load_library())
+    assert only.label_ids == frozenset()
