@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from clap_server.clap.builtin import FOLDER
-from training.config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_RUNS, load_config
+from training.config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_DOCS, DEFAULT_RUNS, load_config
 
 STEPS = ("prepare", "text", "crossvalidate", "calibrate", "report", "train", "export")
 
@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with MANIFEST.csv")
     parser.add_argument("--runs", type=Path, default=DEFAULT_RUNS, help="where everything is kept")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where export writes (the package)")
+    parser.add_argument("--docs", type=Path, default=DEFAULT_DOCS, help="where export writes attribution.md")
     parser.add_argument(
         "--fold", type=int, action="append", default=[], help="of crossvalidate: only this one (repeatable)"
     )
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif step == "export":
             from training.export import export  # noqa: PLC0415 - see above
 
-            export(config, options.data, options.runs, options.out)
+            export(config, options.data, options.runs, options.out, options.docs)
     return 0
 
 

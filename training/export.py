@@ -29,8 +29,7 @@ _ATTRIBUTION_HEAD = """# Recordings that the built-in model was trained on
 Made by `python -m training export` from the manifest of the recordings. None of them is in this package; the
 weights were fitted to them. Clips under a share-alike licence were not used for training. The text tower
 was distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0), whose word pieces it keeps; the audio
-tower
-had the scores of YAMNet (Google, Apache-2.0) as an auxiliary target.
+tower had the scores of YAMNet (Google, Apache-2.0) as an auxiliary target.
 
 """
 
@@ -65,8 +64,8 @@ def write_manifest(recordings: list[Recording], data: Path, out: Path) -> None:
             writer.writerow([os.path.relpath(data / row.file, out.parent), row.label, row.source_repo])
 
 
-def export(config: Config, data: Path, runs: Path, folder: Path) -> None:
-    """Write weights, tokenizer, configuration and attribution into the package.
+def export(config: Config, data: Path, runs: Path, folder: Path, docs: Path) -> None:
+    """Write weights, tokenizer, configuration and attribution into the package, the last also into the docs.
 
     Raises:
         SystemExit: there is no checkpoint or no calibration yet.
@@ -94,6 +93,7 @@ def export(config: Config, data: Path, runs: Path, folder: Path) -> None:
         },
     )
     (folder / "ATTRIBUTION.md").write_text(_attribution(recordings), "utf-8")
+    (docs / "attribution.md").write_text(_attribution(recordings), "utf-8")
     held_out = [row for row in recordings if row.part == "test"]
     write_manifest(held_out, data, runs / "held_out.csv")
     print(f"{runs / 'held_out.csv'}: {len(held_out)} recordings")

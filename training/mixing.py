@@ -166,7 +166,7 @@ class Mixer:
             item
             for item in self.items
             if self.concepts.all[self.concepts.index[item.concept]].background
-            and item.frames > config.features.frames
+            and item.frames >= config.features.frames
         ]
         self._anchors = {item: self._anchor_frames(item) for item in self.items}
         self._widths = _bandwidths()

@@ -85,7 +85,17 @@ def scored(label: str | None, best: float) -> ScoredRecording:
     scores[0, LABELS.index("glass_breaking")] = best
     one = np.array([2.0])
     windows = WindowScores(
-        LABELS, one - 2, one, scores, one * -10, one * np.nan, np.array([20]), np.full(20, -60.0), 0.5, 2.0
+        label_ids=LABELS,
+        starts_s=one - 2,
+        ends_s=one,
+        scores=scores,
+        levels_dbfs=one * -10,
+        onsets_s=one * np.nan,
+        pieces=np.array([20]),
+        piece_levels_dbfs=np.full(20, -60.0),
+        admitted=np.array([True]),
+        hop_s=0.5,
+        window_s=2.0,
     )
     return ScoredRecording("clip", (Occurrence(2, label, None, None, "g"),), 2.0, windows)
 
