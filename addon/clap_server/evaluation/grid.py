@@ -2,7 +2,8 @@
 
 Each window gets the time around its middle, halfway to the middles of its neighbours, because it is there
 that a sound gives it the highest score. So every window has one row with its own scores, and rows neither
-overlap nor leave gaps. The first row starts with the recording and the last ends with it.
+overlap nor leave gaps. The first row starts with the recording and the last ends with it; windows whose
+middle lies behind its end are left out.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ def grid(result: ScoredRecording) -> tuple[NDArray[np.float64], NDArray[np.float
     windows = result.windows
     middles = (windows.starts_s + windows.ends_s) / 2
     order = np.argsort(middles, kind="stable")
-    edges = (middles[order][1:] + middles[order][:-1]) / 2
+    inside = order[middles[order] < result.duration_s]
+    edges = (middles[inside][1:] + middles[inside][:-1]) / 2
     times = np.asarray(np.concatenate(([0.0], edges, [result.duration_s])).round(DECIMALS), np.float64)
     # Two windows with the same middle would leave one of them no time.
     rising = np.concatenate((np.diff(times) > 0, [True]))
-    return times[rising], windows.scores[order][rising[:-1]]
+    return times[rising], windows.scores[inside][rising[:-1]]
 
 
 def write_scores(result: ScoredRecording, path: Path) -> None:

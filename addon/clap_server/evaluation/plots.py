@@ -135,7 +135,7 @@ def _scores(result: Evaluation) -> Figure:
         axes.set_title(f"{metrics.label_id}{auc}", fontsize="medium")
         axes.set_xlabel("score")
         axes.set_ylabel("share of recordings")
-        axes.legend(fontsize="x-small", loc="upper center")
+        axes.legend(fontsize="x-small", loc="center")
     return figure
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from clap_server.detection.scoring import LabelScorer
     from clap_server.evaluation.manifest import Occurrence
 
+# Live, a sound is not cut off where a clip ends: windows go on to see it while quiet follows.
+TAIL_S = 1.0
 # An event of which only the onset is told lasts as long as this.
 UNTOLD_LENGTH_S = 2.0
 # The sound of a clip begins where it first comes this near to its loudest.
@@ -161,7 +163,7 @@ def score(
 ) -> ScoredRecording:
     """Score sound that is known to hold something.
 
-    Nothing is added where it ends: noise that breaks off in digital silence would sound like a crash.
+    Windows go on for ``TAIL_S`` after its end, as they do live.
 
     Args:
         model: embeds.
@@ -182,5 +184,5 @@ def score(
             length += len(block)
             yield block
 
-    windows = score_stream(model, scorer, observed(), hop_s=hop_s)
+    windows = score_stream(model, scorer, observed(), hop_s=hop_s, tail_s=TAIL_S)
     return ScoredRecording(name, tuple(occurrences), length / rate, windows, start.onset_s)

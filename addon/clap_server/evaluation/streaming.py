@@ -10,7 +10,7 @@ import numpy as np
 from clap_server.audio.level import level_dbfs
 from clap_server.audio.ring import RingBuffer
 from clap_server.detection.gate import NoiseGate
-from clap_server.detection.windows import Window, WindowCutter
+from clap_server.detection.windows import SHORTEST_S, Window, WindowCutter
 from clap_server.synthesis import loudest_rms
 
 if TYPE_CHECKING:
@@ -111,7 +111,12 @@ class _Collector:
 
 
 def score_stream(
-    model: ClapModel, scorer: LabelScorer, blocks: Iterable[NDArray[np.float32]], *, hop_s: float
+    model: ClapModel,
+    scorer: LabelScorer,
+    blocks: Iterable[NDArray[np.float32]],
+    *,
+    hop_s: float,
+    tail_s: float = 0.0,
 ) -> WindowScores:
     """Score a recording as if it were live; one more window ends where the recording ends.
 
@@ -122,6 +127,9 @@ def score_stream(
         scorer: of the same model.
         blocks: each ``(n,)`` mono at the model's rate; not all empty.
         hop_s: seconds between windows.
+        tail_s: so long go windows on after the end, with less and less of the recording in them, as if quiet
+            followed. It is the model that fills them up: noise that breaks off in digital silence would sound
+            like a crash.
     """
     rate = model.sample_rate
     ring = RingBuffer(rate, model.window_s + 2 * PIECE_S)
@@ -134,9 +142,11 @@ def score_stream(
             found.add(window)
     length_s = ring.total_samples / rate
     if not found.rows or found.rows[-1].window.end_s < length_s:
-        last = ring.last(round(model.window_s * rate))
-        level = 20 * float(np.log10(max(loudest_rms(last, rate, _LEVEL_FRAME_S), 1e-6)))
-        found.add(Window(length_s - len(last) / rate, length_s, last, level, None))
+        found.add(_last_window(ring, length_s, model.window_s))
+    for number in range(1, int(tail_s / hop_s + 1e-9) + 1):
+        after_s = number * hop_s
+        if model.window_s - after_s >= SHORTEST_S:
+            found.add(_last_window(ring, length_s + after_s, model.window_s))
     found.flush()
     windows = [row.window for row in found.rows]
     return WindowScores(
@@ -152,6 +162,15 @@ def score_stream(
         hop_s=hop_s,
         window_s=model.window_s,
     )
+
+
+def _last_window(ring: RingBuffer, end_s: float, window_s: float) -> Window:
+    """The window that ends at or after the end of the recording, with what is left of it."""
+    length_s = ring.total_samples / ring.sample_rate
+    start_s = max(0.0, end_s - window_s)
+    samples = ring.last(round((length_s - start_s) * ring.sample_rate))
+    level = 20 * float(np.log10(max(loudest_rms(samples, ring.sample_rate, _LEVEL_FRAME_S), 1e-6)))
+    return Window(start_s, end_s, samples, level, None)
 
 
 def score_recording(

@@ -114,6 +114,13 @@ def test_rows_of_the_grid_follow_each_other_and_peak_where_the_sound_is() -> Non
     assert (times[high[0]], times[high[-1] + 1]) == (9.25, 11.25)
 
 
+def test_windows_behind_the_end_are_left_out_of_the_grid() -> None:
+    long = recording(4.0, {"glass": [(4.0, 4.0, 1.0)]}, ("glass", None, None))
+    times, scores = grid(replace(long, duration_s=2.5))
+    assert times[-1] == 2.5
+    assert scores.max() == 0.0
+
+
 def test_two_windows_with_one_middle_share_a_row() -> None:
     result = recording(4.0, {}, (None, None, None))
     twice = replace(
