@@ -44,6 +44,8 @@ HOUSEHOLD = (
     "footsteps",
 )
 MUSIC = ("music", "cymbals", "singing")
+# What must not pass for shouting.
+VOICES = ("speech", "babble", "laughter", "crowd", "cough", "sneeze", "animal")
 ALARMS = ("alarm", "car_alarm", "smoke_alarm", "siren")
 # Their onset must be in the window; of the others any loud part will do.
 IMPULSIVE = ("glass_breaking", "explosion_gunshot", "metal_impact", "crockery_break", "door_slam", "thud")
@@ -203,6 +205,7 @@ class Mixer:
             "beeps": both(BEEPS, 0.4),
             "household": both(HOUSEHOLD, 0.4),
             "music": both(MUSIC, 0.4),
+            "voices": both(VOICES, 0.3),
             "fighting_shouting": both(("fighting_shouting", "scream"), 0.0),
         }
         taken = {
@@ -212,6 +215,7 @@ class Mixer:
             *BEEPS,
             *HOUSEHOLD,
             *MUSIC,
+            *VOICES,
             "fighting_shouting",
             "scream",
         }

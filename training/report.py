@@ -13,7 +13,9 @@ from sklearn.metrics import roc_auc_score
 from clap_server.clap.model import Calibration
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import sigmoid
+from clap_server.evaluation.evaluate import summarise
 from clap_server.evaluation.events import PER_HOUR, event_curves, event_metrics, operating_point
+from clap_server.evaluation.plots import write_plots
 from training.crossvalidate import CLEAN, LABELS, SCORES, STRANGE
 
 if TYPE_CHECKING:
@@ -179,7 +181,7 @@ def as_markdown(parts: Sequence[dict[str, Any]]) -> str:
 
 
 def report(data: Path, runs: Path) -> None:
-    """Write ``crossvalidation.json`` and ``crossvalidation.md`` into the runs folder.
+    """Write ``crossvalidation.json``, ``crossvalidation.md`` and pictures into the runs folder.
 
     Raises:
         SystemExit: no fold is done, or there is no calibration yet.
@@ -199,6 +201,10 @@ def report(data: Path, runs: Path) -> None:
         scored = [calibrated(fold[version], calibration) for fold in folds]
         pooled = [result for fold in scored for result in fold]
         parts.append(figures(scored, version, _yamnet(data, pooled) if version == CLEAN else {}))
+        pictures = runs / f"plots-{version}"
+        pictures.mkdir(exist_ok=True)
+        name = f"cross-validation, {version}"
+        write_plots(summarise(name, pooled, [load_library().resolve(label) for label in LABELS]), pictures)
     (runs / "crossvalidation.json").write_text(json.dumps(parts, indent=1), "utf-8")
     table = as_markdown(parts)
     (runs / "crossvalidation.md").write_text(table, "utf-8")
