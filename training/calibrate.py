@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from clap_server.detection.calibration import NEGATIVES_PER_POSITIVE
 from clap_server.detection.library import load_library
 from training.concepts import SECURITY
 from training.crossvalidate import JUDGEMENT
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-# A home is quiet for hours between two alarms, so a window without a sound counts four times one with it.
-_NEGATIVES_PER_POSITIVE = 4.0
 
 
 def fit(margins: NDArray[np.float64], present: NDArray[np.bool_]) -> tuple[float, float]:
@@ -33,7 +31,7 @@ def fit(margins: NDArray[np.float64], present: NDArray[np.bool_]) -> tuple[float
         Scale and bias.
     """
     yes, no = present.sum(), (~present).sum()
-    weights = np.where(present, 1.0 / max(yes, 1), _NEGATIVES_PER_POSITIVE / max(no, 1)) * len(present)
+    weights = np.where(present, 1.0 / max(yes, 1), NEGATIVES_PER_POSITIVE / max(no, 1)) * len(present)
     fitted = LogisticRegression(C=1e4).fit(margins[:, None], present, sample_weight=weights)
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
@@ -76,7 +74,7 @@ def calibrate(runs: Path) -> None:
         "scale": round(scale, 4),
         "bias": round(bias, 4),
         "windows": len(margins),
-        "negatives_per_positive": _NEGATIVES_PER_POSITIVE,
+        "negatives_per_positive": NEGATIVES_PER_POSITIVE,
         "folds": len(judged),
         "labels": report,
     }
