@@ -49,7 +49,7 @@ class ServerProcess(Process):
         return (self.data / "token").read_text().strip()
 
     async def start_and_wait(self, timeout_s: float = 60) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it is ready."""
         self.media.mkdir(parents=True, exist_ok=True)
         await self.start()
         await self.until(self._healthy, timeout_s)
@@ -57,7 +57,8 @@ class ServerProcess(Process):
     async def _healthy(self) -> bool:
         try:
             async with self._session.get(f"{self.url}/health") as response:
-                return response.status == 200  # noqa: PLR2004 - OK
+                # It answers while the model is still being loaded, but not what one asks.
+                return response.ok and (await response.json())["status"] == "ok"
         except aiohttp.ClientError:
             return False
 
