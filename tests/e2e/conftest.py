@@ -68,7 +68,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def camera(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Camera]:
     folder = tmp_path_factory.mktemp("camera")
-    scene = make_scene(1, break_s=9, duration_s=60)
+    scene = make_scene(5, break_s=9, duration_s=60)
     file = folder / "scene.flac"
     file.write_bytes(encode(scene.samples, SAMPLE_RATE, "flac"))
     port = await free_port()

@@ -33,7 +33,7 @@ _SEED = 20261122
 _EXAMPLES = 6
 _BATCH = 8
 
-NEGATIVES_PER_POSITIVE = 4.0
+NEGATIVES_PER_POSITIVE = 8.0
 """How much more other windows count than those with the sound: a home is quiet for hours between two alarms.
 
 As for the built-in model's own calibration (``training/``), so that a score means the same for all models.

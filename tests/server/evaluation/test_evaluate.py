@@ -23,6 +23,8 @@ from tests.server.clap.checkpoints import write_checkpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from clap_server.evaluation.scored import ScoredRecording
 
 RATE = 48_000
@@ -36,7 +38,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(2):
         rng = np.random.default_rng(seed)
         sounds = {
-            "glass": ("glass_breaking", synthesis.glass_break(rng, RATE)),
+            "glass": ("glass_breaking", in_a_room(rng, synthesis.glass_break(rng, RATE))),
             "alarm": ("alarm", synthesis.t3_alarm(rng, RATE, carrier_hz=3100, cycles=1)),
             "voices": ("negative", synthesis.babble(rng, RATE, duration_s=2.0)),
             "music": ("negative", synthesis.music(rng, RATE, duration_s=2.0)),
@@ -47,6 +49,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "clips.csv").open("w", newline="") as handle:
         csv.writer(handle).writerows([("file", "label"), *rows])
     return folder / "clips.csv"
+
+
+def in_a_room(rng: np.random.Generator, sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The sound after half a second of the noise of a good microphone."""
+    noise = np.float32(1e-4) * rng.standard_normal(RATE // 2 + len(sound)).astype(np.float32)
+    return synthesis.mix_at(noise, sound, 0.5, 70.0, RATE)
 
 
 def evaluate(*arguments: str) -> int:
@@ -111,7 +119,7 @@ def test_a_recording_that_cannot_be_used_is_left_out_and_named(
     assert "builtin: 1 recordings" in shown.out
     assert "Row 3: text.wav: This is not audio" in shown.err
     assert "Row 4: gone.wav: The file is missing" in shown.err
-    assert "Row 5: good.wav: A sound starts at 9 s (row 5), but the recording is 1.1 s long." in shown.err
+    assert "Row 5: good.wav: A sound starts at 9 s (row 5), but the recording is 1.6 s long." in shown.err
     assert "Left out (3):" in shown.out
 
 
@@ -186,7 +194,7 @@ def test_everything_is_measured_and_written(
 ) -> None:
     manifest = clips.parent / "timed.csv"
     manifest.write_text(
-        "file,label,onset_s,group\nglass0.flac,glass_breaking,0,a\nglass1.flac,glass_breaking,0.0,b\n"
+        "file,label,onset_s,group\nglass0.flac,glass_breaking,0.5,a\nglass1.flac,glass_breaking,0.50,b\n"
         "voices0.flac,negative,,c\nmusic0.flac,negative,,c\n"
     )
     folders = ["--scores", str(tmp_path / "scores"), "--plots", str(tmp_path / "plots")]
