@@ -325,8 +325,8 @@ class Mixer:
                 teacher[row] = np.maximum(teacher[row], soft)
         seed = int(rng.integers(2**31))
         mels = self._mix(torch.from_numpy(front), torch.from_numpy(back), torch.from_numpy(snr), seed)
-        for row in np.flatnonzero(rng.random(size) < _BROKEN_SHARE):
-            _break_off(mels[row], int(anchors[row]), rng)
+        for broken in np.flatnonzero(rng.random(size) < _BROKEN_SHARE).tolist():
+            _break_off(mels[broken], int(anchors[broken]), rng)
         return Batch(
             mels,
             torch.from_numpy(targets),
