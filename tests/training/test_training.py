@@ -157,6 +157,6 @@ def test_calibration_finds_the_curve_that_made_the_data() -> None:
     present = rng.random(20_000) < 1 / (1 + np.exp(-(12 * margins - 1)))
     scale, bias = fit(margins, present)
     assert scale == pytest.approx(12, rel=0.1)
-    # One in five counts as present, whatever the share in the data.
-    odds = np.log(0.25) - np.log(present.mean() / (1 - present.mean()))
+    # One in nine counts as present, whatever the share in the data.
+    odds = np.log(1 / 8) - np.log(present.mean() / (1 - present.mean()))
     assert bias == pytest.approx(-1 + odds, abs=0.2)
