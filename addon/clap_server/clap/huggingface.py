@@ -241,7 +241,7 @@ def stored_calibration(folder: Path, name: str) -> Calibration | None:
 
 
 def weights_hash(folder: Path) -> str:
-    """Identify a checkpoint by the content of all its files.
+    """Identify a checkpoint by the content of all its files but the calibration, which changes no embedding.
 
     Args:
         folder: of the checkpoint.
@@ -251,7 +251,7 @@ def weights_hash(folder: Path) -> str:
     """
     total = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix in {".safetensors", ".bin", ".json", ".txt"}:
+        if path.suffix in {".safetensors", ".bin", ".json", ".txt"} and path.name != CALIBRATION_FILE:
             with path.open("rb") as file:
                 total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

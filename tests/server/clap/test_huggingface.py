@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import ClapFeatureExtractor, ClapModel, pipeline
 
-from clap_server.clap.huggingface import DType, HuggingFaceClap, resolve_dtype, weights_hash
+from clap_server.clap.huggingface import CALIBRATION_FILE, DType, HuggingFaceClap, resolve_dtype, weights_hash
 from clap_server.errors import ModelError
 from tests.server.clap.checkpoints import WINDOW_S, write_checkpoint
 
@@ -153,6 +153,8 @@ def test_text_embeddings_survive_a_restart_and_are_not_shared_between_weights(
 
 def test_identity_follows_the_content(fused_checkpoint: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(fused_checkpoint, tmp_path / "copy")
+    assert weights_hash(copy) == weights_hash(fused_checkpoint)
+    (copy / CALIBRATION_FILE).write_text('{"scale": 9.0, "bias": 0.0}')
     assert weights_hash(copy) == weights_hash(fused_checkpoint)
     weights = bytearray((copy / "model.safetensors").read_bytes())
     weights[-1] ^= 1
