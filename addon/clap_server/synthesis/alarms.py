@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.synthesis.signal import SAMPLE_RATE, add_at, fade, log_uniform, normalize, tone
+from clap_server.synthesis.signal import SAMPLE_RATE, add_at, chosen, fade, log_uniform, normalize, tone
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -142,7 +142,7 @@ def siren(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(SIREN_KINDS))
+    name = chosen(rng, kind, SIREN_KINDS, "siren")
     count = int(duration_s * sample_rate)
     times = np.arange(count) / sample_rate + rng.uniform(0, 5)
     low = rng.uniform(400, 800)
@@ -154,11 +154,9 @@ def siren(
     elif name == "two_tone":
         high = low * rng.uniform(1.15, 1.45)
         position = ((times * rng.uniform(0.7, 2)) % 1 < 0.5).astype(np.float64)
-    elif name == "sweep":
+    else:  # sweep
         low, high = rng.uniform(450, 550), rng.uniform(1000, 1400)
         position = 1 - (times * rng.uniform(0.8, 1.2)) % 1
-    else:
-        raise ValueError(f"unknown siren {name!r}: use one of {', '.join(SIREN_KINDS)}")
     frequency = low + (high - low) * position
     return normalize(fade(tone(frequency, count, sample_rate, _timbre(rng)), sample_rate))
 

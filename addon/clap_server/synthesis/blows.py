@@ -10,6 +10,7 @@ from clap_server.synthesis.grains import body, convolved, hiss, pulse_train, rag
 from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
+    chosen,
     fade,
     log_uniform,
     modes,
@@ -71,9 +72,7 @@ def tap_on_glass(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(TAP_KINDS))
-    if name not in TAP_KINDS:
-        raise ValueError(f"unknown tap {name!r}: use one of {', '.join(TAP_KINDS)}")
+    name = chosen(rng, kind, TAP_KINDS, "tap")
     contact_s = {"knuckle": (0.0008, 0.003), "nail": (0.0001, 0.0004), "hard": (0.00003, 0.0002)}[name]
     number = int(rng.integers(20, 40))
     frequencies = log_uniform(rng, rng.uniform(60, 250), 12000, number)

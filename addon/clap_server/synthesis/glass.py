@@ -16,6 +16,7 @@ from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
     band,
+    chosen,
     fade,
     filtered,
     log_uniform,
@@ -123,8 +124,11 @@ def glass_break(
 
     Returns:
         ``(n,)``, peak 0.7; the break starts within the first 10 ms.
+
+    Raises:
+        ValueError: ``kind`` is unknown.
     """
-    body = _BODIES[kind or str(rng.choice(GLASS_KINDS, p=(0.4, 0.2, 0.25, 0.15)))]
+    body = _BODIES[chosen(rng, kind, GLASS_KINDS, "glass", (0.4, 0.2, 0.25, 0.15))]
     length_s = duration_s if duration_s is not None else rng.uniform(0.7, 2.0)
     count = int(length_s * sample_rate)
     times = np.arange(count) / sample_rate

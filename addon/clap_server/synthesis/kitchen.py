@@ -13,6 +13,7 @@ from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
     band,
+    chosen,
     fade,
     filtered,
     log_uniform,
@@ -49,9 +50,7 @@ def cupboard(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(CUPBOARD_KINDS))
-    if name not in CUPBOARD_KINDS:
-        raise ValueError(f"unknown cupboard {name!r}: use one of {', '.join(CUPBOARD_KINDS)}")
+    name = chosen(rng, kind, CUPBOARD_KINDS, "cupboard")
     count = int(duration_s * sample_rate)
     sound = np.zeros(count, np.float32)
     moment = rng.uniform(0.02, 0.1 * duration_s)
@@ -165,9 +164,7 @@ def stove(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(STOVE_KINDS))
-    if name not in STOVE_KINDS:
-        raise ValueError(f"unknown stove {name!r}: use one of {', '.join(STOVE_KINDS)}")
+    name = chosen(rng, kind, STOVE_KINDS, "stove")
     count = int(duration_s * sample_rate)
     begin = rng.uniform(0.01, 0.15 * duration_s)
     if name == "igniter":

@@ -10,6 +10,7 @@ from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
     band,
+    chosen,
     log_uniform,
     modes,
     normalize,
@@ -78,12 +79,10 @@ def noise(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(NOISE_KINDS))
+    name = chosen(rng, kind, NOISE_KINDS, "noise")
     count = int(duration_s * sample_rate)
     slopes = {"white": 0.0, "pink": -0.5, "brown": -1.0}
     if name in slopes:
         return normalize(_tilted(slopes[name], rng, count, sample_rate))
     makers = {"hum": _hum, "fan": _fan, "rain": _rain}
-    if name not in makers:
-        raise ValueError(f"unknown noise {name!r}: use one of {', '.join(NOISE_KINDS)}")
     return normalize(makers[name](rng, count, sample_rate))

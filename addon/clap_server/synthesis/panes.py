@@ -27,6 +27,7 @@ from clap_server.synthesis.grains import (
 from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
+    chosen,
     fade,
     filtered,
     log_uniform,
@@ -224,9 +225,7 @@ def pane_break(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(PANE_KINDS, p=(0.32, 0.12, 0.12, 0.08, 0.16, 0.2)))
-    if name not in _PANES:
-        raise ValueError(f"unknown pane {name!r}: use one of {', '.join(PANE_KINDS)}")
+    name = chosen(rng, kind, PANE_KINDS, "pane", (0.32, 0.12, 0.12, 0.08, 0.16, 0.2))
     pane = _PANES[name]
     length_s = duration_s if duration_s is not None else float(log_uniform(rng, 0.6, 2.5))
     count = int(length_s * sample_rate)

@@ -11,6 +11,7 @@ from clap_server.synthesis.grains import convolved, decays, hiss, pulse_train, r
 from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
+    chosen,
     fade,
     log_uniform,
     modes,
@@ -65,7 +66,7 @@ def chimes(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(CHIME_KINDS, p=(0.4, 0.2, 0.25, 0.15)))
+    name = chosen(rng, kind, CHIME_KINDS, "chime", (0.4, 0.2, 0.25, 0.15))
     if name == "wind":
         base, decay = float(log_uniform(rng, 400, 2200)), float(log_uniform(rng, 0.2, 1.5))
         scale = rng.choice(_PENTATONIC, int(rng.integers(4, 8)), replace=False)
@@ -79,12 +80,10 @@ def chimes(
         decay = float(log_uniform(rng, 0.4, 1.2))
         pitches = [np.sort(log_uniform(rng, 1500, 16000, 16))]
         rate, brightness = float(log_uniform(rng, 0.6, 12)), rng.uniform(-0.2, 0.4)
-    elif name == "bell":
+    else:  # bell
         decay = float(log_uniform(rng, 0.3, 1.5))
         pitches = [float(log_uniform(rng, 500, 2500)) * _BELL * rng.normal(1, 0.01, len(_BELL))]
         rate, brightness = float(log_uniform(rng, 0.5, 5)), rng.uniform(-1.0, 0.0)
-    else:
-        raise ValueError(f"unknown chime {name!r}: use one of {', '.join(CHIME_KINDS)}")
     count = int(duration_s * sample_rate)
     number = max(int(rate * duration_s), 1)
     starts = np.sort(rng.uniform(0.0, duration_s, number))
@@ -165,18 +164,16 @@ def cymbals(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(CYMBAL_KINDS, p=(0.25, 0.15, 0.15, 0.45)))
-    if name not in CYMBAL_KINDS:
-        raise ValueError(f"unknown cymbal {name!r}: use one of {', '.join(CYMBAL_KINDS)}")
+    name = chosen(rng, kind, CYMBAL_KINDS, "cymbal", (0.25, 0.15, 0.15, 0.45))
     count = int(duration_s * sample_rate)
     step_s = 60 / rng.uniform(70, 170) / 2
     steps = np.arange(int(duration_s / step_s) + 1)
     swing = np.where(steps % 2, rng.uniform(0.0, 0.3) * step_s, 0.0)
     starts = np.maximum(steps * step_s + swing + rng.normal(0, 0.006, len(steps)), 0.0)
 
-    def played(chosen: NDArray[np.bool_], level: float) -> NDArray[np.float32]:
+    def played(now: NDArray[np.bool_], level: float) -> NDArray[np.float32]:
         loudness = level * rng.uniform(0.5, 1.0, len(steps))
-        return pulse_train(count, sample_rate, starts[chosen], loudness[chosen])
+        return pulse_train(count, sample_rate, starts[now], loudness[now])
 
     if name == "crash":
         now_and_then = (steps == 0) | (rng.random(len(steps)) < 0.08)

@@ -16,6 +16,7 @@ from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
     band,
+    chosen,
     fade,
     filtered,
     log_uniform,
@@ -115,9 +116,7 @@ def gunshot(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(GUN_KINDS, p=(0.35, 0.25, 0.2, 0.2)))
-    if name not in GUN_KINDS:
-        raise ValueError(f"unknown gun {name!r}: use one of {', '.join(GUN_KINDS)}")
+    name = chosen(rng, kind, GUN_KINDS, "gun", (0.35, 0.25, 0.2, 0.2))
     count = int(duration_s * sample_rate)
     if name == "automatic":
         gap_s = 60 / rng.uniform(550, 1100)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -120,6 +120,31 @@ def filtered(
     spectrum = np.fft.rfft(samples)
     spectrum *= gain(np.fft.rfftfreq(len(samples), 1 / sample_rate).astype(np.float64))
     return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
+
+
+def chosen(
+    rng: np.random.Generator,
+    kind: str | None,
+    kinds: Sequence[str],
+    what: str,
+    shares: Sequence[float] | None = None,
+) -> str:
+    """The kind that was asked for, or one drawn by chance.
+
+    Args:
+        rng: draws; not used if ``kind`` is given.
+        kind: what was asked for; nothing if left out.
+        kinds: all there are.
+        what: they are kinds of, for the message.
+        shares: how often each is drawn; all alike if left out.
+
+    Raises:
+        ValueError: ``kind`` is not one of ``kinds``.
+    """
+    name = kind or str(rng.choice(kinds, p=shares))
+    if name not in kinds:
+        raise ValueError(f"unknown {what} {name!r}: use one of {', '.join(kinds)}")
+    return name
 
 
 def log_uniform(

@@ -21,6 +21,7 @@ from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
     band,
+    chosen,
     fade,
     log_uniform,
     modes,
@@ -140,10 +141,8 @@ def sounder_alarm(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(SOUNDER_KINDS))
+    name = chosen(rng, kind, SOUNDER_KINDS, "sounder")
     count = int(duration_s * sample_rate)
-    if name not in _SOUNDERS:
-        raise ValueError(f"unknown sounder {name!r}: use one of {', '.join(SOUNDER_KINDS)}")
     frequency = _SOUNDERS[name](np.arange(count) / sample_rate)
     gate = _keyed(frequency > 0, sample_rate, 0.003)
     pitch = np.where(frequency > 0, frequency, 440.0) * rng.uniform(0.98, 1.02)
@@ -191,9 +190,7 @@ def horn_alarm(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(HORN_KINDS, p=(0.35, 0.15, 0.1, 0.25, 0.15)))
-    if name not in HORN_KINDS:
-        raise ValueError(f"unknown horn {name!r}: use one of {', '.join(HORN_KINDS)}")
+    name = chosen(rng, kind, HORN_KINDS, "horn", (0.35, 0.15, 0.1, 0.25, 0.15))
     count = int(duration_s * sample_rate)
     times = np.arange(count) / sample_rate
     gate = _keyed(_horn_gate(rng, name, times), sample_rate, rng.uniform(0.002, 0.012))
@@ -273,17 +270,15 @@ def reversing_beeps(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(REVERSING_KINDS, p=(0.75, 0.25)))
+    name = chosen(rng, kind, REVERSING_KINDS, "reversing alarm", (0.75, 0.25))
     count = int(duration_s * sample_rate)
     if name == "tonal":
         levels = (1.0, *(float(a) for a in rng.uniform(0.0, 0.4, 5)))
         carried = tone(rng.uniform(1000, 1400), count, sample_rate, levels)
-    elif name == "broadband":
+    else:  # broadband
         low, high = rng.uniform(400, 900), rng.uniform(4000, 9000)
         carried = shaped_noise(rng, count, sample_rate, band(low, high, 3.0))
         carried *= np.float32(0.3)
-    else:
-        raise ValueError(f"unknown reversing alarm {name!r}: use one of {', '.join(REVERSING_KINDS)}")
     times = np.arange(count) / sample_rate
     gate = _keyed((times * rng.uniform(0.8, 1.5)) % 1 < rng.uniform(0.4, 0.55), sample_rate, 0.006)
     sound = carried * gate

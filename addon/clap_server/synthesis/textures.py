@@ -9,6 +9,7 @@ import numpy as np
 from clap_server.synthesis.grains import body, convolved, hiss, pulse_train, ragged, struck, wander
 from clap_server.synthesis.signal import (
     SAMPLE_RATE,
+    chosen,
     fade,
     log_uniform,
     modes,
@@ -46,14 +47,12 @@ def crinkle(
     Raises:
         ValueError: ``kind`` is unknown.
     """
-    name = kind or str(rng.choice(CRINKLE_KINDS))
+    name = chosen(rng, kind, CRINKLE_KINDS, "crinkle")
     ranges = {  # clicks a second, lowest frequency, longest ring, exponent of the click amplitudes
         "paper": ((150, 900), (500, 2000), 0.0025, 1.8),
         "bag": ((300, 2500), (1500, 5000), 0.0015, 1.6),
         "peel": ((600, 4000), (400, 2500), 0.001, 3.0),
     }
-    if name not in ranges:
-        raise ValueError(f"unknown crinkle {name!r}: use one of {', '.join(CRINKLE_KINDS)}")
     rates, lowest, ring_s, exponent = ranges[name]
     count = int(duration_s * sample_rate)
     motion = wander(rng, count, sample_rate, rng.uniform(3, 12), 0.4 if name == "peel" else 1.0)
