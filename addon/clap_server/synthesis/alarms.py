@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,38 @@ from clap_server.synthesis.signal import SAMPLE_RATE, add_at, chosen, fade, log_
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Pulses and a pause, again and again.
+
+    Attributes:
+        pulses: in a cycle.
+        on_s: length of a pulse.
+        gap_s: silence between two.
+        pause_s: silence after the last.
+    """
+
+    pulses: int
+    on_s: float
+    gap_s: float
+    pause_s: float
+
+    @property
+    def pulses_s(self) -> float:
+        """From the start of the first pulse to the end of the last."""
+        return self.pulses * self.on_s + (self.pulses - 1) * self.gap_s
+
+    @property
+    def cycle_s(self) -> float:
+        """Until the first pulse comes again."""
+        return self.pulses_s + self.pause_s
+
+
 # ISO 8201 and ANSI S3.41: three pulses of 0.5 s, 0.5 s apart, then 1.5 s of silence; 4 s in all.
-T3_PULSES, T3_ON_S, T3_GAP_S, T3_PAUSE_S = 3, 0.5, 0.5, 1.5
+T3 = Pattern(3, 0.5, 0.5, 1.5)
 # UL 2034: four pulses of 0.1 s, 0.1 s apart, then 5 s of silence.
-T4_PULSES, T4_ON_S, T4_GAP_S, T4_PAUSE_S = 4, 0.1, 0.1, 5.0
+T4 = Pattern(4, 0.1, 0.1, 5.0)
 
 
 def _timbre(rng: np.random.Generator) -> tuple[float, ...]:
@@ -36,18 +65,17 @@ def _pulse(
 def _pattern(
     rng: np.random.Generator,
     sample_rate: int,
-    pattern: tuple[int, float, float, float],
+    pattern: Pattern,
     carrier_hz: float | None,
     cycles: int,
 ) -> NDArray[np.float32]:
-    pulses, on_s, gap_s, pause_s = pattern
     carrier = carrier_hz if carrier_hz is not None else _carrier(rng)
-    pulse = _pulse(sample_rate, on_s, carrier, _timbre(rng))
-    cycle_s = pulses * on_s + (pulses - 1) * gap_s + pause_s
-    sound = np.zeros(round(cycles * cycle_s * sample_rate), np.float32)
+    pulse = _pulse(sample_rate, pattern.on_s, carrier, _timbre(rng))
+    sound = np.zeros(round(cycles * pattern.cycle_s * sample_rate), np.float32)
     for cycle in range(cycles):
-        for index in range(pulses):
-            add_at(sound, round((cycle * cycle_s + index * (on_s + gap_s)) * sample_rate), pulse)
+        for index in range(pattern.pulses):
+            start_s = cycle * pattern.cycle_s + index * (pattern.on_s + pattern.gap_s)
+            add_at(sound, round(start_s * sample_rate), pulse)
     return normalize(sound)
 
 
@@ -79,7 +107,7 @@ def t3_alarm(
     Returns:
         ``(n,)``, peak 0.7, starting with the first pulse.
     """
-    return _pattern(rng, sample_rate, (T3_PULSES, T3_ON_S, T3_GAP_S, T3_PAUSE_S), carrier_hz, cycles)
+    return _pattern(rng, sample_rate, T3, carrier_hz, cycles)
 
 
 def t4_alarm(
@@ -93,7 +121,7 @@ def t4_alarm(
 
     See ``t3_alarm`` for the arguments.
     """
-    return _pattern(rng, sample_rate, (T4_PULSES, T4_ON_S, T4_GAP_S, T4_PAUSE_S), carrier_hz, cycles)
+    return _pattern(rng, sample_rate, T4, carrier_hz, cycles)
 
 
 def buzzer_alarm(

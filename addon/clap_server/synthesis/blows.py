@@ -16,6 +16,7 @@ from clap_server.synthesis.signal import (
     modes,
     normalize,
     shaped_noise,
+    unit_peak,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def board(rng: np.random.Generator, sample_rate: int, low_hz: float, high_hz: fl
     gain = ragged(rng, 100, float(log_uniform(rng, 800, 6000)), 4)
     knock = hiss(rng, sample_rate, len(sound) / sample_rate, gain, float(log_uniform(rng, 0.002, 0.015)))
     add_at(sound, 0, rng.uniform(0.07, 0.35) * float(np.abs(sound).max()) * knock)
-    return sound / np.float32(max(float(np.abs(sound).max()), 1e-9))
+    return unit_peak(sound)
 
 
 TAP_KINDS = ("knuckle", "nail", "hard")
@@ -79,15 +80,46 @@ def tap_on_glass(
     pressed = 1 / (1 + (frequencies * float(log_uniform(rng, *contact_s)) * 3) ** 2)
     rings = float(log_uniform(rng, 0.01, 0.05)) * (frequencies.min() / frequencies) ** 0.3
     pane = modes(rng, sample_rate, 0.3, frequencies, rng.lognormal(0.0, 0.5, number) * pressed, rings)
-    pane /= np.float32(max(float(np.abs(pane).max()), 1e-9))
     moment, starts = rng.uniform(0.02, 0.2), []
     while moment < 0.9 * duration_s:
         knocks, pace_s = int(rng.integers(1, 6)), rng.uniform(0.1, 0.35)
         starts += [moment + index * pace_s * rng.normal(1.0, 0.03) for index in range(knocks)]
         moment += knocks * pace_s + rng.uniform(0.4, 1.5)
     hits = (np.array(starts), rng.uniform(0.4, 1.0, len(starts)))
-    sound = struck(rng, sample_rate, int(duration_s * sample_rate), hits, [pane])
+    sound = struck(rng, sample_rate, int(duration_s * sample_rate), hits, [unit_peak(pane)])
     return normalize(fade(sound, sample_rate, 0.002))
+
+
+def steady_blows(
+    rng: np.random.Generator,
+    duration_s: float,
+    *,
+    rate_hz: tuple[float, float],
+    first_s: float,
+    jitter: float,
+    spread: float,
+    missed: float,
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Times and levels of blows by a hand that keeps a pace.
+
+    Args:
+        rng: gives pace, timing and force.
+        duration_s: length in seconds.
+        rate_hz: least and most blows a second.
+        first_s: when the first comes.
+        jitter: standard deviation of the times, in paces.
+        spread: standard deviation of the levels' logarithms.
+        missed: how many are left out, 0 to 1; never the first.
+
+    Returns:
+        ``(k,)`` seconds and ``(k,)`` levels, the first 1.
+    """
+    pace_s = 1 / rng.uniform(*rate_hz)
+    starts = first_s + pace_s * np.arange(int(duration_s / pace_s) + 1)
+    starts = np.maximum(starts + rng.normal(0.0, jitter * pace_s, len(starts)), 0.0)
+    levels = rng.lognormal(-spread, spread, len(starts)) * (rng.random(len(starts)) > missed)
+    levels[0] = 1.0
+    return starts, levels
 
 
 def hammering(
@@ -99,16 +131,14 @@ def hammering(
         ``(n,)``, peak 0.7.
     """
     count = int(duration_s * sample_rate)
-    pace_s = 1 / rng.uniform(1.5, 4.0)
-    starts = 0.02 + pace_s * np.arange(int(duration_s / pace_s) + 1)
-    starts = np.maximum(starts + rng.normal(0.0, 0.03 * pace_s, len(starts)), 0.0)
-    levels = rng.lognormal(-0.2, 0.2, len(starts)) * (rng.random(len(starts)) > 0.1)
-    levels[0] = 1.0
+    hits = steady_blows(
+        rng, duration_s, rate_hz=(1.5, 4.0), first_s=0.02, jitter=0.03, spread=0.2, missed=0.1
+    )
     wall = board(rng, sample_rate, rng.uniform(60, 200), rng.uniform(700, 3000))
     nail = body(rng, sample_rate, number=8, hz=(1500, 9000), decay_s=(0.003, 0.05), click=0.8)
     head = body(rng, sample_rate, number=8, hz=(1800, 10000), decay_s=(0.003, 0.05), click=0.8)
-    sound = struck(rng, sample_rate, count, (starts, levels), [wall])
-    metal = struck(rng, sample_rate, count, (starts, levels), [nail, head])
+    sound = struck(rng, sample_rate, count, hits, [wall])
+    metal = struck(rng, sample_rate, count, hits, [nail, head])
     return normalize(fade(sound + np.float32(log_uniform(rng, 0.1, 1.5)) * metal, sample_rate, 0.002))
 
 

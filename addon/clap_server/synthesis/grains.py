@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.synthesis.signal import log_uniform, modes, shaped_noise
+from clap_server.synthesis.signal import log_uniform, modes, shaped_noise, unit_peak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,6 +69,11 @@ def decays(count: int, sample_rate: int, decay_s: float) -> NDArray[np.float32]:
     return np.asarray(np.exp(times * np.float32(-1 / (decay_s * sample_rate))), np.float32)
 
 
+def rises(count: int, sample_rate: int, rise_s: float) -> NDArray[np.float32]:
+    """``(count,)`` going straight up from 0 to 1 in ``rise_s``, then 1."""
+    return np.minimum(np.arange(count) / (rise_s * sample_rate), 1.0).astype(np.float32)
+
+
 def hiss(
     rng: np.random.Generator,
     sample_rate: int,
@@ -108,10 +113,10 @@ def body(
     rings = np.maximum(log_uniform(rng, *decay_s, number) * slower, 0.001)
     levels = rng.lognormal(0.0, 0.7, number)
     sound = modes(rng, sample_rate, 5 * float(rings.max()), frequencies, levels, rings)
-    sound /= np.float32(max(float(np.abs(sound).max()), 1e-9))
+    sound = unit_peak(sound)
     noise = rng.standard_normal(len(sound)) * decays(len(sound), sample_rate, rng.uniform(0.0003, 0.002))
     sound += np.float32(click / 2) * noise.astype(np.float32)
-    return sound / np.float32(max(float(np.abs(sound).max()), 1e-9))
+    return unit_peak(sound)
 
 
 def struck(

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.synthesis.blows import board
+from clap_server.synthesis.blows import board, steady_blows
 from clap_server.synthesis.clinks import cutlery, dishes, glass_clink
-from clap_server.synthesis.grains import body, bounces, decays, hiss, ragged, struck, wander
+from clap_server.synthesis.grains import body, bounces, decays, hiss, ragged, rises, struck, wander
 from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
@@ -123,11 +123,9 @@ def chopping(
         ``(n,)``, peak 0.7.
     """
     count = int(duration_s * sample_rate)
-    pace_s = 1 / rng.uniform(2, 8)
-    starts = 0.03 + pace_s * np.arange(int(duration_s / pace_s) + 1)
-    starts = np.maximum(starts + rng.normal(0.0, 0.05 * pace_s, len(starts)), 0.0)
-    levels = rng.lognormal(-0.3, 0.3, len(starts)) * (rng.random(len(starts)) > 0.05)
-    levels[0] = 1.0
+    starts, levels = steady_blows(
+        rng, duration_s, rate_hz=(2, 8), first_s=0.03, jitter=0.05, spread=0.3, missed=0.05
+    )
     wood = board(rng, sample_rate, rng.uniform(120, 350), rng.uniform(900, 3500))
     sound = struck(rng, sample_rate, count, (starts, levels), [wood])
     blade = body(rng, sample_rate, number=6, hz=(2000, 9000), decay_s=(0.003, 0.04), click=0.5)
@@ -173,8 +171,7 @@ def stove(
         sparks = (begin + gap_s * np.arange(number), rng.uniform(0.6, 1.0, number))
         sound = struck(rng, sample_rate, count, sparks, [spark])
         flame = hiss(rng, sample_rate, duration_s, ragged(rng, 40, 700, 3), rng.uniform(0.1, 0.6))
-        rise = rng.uniform(0.02, 0.1) * sample_rate
-        flame *= np.minimum(np.arange(len(flame)) / rise, 1.0).astype(np.float32)
+        flame *= rises(len(flame), sample_rate, rng.uniform(0.02, 0.1))
         lit = begin + gap_s * (number - rng.uniform(0.2, 1.5))
         add_at(sound, int(lit * sample_rate), float(log_uniform(rng, 0.02, 0.3)) * flame)
     else:

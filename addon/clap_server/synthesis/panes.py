@@ -22,6 +22,7 @@ from clap_server.synthesis.grains import (
     hiss,
     pulse_train,
     ragged,
+    rises,
     struck,
 )
 from clap_server.synthesis.signal import (
@@ -34,6 +35,7 @@ from clap_server.synthesis.signal import (
     modes,
     normalize,
     shaped_noise,
+    unit_peak,
 )
 
 if TYPE_CHECKING:
@@ -153,7 +155,7 @@ def _blow(rng: np.random.Generator, sample_rate: int, ring_hz: float) -> NDArray
     gain = ragged(rng, 60, rng.uniform(600, 5000), 4)
     knock = hiss(rng, sample_rate, len(sound) / sample_rate, gain, rng.uniform(0.003, 0.02))
     add_at(sound, 0, rng.uniform(0.2, 1.0) * knock)
-    return sound / np.float32(np.abs(sound).max())
+    return unit_peak(sound)
 
 
 def _break(rng: np.random.Generator, sample_rate: int, count: int, pane: _Pane) -> NDArray[np.float32]:
@@ -162,8 +164,7 @@ def _break(rng: np.random.Generator, sample_rate: int, count: int, pane: _Pane) 
     low_hz, depth_db = float(log_uniform(rng, *pane.burst_low_hz)), rng.uniform(2, 7)
     gain = ragged(rng, low_hz, rng.uniform(6000, 18000), depth_db)
     noise = shaped_noise(rng, count, sample_rate, gain)
-    rise = rng.uniform(0.0002, 0.003) * sample_rate
-    attack = np.minimum(np.arange(count) / rise, 1.0).astype(np.float32)
+    attack = rises(count, sample_rate, rng.uniform(0.0002, 0.003))
     burst_s = float(log_uniform(rng, *pane.burst_decay_s))
     sound = np.float32(0.4) * noise * attack * decays(count, sample_rate, burst_s)
 

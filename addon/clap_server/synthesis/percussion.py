@@ -17,6 +17,7 @@ from clap_server.synthesis.signal import (
     modes,
     normalize,
     tone,
+    unit_peak,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def _rung(
     rings = decay_s * ratios ** rng.uniform(-0.9, -0.3)
     pair = np.concatenate([frequencies, frequencies * (1 + rng.uniform(0.0003, 0.003, len(ratios)))])
     sound = modes(rng, sample_rate, min(5 * decay_s, 4.0), pair, np.tile(levels, 2), np.tile(rings, 2))
-    return sound / np.float32(max(float(np.abs(sound).max()), 1e-9))
+    return unit_peak(sound)
 
 
 def chimes(
@@ -122,7 +123,7 @@ def _cymbal(rng: np.random.Generator, sample_rate: int, kind: str) -> NDArray[np
         rise = 1 - 0.8 * decays(count, sample_rate, max(build_s * share, 0.0003))
         sound += part * fall * rise
     stick = rng.standard_normal(count).astype(np.float32) * decays(count, sample_rate, 0.001)
-    sound /= np.float32(max(float(np.abs(sound).max()), 1e-9))
+    sound = unit_peak(sound)
     sound += np.float32(rng.uniform(0.05, 0.3)) * stick
     if kind == "ride":  # the ping of the stick on the bow
         partials = log_uniform(rng, 2500, 7000, 6)

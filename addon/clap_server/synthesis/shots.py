@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.synthesis.grains import convolved, hiss, pulse_train, ragged, wander
+from clap_server.synthesis.grains import convolved, hiss, pulse_train, ragged, rises, wander
 from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
@@ -71,8 +71,7 @@ def _surroundings(rng: np.random.Generator, sample_rate: int, *, indoors: bool) 
         tail[: int(rng.uniform(0.001, 0.006) * sample_rate)] = 0
     else:
         tail *= wander(rng, count, sample_rate, rng.uniform(5, 25), rng.uniform(0.3, 1.0))
-        rise = rng.uniform(0.005, 0.08) * sample_rate
-        tail *= np.minimum(np.arange(count) / rise, 1.0).astype(np.float32)
+        tail *= rises(count, sample_rate, rng.uniform(0.005, 0.08))
     level = log_uniform(rng, 0.5, 4.0) if indoors else log_uniform(rng, 0.15, 2.0)
     return tail * np.float32(float(level) / np.linalg.norm(tail))
 

@@ -22,6 +22,11 @@ def normalize(samples: NDArray[np.floating], peak: float = 0.7) -> NDArray[np.fl
     return (samples * (peak / largest)).astype(np.float32)
 
 
+def unit_peak(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Divide by the largest absolute sample; what is next to silence stays so."""
+    return samples / np.float32(max(float(np.abs(samples).max()), 1e-9))
+
+
 def add_at(target: NDArray[np.float32], start: int, sound: NDArray[np.floating]) -> None:
     """Add ``sound`` into ``target`` from sample ``start`` on; what lies outside is dropped."""
     first, last = max(start, 0), min(start + len(sound), len(target))

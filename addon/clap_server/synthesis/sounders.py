@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.synthesis.alarms import (
-    T3_GAP_S,
-    T3_ON_S,
-    T3_PAUSE_S,
-    T3_PULSES,
-    T4_GAP_S,
-    T4_ON_S,
-    T4_PAUSE_S,
-    T4_PULSES,
-)
+from clap_server.synthesis.alarms import T3, T4
 from clap_server.synthesis.grains import convolved, pulse_train, wander
 from clap_server.synthesis.signal import (
     SAMPLE_RATE,
@@ -158,12 +149,10 @@ def _horn_gate(rng: np.random.Generator, name: str, times: NDArray[np.float64]) 
         return np.ones(len(times), np.bool_)
     if name == "fast":  # European smoke alarms (EN 14604 leaves the pattern open): two to six beeps a second
         return np.asarray((times * rng.uniform(2, 6)) % 1 < rng.uniform(0.4, 0.7))
-    if name == "t4":
-        pulses, on_s, gap_s, pause_s = T4_PULSES, T4_ON_S, T4_GAP_S, T4_PAUSE_S
-    else:
-        pulses, on_s, gap_s, pause_s = T3_PULSES, T3_ON_S, T3_GAP_S, T3_PAUSE_S
-    phase = times % (pulses * on_s + (pulses - 1) * gap_s + pause_s)
-    return np.asarray((phase < pulses * on_s + (pulses - 1) * gap_s) & (phase % (on_s + gap_s) < on_s))
+    pattern = T4 if name == "t4" else T3
+    phase = times % pattern.cycle_s
+    on = phase % (pattern.on_s + pattern.gap_s) < pattern.on_s
+    return np.asarray((phase < pattern.pulses_s) & on)
 
 
 def horn_alarm(

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 CRINKLE_KINDS = ("paper", "bag", "peel")
 
 
+def _by_chance(
+    rng: np.random.Generator, rates_hz: NDArray[np.floating], sample_rate: int
+) -> NDArray[np.float64]:
+    """Times in seconds of random events; ``rates_hz``, ``(n,)``, says how often they come at each sample."""
+    drawn = rng.random(len(rates_hz), dtype=np.float32)
+    return np.flatnonzero(drawn < np.minimum(rates_hz / sample_rate, 0.5)) / sample_rate
+
+
 def crinkle(
     rng: np.random.Generator,
     sample_rate: int = SAMPLE_RATE,
@@ -57,14 +65,14 @@ def crinkle(
     count = int(duration_s * sample_rate)
     motion = wander(rng, count, sample_rate, rng.uniform(3, 12), 0.4 if name == "peel" else 1.0)
     rate = float(log_uniform(rng, *rates)) * motion / motion.mean()
-    clicks = np.flatnonzero(rng.random(count, dtype=np.float32) < np.minimum(rate / sample_rate, 0.5))
+    clicks = _by_chance(rng, rate, sample_rate)
     levels = np.minimum(rng.pareto(exponent, len(clicks)) + 0.1, 12.0) * rng.choice([-1.0, 1.0], len(clicks))
     low = float(log_uniform(rng, *lowest))
     folds = [
         body(rng, sample_rate, number=12, hz=(low, 15000), decay_s=(0.0002, ring_s), click=1.0)
         for _ in range(4)
     ]
-    sound = struck(rng, sample_rate, count, (clicks / sample_rate, levels), folds)
+    sound = struck(rng, sample_rate, count, (clicks, levels), folds)
     return normalize(fade(sound, sample_rate, 0.002))
 
 
@@ -124,13 +132,13 @@ def frying(
     steam = shaped_noise(rng, count, sample_rate, ragged(rng, rng.uniform(1500, 4000), 14000, 2))
     steam *= wander(rng, count, sample_rate, 6, 0.3)
     rate = float(log_uniform(rng, 60, 1200)) * wander(rng, count, sample_rate, 3, 0.5)
-    pops = np.flatnonzero(rng.random(count, dtype=np.float32) < np.minimum(rate / sample_rate, 0.5))
+    pops = _by_chance(rng, rate, sample_rate)
     levels = np.minimum(rng.pareto(2.0, len(pops)) + 0.1, 15.0)
     drops = [
         body(rng, sample_rate, number=6, hz=(1500, 12000), decay_s=(0.0003, 0.004), click=1.0)
         for _ in range(3)
     ]
-    popping = struck(rng, sample_rate, count, (pops / sample_rate, levels), drops)
+    popping = struck(rng, sample_rate, count, (pops, levels), drops)
     return normalize(fade(np.float32(rng.uniform(0.1, 0.8)) * steam + popping, sample_rate, 0.003))
 
 
