@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from clap_server import synthesis
+from tests.server.synthesis.measures import RATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-RATE = 48_000
+    from tests.server.synthesis.measures import Maker
+
 _FRAME_S = 0.005
 
 
@@ -37,7 +37,7 @@ def pulses(samples: NDArray[np.float32]) -> tuple[list[float], list[float]]:
     ],
 )
 def test_pulses_come_when_the_standard_says(
-    maker: Callable[..., NDArray[np.float32]],
+    maker: Maker,
     starts_s: list[float],
     length_s: float,
     cycle_s: float,
@@ -71,8 +71,3 @@ def test_sirens_sweep(kind: str) -> None:
     frames = samples[: 40 * 4800].reshape(40, 4800) * np.hanning(4800)
     peaks = np.abs(np.fft.rfft(frames, axis=1))[:, 20:].argmax(axis=1)
     assert len(set(peaks.tolist())) > 1
-
-
-def test_unknown_siren_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"foghorn.*wail"):
-        synthesis.siren(np.random.default_rng(0), kind="foghorn")

@@ -12,11 +12,11 @@ from clap_server.synthesis.grains import (
     fast_length,
     pulse_train,
     ragged,
+    rises,
     struck,
     wander,
 )
-
-RATE = 48_000
+from tests.server.synthesis.measures import RATE
 
 
 def test_pulses_stand_at_their_times_add_up_and_are_dropped_outside() -> None:
@@ -25,6 +25,10 @@ def test_pulses_stand_at_their_times_add_up_and_are_dropped_outside() -> None:
     assert train[0] == 1.0
     assert train[500] == 5.0
     assert train.sum() == 6.0
+
+
+def test_a_rise_is_straight_and_ends_at_one() -> None:
+    assert rises(6, 100, 0.04) == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0, 1.0])
 
 
 def test_convolution_is_the_sum_of_each_excitation_through_its_response() -> None:

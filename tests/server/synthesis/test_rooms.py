@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from clap_server import synthesis
-
-RATE = 48_000
+from tests.server.synthesis.measures import RATE
 
 
 def test_a_room_keeps_length_and_peak_and_adds_a_tail() -> None:

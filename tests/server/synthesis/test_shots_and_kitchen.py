@@ -21,11 +21,9 @@ from tests.server.synthesis.measures import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    Maker = Callable[..., NDArray[np.float32]]
+    from tests.server.synthesis.measures import Maker
 
 SEEDS = range(5)
 

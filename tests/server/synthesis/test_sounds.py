@@ -1,4 +1,4 @@
-"""All makers: shape, level, reproducibility, and what makes each what it is."""
+"""Glass, clinks, steady noise and levels: what makes each what it is."""
 
 from __future__ import annotations
 
@@ -8,63 +8,11 @@ import numpy as np
 import pytest
 
 from clap_server import synthesis
-from clap_server.synthesis.signal import fade, normalize
+from clap_server.synthesis.signal import chosen, fade, normalize
+from tests.server.synthesis.measures import RATE, flatness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
-
-    Maker = Callable[..., NDArray[np.float32]]
-
-RATE = 48_000
-MAKERS: list[Maker] = [
-    synthesis.appliance_beeps,
-    synthesis.babble,
-    synthesis.buzzer_alarm,
-    synthesis.coins,
-    synthesis.cutlery,
-    synthesis.dishes,
-    synthesis.explosion,
-    synthesis.glass_break,
-    synthesis.glass_clink,
-    synthesis.impact,
-    synthesis.keys,
-    synthesis.music,
-    synthesis.noise,
-    synthesis.ringtone,
-    synthesis.siren,
-    synthesis.t3_alarm,
-    synthesis.t4_alarm,
-    synthesis.thud,
-]
-
-
-def flatness(samples: NDArray[np.float32]) -> float:
-    """Geometric over arithmetic mean of the power between 1 and 12 kHz: 1 is noise, 0 a tone."""
-    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
-    hz = np.fft.rfftfreq(len(samples), 1 / RATE)
-    kept = spectrum[(hz > 1000) & (hz < 12000)] + 1e-12
-    return float(np.exp(np.log(kept).mean()) / kept.mean())
-
-
-@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
-def test_sounds_are_mono_float32_at_a_sane_level_and_the_same_for_a_seed(maker: Maker) -> None:
-    for seed in range(3):
-        samples = maker(np.random.default_rng(seed), RATE)
-        assert samples.dtype == np.float32
-        assert samples.ndim == 1
-        assert np.isfinite(samples).all()
-        assert np.abs(samples).max() == pytest.approx(0.7, abs=0.001)
-        assert np.array_equal(samples, maker(np.random.default_rng(seed), RATE))
-    assert not np.array_equal(samples, maker(np.random.default_rng(99), RATE))
-
-
-@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
-def test_sounds_can_be_had_at_other_sample_rates(maker: Maker) -> None:
-    low, high = maker(np.random.default_rng(4), 16_000), maker(np.random.default_rng(4), RATE)
-    assert np.abs(low).max() == pytest.approx(0.7, abs=0.001)
-    assert 0 < len(low) < len(high)
 
 
 @pytest.mark.parametrize("kind", synthesis.GLASS_KINDS)
@@ -96,9 +44,18 @@ def test_every_noise_goes_on_to_the_end(kind: str) -> None:
     assert level.min() > 0.2 * level.max()
 
 
-def test_unknown_noise_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"purple.*white"):
-        synthesis.noise(np.random.default_rng(0), kind="purple")
+def test_kinds_are_drawn_as_often_as_told() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [chosen(rng, None, ("a", "b", "c"), "letter", (0.75, 0.25, 0.0)) for _ in range(400)]
+    assert 270 < drawn.count("a") < 330
+    assert drawn.count("a") + drawn.count("b") == 400
+    assert set(drawn) < {chosen(rng, None, ("a", "b", "c"), "letter") for _ in range(50)}
+
+
+def test_a_kind_that_is_asked_for_draws_nothing() -> None:
+    rng = np.random.default_rng(0)
+    assert chosen(rng, "b", ("a", "b"), "letter") == "b"
+    assert rng.random() == np.random.default_rng(0).random()
 
 
 def test_silence_and_the_shortest_of_sounds_pass_through() -> None:

@@ -1,4 +1,4 @@
-"""The later makers: what each promises, measured on the samples."""
+"""What every maker promises: shape, level, reproducibility and kinds."""
 
 from __future__ import annotations
 
@@ -8,47 +8,76 @@ import numpy as np
 import pytest
 
 from clap_server import synthesis
+from tests.server.synthesis.measures import RATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    Maker = Callable[..., NDArray[np.float32]]
+    from tests.server.synthesis.measures import Maker
 
-RATE = 48_000
+
+def t3_alarm(rng: np.random.Generator, rate: int, duration_s: float) -> NDArray[np.float32]:
+    """The start of one, whose own length is counted in cycles."""
+    return synthesis.t3_alarm(rng, rate)[: int(duration_s * rate)]
+
+
+def t4_alarm(rng: np.random.Generator, rate: int, duration_s: float) -> NDArray[np.float32]:
+    return synthesis.t4_alarm(rng, rate)[: int(duration_s * rate)]
+
+
 MAKERS: list[Maker] = [
     synthesis.applause,
+    synthesis.appliance_beeps,
+    synthesis.babble,
     synthesis.bell_alarm,
+    synthesis.buzzer_alarm,
     synthesis.car_alarm,
     synthesis.chair_scrape,
     synthesis.chimes,
     synthesis.chopping,
+    synthesis.coins,
     synthesis.crinkle,
     synthesis.cupboard,
+    synthesis.cutlery,
     synthesis.cymbals,
+    synthesis.dishes,
     synthesis.dishwashing,
+    synthesis.explosion,
     synthesis.fireworks,
     synthesis.frying,
+    synthesis.glass_break,
+    synthesis.glass_clink,
     synthesis.gunshot,
     synthesis.hammering,
     synthesis.horn_alarm,
+    synthesis.impact,
+    synthesis.keys,
+    synthesis.music,
+    synthesis.noise,
     synthesis.pane_break,
     synthesis.pouring,
     synthesis.reversing_beeps,
+    synthesis.ringtone,
+    synthesis.siren,
     synthesis.sounder_alarm,
     synthesis.stove,
+    t3_alarm,
+    t4_alarm,
     synthesis.tap_on_glass,
+    synthesis.thud,
 ]
 KINDS: list[tuple[Maker, tuple[str, ...]]] = [
     (synthesis.chimes, synthesis.CHIME_KINDS),
     (synthesis.crinkle, synthesis.CRINKLE_KINDS),
     (synthesis.cupboard, synthesis.CUPBOARD_KINDS),
     (synthesis.cymbals, synthesis.CYMBAL_KINDS),
+    (synthesis.glass_break, synthesis.GLASS_KINDS),
     (synthesis.gunshot, synthesis.GUN_KINDS),
     (synthesis.horn_alarm, synthesis.HORN_KINDS),
+    (synthesis.noise, synthesis.NOISE_KINDS),
     (synthesis.pane_break, synthesis.PANE_KINDS),
     (synthesis.reversing_beeps, synthesis.REVERSING_KINDS),
+    (synthesis.siren, synthesis.SIREN_KINDS),
     (synthesis.sounder_alarm, synthesis.SOUNDER_KINDS),
     (synthesis.stove, synthesis.STOVE_KINDS),
     (synthesis.tap_on_glass, synthesis.TAP_KINDS),
