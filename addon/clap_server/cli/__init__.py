@@ -14,11 +14,14 @@ from clap_server.errors import ClapServerError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+BAD_INPUT_STATUS = 2
 INTERRUPTED_STATUS = 130
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of the command line: each module of this package adds its command and sets ``func``.
+
+    Those whose names start with an underscore hold what commands share.
 
     Args:
         command: adds this one alone, because others may import what takes seconds; all of them if there is
@@ -27,7 +30,8 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clap-server", description="Hears sounds, tells Home Assistant.")
     parser.add_argument("--version", action="version", version=f"clap-server {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    names = [name for name in modules if not name.startswith("_")]
     for name in [command] if command in names else names:
         importlib.import_module(f"{__name__}.{name}").add_parser(subparsers)
     return parser

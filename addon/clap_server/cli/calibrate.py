@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from clap_server.detection.library import load_library, split_labels
+from clap_server.cli import BAD_INPUT_STATUS
+from clap_server.cli._model import loading
+from clap_server.cli._options import add_device, add_hop, add_model
+from clap_server.cli._progress import counting
+from clap_server.detection.library import load_library
 from clap_server.errors import ConfigurationError
 from clap_server.settings import load_settings
 
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from clap_server.evaluation.calibration_quality import CalibrationQuality
     from clap_server.evaluation.manifest import Recording
 
-_BAD_INPUT = 2
 # With fewer events than this a single one moves the result visibly.
 _FEW_EVENTS = 10
 
@@ -64,13 +65,6 @@ class _Source:
     problems: tuple[str, ...] = ()
 
 
-def _hop(text: str) -> float:
-    value = float(text)
-    if not 0.1 <= value <= 5:  # noqa: PLR2004 - the range of a microphone's hop
-        raise argparse.ArgumentTypeError("use 0.1 to 5 seconds")
-    return value
-
-
 def add_parser(subparsers: Any) -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser(
@@ -80,13 +74,13 @@ def add_parser(subparsers: Any) -> None:
         epilog="Exit status: 0 fine, 1 failed or rows of the manifest were left out, 2 wrong use.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", default="builtin", metavar="NAME", help="builtin, a folder or a hub name")
+    add_model(parser)
     parser.add_argument("--manifest", type=Path, metavar="FILE", help="CSV file: file, label[, onset_s, ...]")
     parser.add_argument(
         "--labels", help="comma-separated: calibrate on these alone; names your own words in the manifest"
     )
-    parser.add_argument("--hop", type=_hop, default=0.5, metavar="S", help="seconds between windows (0.5)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    add_hop(parser)
+    add_device(parser)
     parser.add_argument("--data", metavar="DIR", help="the server's data folder (or CLAP_DATA)")
     parser.add_argument("--dry-run", action="store_true", help="show what would come out; store nothing")
     parser.add_argument("--reset", action="store_true", help="take the stored calibration away")
@@ -123,14 +117,7 @@ def _calibrate(args: argparse.Namespace, models_dir: Path) -> int:
     terminal = Console(stderr=True, highlight=False)
     # What the server downloaded is not downloaded again.
     cache_dir = models_dir if (models_dir / "hub").is_dir() else user_cache_path("clap-server")
-    with terminal.status("Loading the model") as status:
-
-        def tell(line: str) -> None:
-            if terminal.is_terminal:
-                status.update(escape(line))
-            else:
-                terminal.print(escape(line))
-
+    with loading(terminal) as tell:
         model = load_model(args.model, device=args.device, cache_dir=cache_dir, progress=tell)
         before = known(model, library, cache_dir, models_dir=models_dir)
         source = None if args.manifest else _synthesised(model, library, tell)
@@ -178,7 +165,7 @@ def _warn(model: ClapModel, source: _Source, after: Calibration) -> None:
 
 def _wrong_use(what: str) -> int:
     print(f"clap-server: {what}.", file=sys.stderr)
-    return _BAD_INPUT
+    return BAD_INPUT_STATUS
 
 
 def _reset(args: argparse.Namespace, models_dir: Path) -> int:
@@ -202,12 +189,9 @@ def _reset(args: argparse.Namespace, models_dir: Path) -> int:
 
 def _recordings(args: argparse.Namespace, library: LabelLibrary) -> tuple[list[Recording], tuple[Label, ...]]:
     """Read the manifest; also the labels that occur in it, or those that were named."""
-    from clap_server.evaluation.manifest import read_manifest  # noqa: PLC0415 - only with a manifest
+    from clap_server.cli._manifest import recordings_and_labels  # noqa: PLC0415 - only with a manifest
 
-    named = library.resolve_all(split_labels(args.labels)) if args.labels else ()
-    recordings = read_manifest(args.manifest, library, named)
-    held = {label_id for recording in recordings for label_id in recording.label_ids}
-    labels = tuple(label for label in named or library.labels if label.id in held)
+    recordings, named, labels = recordings_and_labels(args.manifest, args.labels, library)
     if not labels:
         which = "none of --labels" if named else "nothing but negatives"
         raise ConfigurationError(
@@ -228,15 +212,8 @@ def _recorded(
 ) -> _Source:
     from clap_server.evaluation.margins import recorded_margins  # noqa: PLC0415 - only with a manifest
 
-    with Progress(
-        TextColumn("Listening to recordings"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=terminal,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=len(recordings))
+    with counting(terminal) as bar:
+        task = bar.add_task("Listening to recordings", total=len(recordings))
         found = recorded_margins(
             model, recordings, labels, library.background, hop_s=hop_s, progress=partial(bar.advance, task)
         )

@@ -7,25 +7,25 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platformdirs import user_cache_path
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from clap_server.cli import BAD_INPUT_STATUS
+from clap_server.cli._model import load_calibrated
+from clap_server.cli._options import add_device, add_model
 from clap_server.detection.library import NORMAL, load_library, split_labels
 from clap_server.errors import ClapServerError, ConfigurationError, LabelError, ModelError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from clap_server.api.schemas import Classification
     from clap_server.clap.model import ClapModel
     from clap_server.detection.classify import FileScores, Normalize
 
 _BAR_WIDTH = 24
-_BAD_INPUT = 2
 _DEFAULT_LABELS = "glass breaking, alarm, fighting or shouting, explosion or gunshot, metal impact, normal"
 
 
@@ -53,8 +53,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print JSON, shaped as POST /api/classify answers"
     )
-    parser.add_argument("--model", default="builtin", metavar="NAME", help="builtin, a folder or a hub name")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    add_model(parser)
+    add_device(parser)
     parser.add_argument(
         "--normalize",
         choices=["softmax"],
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ModelError: the model cannot be had.
     """
-    from clap_server.api.present import classification  # noqa: PLC0415 - as in _load
+    from clap_server.api.present import classification  # noqa: PLC0415 - brings torch: not for --help
 
     library = load_library()
     try:
@@ -78,17 +78,9 @@ def run(args: argparse.Namespace) -> int:
         threshold = _threshold(args.threshold)
     except (LabelError, ConfigurationError) as error:
         _complain(error)
-        return _BAD_INPUT
+        return BAD_INPUT_STATUS
     terminal = Console(stderr=True, highlight=False)
-    with terminal.status("Loading the model") as status:
-
-        def tell(line: str) -> None:
-            if terminal.is_terminal:
-                status.update(escape(line))
-            else:
-                terminal.print(escape(line))
-
-        model = _load(args.model, args.device, tell)
+    model = load_calibrated(args.model, args.device, library, terminal)
     answers: list[dict[str, Any]] = []
     failed = False
     for file in args.files:
@@ -109,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
             output.print(_table(answer))
     if args.json and not (failed and len(answers) == 1):
         print(json.dumps(answers[0] if len(args.files) == 1 else answers, indent=2, ensure_ascii=False))
-    return _BAD_INPUT if failed else 0
+    return BAD_INPUT_STATUS if failed else 0
 
 
 def _threshold(text: str) -> float:
@@ -122,21 +114,11 @@ def _threshold(text: str) -> float:
     return value
 
 
-def _load(name: str, device: str, progress: Callable[[str], None]) -> ClapModel:
-    # Bring torch, which takes seconds: not for --help or a wrong option.
-    from clap_server.clap.loader import load_model  # noqa: PLC0415 - as said
-    from clap_server.detection.calibration import calibrated  # noqa: PLC0415 - as said
-
-    cache_dir = user_cache_path("clap-server")
-    model = load_model(name, device=device, cache_dir=cache_dir, progress=progress)
-    return calibrated(model, load_library(), cache_dir, progress)
-
-
 def _scores(
     model: ClapModel, path: Path, labels: list[str], normalize: Normalize | None, terminal: Console
 ) -> FileScores:
-    from clap_server.audio.decode import decode  # noqa: PLC0415 - as in _load
-    from clap_server.detection.classify import classify  # noqa: PLC0415 - as in _load
+    from clap_server.audio.decode import decode  # noqa: PLC0415 - as in run
+    from clap_server.detection.classify import classify  # noqa: PLC0415 - as in run
 
     samples = decode(path, model.sample_rate)
     with Progress(

@@ -9,18 +9,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platformdirs import user_cache_path
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from clap_server.clap.loader import load_model
-from clap_server.detection.calibration import calibrated
-from clap_server.detection.library import load_library, split_labels
+from clap_server.cli import INTERRUPTED_STATUS
+from clap_server.cli._manifest import recordings_and_labels
+from clap_server.cli._model import load_calibrated
+from clap_server.cli._options import add_device, add_hop
+from clap_server.cli._progress import counting
+from clap_server.detection.library import load_library
 from clap_server.errors import ConfigurationError
 from clap_server.evaluation.conditions import CLIPS_PER_LABEL
 from clap_server.evaluation.evaluate import Evaluation, evaluate
 from clap_server.evaluation.grid import file_names, write_scores
-from clap_server.evaluation.manifest import read_manifest
 from clap_server.evaluation.optional import require
 from clap_server.evaluation.report import as_json, as_text
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from clap_server.clap.model import ClapModel
     from clap_server.detection.labels import Label
-    from clap_server.detection.library import LabelLibrary
     from clap_server.evaluation.manifest import Recording
     from clap_server.evaluation.scored import ScoredRecording
 
@@ -42,14 +41,6 @@ none. The recordings pass through the same windows, gate and detector as live so
 Where there are negatives, up to {CLIPS_PER_LABEL} recordings of each label are also placed in them at several
 signal-to-noise ratios and distances. docs/evaluation.md explains the figures.
 """
-_INTERRUPTED_STATUS = 130
-
-
-def _hop(text: str) -> float:
-    value = float(text)
-    if not 0.1 <= value <= 5:  # noqa: PLR2004 - the range of a microphone's hop
-        raise argparse.ArgumentTypeError("use 0.1 to 5 seconds")
-    return value
 
 
 def add_parser(subparsers: Any) -> None:
@@ -68,8 +59,8 @@ def add_parser(subparsers: Any) -> None:
         help="builtin, a folder or a hub name; may be repeated to compare (default: builtin)",
     )
     parser.add_argument("--labels", help="comma-separated; default: all that occur in the manifest")
-    parser.add_argument("--hop", type=_hop, default=0.5, metavar="S", help="seconds between windows (0.5)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda:0")
+    add_hop(parser)
+    add_device(parser)
     parser.add_argument(
         "--conditions",
         action=argparse.BooleanOptionalAction,
@@ -94,21 +85,18 @@ def run(args: argparse.Namespace) -> int:
         ClapServerError: manifest, label, model or folder is not usable; the message says which.
     """
     library = load_library()
-    named = library.resolve_all(split_labels(args.labels)) if args.labels else ()
-    recordings = read_manifest(args.manifest, library, named)
-    held = {label_id for recording in recordings for label_id in recording.label_ids}
-    labels = tuple({label.id: label for label in named}.values()) or tuple(
-        label for label in library.labels if label.id in held
-    )
+    recordings, named, held = recordings_and_labels(args.manifest, args.labels, library)
+    labels = named or held
     if not labels:
         raise ConfigurationError("The manifest has only negatives: name labels to measure with --labels.")
     if args.plots:
         # Better now than when all is scored.
         require("matplotlib", "matplotlib")
         _make_folder(args.plots, "--plots")
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
     names = list(dict.fromkeys(args.model or ["builtin"]))
-    models = [_load(name, args.device, library, console) for name in names]
+    # Figures at thresholds mean nothing on an uncalibrated model.
+    models = [load_calibrated(name, args.device, library, console) for name in names]
     results: list[Evaluation] = []
     for name, model in zip(names, models, strict=True):
         folder = None
@@ -139,16 +127,6 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("._") or "model"
 
 
-def _load(name: str, device: str, library: LabelLibrary, console: Console) -> ClapModel:
-    def tell(line: str) -> None:
-        console.print(line, highlight=False, markup=False)
-
-    cache_dir = user_cache_path("clap-server")
-    model = load_model(name, device=device, cache_dir=cache_dir, progress=tell)
-    # As the server does: figures at thresholds mean nothing on an uncalibrated model.
-    return calibrated(model, library, cache_dir, tell)
-
-
 def _evaluate(
     args: argparse.Namespace,
     model: ClapModel,
@@ -166,14 +144,7 @@ def _evaluate(
         if scores is not None:
             write_scores(result, scores / f"{files[result.name]}.tsv")
 
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
+    with counting(console) as bar:
         task = bar.add_task(model.name)
         return evaluate(
             model,
@@ -204,5 +175,5 @@ def _tell(args: argparse.Namespace, results: Sequence[Evaluation], *, complete: 
             print(f"clap-server: left out: {problem}", file=sys.stderr)
     if not complete or any(result.interrupted for result in results):
         print("clap-server: interrupted: not everything was measured", file=sys.stderr)
-        return _INTERRUPTED_STATUS
+        return INTERRUPTED_STATUS
     return 1 if any(result.problems for result in results) else 0

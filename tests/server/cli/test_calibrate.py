@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -12,36 +11,28 @@ import numpy as np
 import pytest
 
 from clap_server import synthesis
-from clap_server.audio.encode import encode
 from clap_server.clap.huggingface import CALIBRATION_FILE
-from clap_server.cli import main
 from clap_server.detection import calibration
 from tests.server.clap.checkpoints import write_checkpoint
+from tests.support.clips import RATE, write_clips
+from tests.support.command_line import run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-RATE = 48_000
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest of six breaks, six alarms and other sounds."""
-    folder = tmp_path_factory.mktemp("clips")
-    rows = []
+    made = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        sounds = {
-            "glass": ("glass_breaking", synthesis.glass_break(rng, RATE)),
-            "alarm": ("alarm", synthesis.t3_alarm(rng, RATE, carrier_hz=3100, cycles=1)),
-            "voices": ("negative", synthesis.babble(rng, RATE, duration_s=2.0)),
-        }
-        for name, (label, samples) in sounds.items():
-            (folder / f"{name}{seed}.flac").write_bytes(encode(samples, RATE, "flac"))
-            rows.append((f"{name}{seed}.flac", label))
-    with (folder / "clips.csv").open("w", newline="") as handle:
-        csv.writer(handle).writerows([("file", "label"), *rows])
-    return folder / "clips.csv"
+        made += [
+            (f"glass{seed}", "glass_breaking", synthesis.glass_break(rng, RATE)),
+            (f"alarm{seed}", "alarm", synthesis.t3_alarm(rng, RATE, carrier_hz=3100, cycles=1)),
+            (f"voices{seed}", "negative", synthesis.babble(rng, RATE, duration_s=2.0)),
+        ]
+    return write_clips(tmp_path_factory.mktemp("clips"), made)
 
 
 @pytest.fixture(autouse=True)
@@ -53,16 +44,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
-def command(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
-
-
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     capsys.readouterr()
-    assert command(*arguments, "--json") == 0
+    assert run_command(*arguments, "--json") == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -96,7 +80,7 @@ def test_what_is_stored_changes_the_scores_until_it_is_reset(
 
 
 def test_it_says_what_scores_are_worth(clips: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("calibrate", "--manifest", str(clips), "--dry-run") == 0
+    assert run_command("calibrate", "--manifest", str(clips), "--dry-run") == 0
     text = capsys.readouterr().out
     assert "glass_breaking 6, alarm 6" in text
     for words in (
@@ -112,7 +96,7 @@ def test_it_says_what_scores_are_worth(clips: Path, data: Path, capsys: pytest.C
         assert words in text
     assert "Nothing was stored" in text
     assert not data.exists()
-    assert command("calibrate", "--manifest", str(clips)) == 0
+    assert run_command("calibrate", "--manifest", str(clips)) == 0
     assert f"Stored in {data}" in capsys.readouterr().out
 
 
@@ -120,7 +104,7 @@ def test_a_checkpoint_in_a_folder_is_calibrated_on_synthesised_sounds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_checkpoint(tmp_path / "checkpoint", fused=False)
-    assert command("calibrate", "--model", str(folder)) == 0
+    assert run_command("calibrate", "--model", str(folder)) == 0
     out, err = capsys.readouterr()
     assert "before (a guess)" in out
     assert "100 %" in err
@@ -130,7 +114,7 @@ def test_a_checkpoint_in_a_folder_is_calibrated_on_synthesised_sounds(
     assert found["before"]["scale"] == stored["scale"]
     assert found["stored"] is None
     (folder / CALIBRATION_FILE).write_text(json.dumps({**stored, "scale": "x"}))  # the model cannot be loaded
-    assert command("calibrate", "--model", str(folder), "--reset") == 0
+    assert run_command("calibrate", "--model", str(folder), "--reset") == 0
     assert f"Removed {folder / CALIBRATION_FILE}" in capsys.readouterr().out
     assert not (folder / CALIBRATION_FILE).exists()
 
@@ -138,7 +122,7 @@ def test_a_checkpoint_in_a_folder_is_calibrated_on_synthesised_sounds(
 def test_the_built_in_model_is_better_calibrated_on_recordings(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("calibrate", "--data", str(data / "other")) == 0
+    assert run_command("calibrate", "--data", str(data / "other")) == 0
     assert "--manifest" in capsys.readouterr().err
     assert list((data / "other" / "models").rglob("stored-*.json"))
 
@@ -148,7 +132,7 @@ def test_rows_that_cannot_be_used_are_named_and_the_rest_is_kept(
 ) -> None:
     manifest = clips.parent / "wrong.csv"
     manifest.write_text("file,label\nglass0.flac,glass_breaking\ngone.flac,alarm\nvoices0.flac,negative\n")
-    assert command("calibrate", "--manifest", str(manifest)) == 1
+    assert run_command("calibrate", "--manifest", str(manifest)) == 1
     out, err = capsys.readouterr()
     assert "Row 3: gone.flac" in err
     assert "only 1 of the sounds" in err
@@ -168,7 +152,7 @@ def test_a_manifest_that_does_not_do_is_one_clear_line(
 ) -> None:
     manifest = clips.parent / "short.csv"
     manifest.write_text("file,label\n" + rows)
-    assert command("calibrate", "--manifest", str(manifest)) == status
+    assert run_command("calibrate", "--manifest", str(manifest)) == status
     err = capsys.readouterr().err
     assert words in err
     assert len(err.strip().splitlines()) == 1
@@ -181,8 +165,14 @@ def test_labels_of_ones_own_can_be_named(clips: Path, capsys: pytest.CaptureFixt
         capsys, "calibrate", "--manifest", str(manifest), "--labels", "bottle bank, alarm, siren", "--dry-run"
     )
     assert found["source"]["events"] == {"bottle_bank": 1, "alarm": 1}
-    assert command("calibrate", "--manifest", str(manifest), "--dry-run") == 1
+    assert run_command("calibrate", "--manifest", str(manifest), "--dry-run") == 1
     assert "'bottle bank' is unknown" in capsys.readouterr().err
+
+
+def test_a_label_that_is_named_twice_counts_once(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = "glass breaking, Glasbruch"
+    found = answer(capsys, "calibrate", "--manifest", str(clips), "--labels", named, "--dry-run")
+    assert found["source"]["events"] == {"glass_breaking": 6}
 
 
 @pytest.mark.parametrize(
@@ -195,12 +185,12 @@ def test_labels_of_ones_own_can_be_named(clips: Path, capsys: pytest.CaptureFixt
     ],
 )
 def test_wrong_use_ends_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("calibrate", *arguments) == 2
+    assert run_command("calibrate", *arguments) == 2
     assert capsys.readouterr().err
 
 
 def test_nothing_to_reset_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("calibrate", "--model", "auto", "--device", "cpu", "--reset") == 0
+    assert run_command("calibrate", "--model", "auto", "--device", "cpu", "--reset") == 0
     assert "Nothing is stored for builtin" in capsys.readouterr().out
 
 
@@ -208,7 +198,7 @@ def test_a_result_that_cannot_be_stored_is_still_shown(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert command("calibrate", "--manifest", str(clips), "--data", str(tmp_path / "file")) == 1
+    assert run_command("calibrate", "--manifest", str(clips), "--data", str(tmp_path / "file")) == 1
     out, err = capsys.readouterr()
     assert "calibration error" in out
     assert "cannot be stored" in err
@@ -218,7 +208,7 @@ def test_a_model_that_tells_nothing_apart_is_told_about(
     clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(calibration, "_SMALLEST_SCALE", 1e5)
-    assert command("calibrate", "--manifest", str(clips), "--dry-run") == 0
+    assert run_command("calibrate", "--manifest", str(clips), "--dry-run") == 0
     assert "hardly tells these sounds apart" in capsys.readouterr().err
 
 

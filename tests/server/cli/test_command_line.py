@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 
 import clap_server
-from clap_server.cli import main
 from clap_server.cli.serve import _serve
 from clap_server.errors import ConfigurationError
 from clap_server.settings import default_data_dir, load_settings
+from tests.support.command_line import run_command
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -43,11 +43,9 @@ def _logging_as_before() -> Iterator[None]:
     root.setLevel(level)
 
 
-def _end(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str]:
+def _end(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """Run a command in this process to its end; returns its status and what it complained of."""
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    return end.value.code, capsys.readouterr().err
+    return run_command(*arguments), capsys.readouterr().err
 
 
 @contextmanager
@@ -76,9 +74,7 @@ def _address(log: Path) -> str:
 
 def test_version_and_help_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     for option in ("--version", "--help"):
-        with pytest.raises(SystemExit) as end:
-            main([option])
-        assert end.value.code == 0
+        assert run_command(option) == 0
     text = capsys.readouterr().out
     assert clap_server.__version__ in text
     for command in ("serve", "token", "classify"):
@@ -86,8 +82,7 @@ def test_version_and_help_are_printed(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_every_option_has_its_variable_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["serve", "--help"])
+    assert run_command("serve", "--help") == 0
     text = capsys.readouterr().out
     options = set(re.findall(r"--([a-z-]+)", text)) - {"help"}
     assert {"host", "port", "data", "model", "media", "device", "ingress-port"} <= options
@@ -96,28 +91,22 @@ def test_every_option_has_its_variable_in_the_help(capsys: pytest.CaptureFixture
     assert "--token" not in text, "other users of the machine would see it"
 
 
-@pytest.mark.parametrize("arguments", [[], ["sing"], ["serve", "--colour", "red"]])
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["_options"], ["serve", "--colour", "red"]])
 def test_wrong_use_ends_with_status_2(arguments: list[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    assert end.value.code == 2
+    assert run_command(*arguments) == 2
 
 
 def test_token_is_printed_and_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = []
     for _ in range(2):
-        with pytest.raises(SystemExit) as end:
-            main(["token", "--data", str(tmp_path)])
-        assert end.value.code == 0
+        assert run_command("token", "--data", str(tmp_path)) == 0
         printed.append(capsys.readouterr().out.strip())
     assert printed == [(tmp_path / "token").read_text().strip()] * 2
 
 
 def test_error_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit) as end:
-        main(["token", "--data", str(tmp_path / "file")])
-    assert end.value.code == 1
+    assert run_command("token", "--data", str(tmp_path / "file")) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
@@ -126,9 +115,7 @@ def test_interrupt_ends_with_status_130(monkeypatch: pytest.MonkeyPatch) -> None
         raise KeyboardInterrupt
 
     monkeypatch.setattr("clap_server.cli.token.run", interrupted)
-    with pytest.raises(SystemExit) as end:
-        main(["token"])
-    assert end.value.code == 130
+    assert run_command("token") == 130
 
 
 def test_option_goes_before_variable_before_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +9,15 @@ import numpy as np
 import pytest
 
 from clap_server import synthesis
-from clap_server.audio.encode import encode
 from clap_server.clap.builtin import load_builtin
-from clap_server.cli import main
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
 from clap_server.evaluation import evaluate as evaluation
 from clap_server.evaluation.metrics import label_metrics
 from clap_server.evaluation.streaming import score_recording, score_stream
 from tests.server.clap.checkpoints import write_checkpoint
+from tests.support.clips import RATE, write_clips
+from tests.support.command_line import run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,28 +26,20 @@ if TYPE_CHECKING:
 
     from clap_server.evaluation.scored import ScoredRecording
 
-RATE = 48_000
-
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest of two breaks, two alarms and four other sounds."""
-    folder = tmp_path_factory.mktemp("clips")
-    rows = []
+    made = []
     for seed in range(2):
         rng = np.random.default_rng(seed)
-        sounds = {
-            "glass": ("glass_breaking", in_a_room(rng, synthesis.glass_break(rng, RATE))),
-            "alarm": ("alarm", synthesis.t3_alarm(rng, RATE, carrier_hz=3100, cycles=1)),
-            "voices": ("negative", synthesis.babble(rng, RATE, duration_s=2.0)),
-            "music": ("negative", synthesis.music(rng, RATE, duration_s=2.0)),
-        }
-        for name, (label, samples) in sounds.items():
-            (folder / f"{name}{seed}.flac").write_bytes(encode(samples, RATE, "flac"))
-            rows.append((f"{name}{seed}.flac", label))
-    with (folder / "clips.csv").open("w", newline="") as handle:
-        csv.writer(handle).writerows([("file", "label"), *rows])
-    return folder / "clips.csv"
+        made += [
+            (f"glass{seed}", "glass_breaking", in_a_room(rng, synthesis.glass_break(rng, RATE))),
+            (f"alarm{seed}", "alarm", synthesis.t3_alarm(rng, RATE, carrier_hz=3100, cycles=1)),
+            (f"voices{seed}", "negative", synthesis.babble(rng, RATE, duration_s=2.0)),
+            (f"music{seed}", "negative", synthesis.music(rng, RATE, duration_s=2.0)),
+        ]
+    return write_clips(tmp_path_factory.mktemp("clips"), made)
 
 
 def in_a_room(rng: np.random.Generator, sound: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -58,10 +49,7 @@ def in_a_room(rng: np.random.Generator, sound: NDArray[np.float32]) -> NDArray[n
 
 
 def evaluate(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(["evaluate", *arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
+    return run_command("evaluate", *arguments)
 
 
 def test_each_label_gets_its_figures(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
