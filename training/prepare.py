@@ -15,7 +15,7 @@ import zlib
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -99,7 +99,6 @@ class Item:
         concept: what it shows.
         label: the manifest's label; ``synthetic`` for a synthesised sound.
         caption: words for it; may be empty.
-        part: ``train``, ``validation`` or ``test``.
         source: repository of the recording, or ``synthetic``.
         licence: of the recording; that of this repository for what is synthesised.
         path: of the recording in its source; ``name`` for what is synthesised.
@@ -112,7 +111,6 @@ class Item:
     concept: str
     label: str
     caption: str
-    part: str
     source: str
     licence: str
     path: str
@@ -135,6 +133,12 @@ class _Sound:
     copies: int
 
 
+def _item(entry: dict[str, Any]) -> Item:
+    """One entry of ``items.json``; raises TypeError if it lacks a field."""
+    # Caches made before the folds of cross-validation told what is held out have a field for it.
+    return Item(**{name: value for name, value in entry.items() if name != "part"})
+
+
 class Cache:
     """The spectrograms, read as needed.
 
@@ -150,7 +154,7 @@ class Cache:
         if not index.is_file():
             raise SystemExit(f"{index} is missing: run `python -m training prepare` first.")
         try:
-            self.items = [Item(**entry) for entry in json.loads(index.read_text("utf-8"))]
+            self.items = [_item(entry) for entry in json.loads(index.read_text("utf-8"))]
         except TypeError as error:
             raise SystemExit(
                 f"{folder} is of an older version: remove it and run `python -m training prepare`."
@@ -191,7 +195,6 @@ def _sounds(config: Config, data: Path) -> Iterator[_Sound]:
             concept=concept,
             label=recording.label,
             caption=recording.caption,
-            part=recording.part,
             source=recording.source_repo,
             licence=recording.licence,
             path=recording.source_path,
@@ -200,8 +203,7 @@ def _sounds(config: Config, data: Path) -> Iterator[_Sound]:
     for maker, count in settings.synthetic.items():
         for index in range(count):
             name = f"{maker}/{index}"
-            part = "validation" if index % 6 == 5 else "train"
-            item = Item(name, "dry", MAKERS[maker], SYNTHETIC, "", part, SYNTHETIC, _OWN_LICENCE, name)
+            item = Item(name, "dry", MAKERS[maker], SYNTHETIC, "", SYNTHETIC, _OWN_LICENCE, name)
             yield _Sound(item, maker, 0)
 
 

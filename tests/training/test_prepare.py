@@ -181,6 +181,13 @@ def test_finished_work_is_not_done_again(
     assert (runs / "cache" / "items.json").stat().st_mtime_ns == before
 
 
+def test_a_cache_that_says_what_is_held_out_is_still_read(runs: Path, tmp_path: Path) -> None:
+    items = Cache(runs / "cache").items
+    (tmp_path / "items.json").write_text(json.dumps([{**asdict(item), "part": "train"} for item in items]))
+    (tmp_path / "mels.f16").symlink_to(runs / "cache" / "mels.f16")
+    assert Cache(tmp_path).items == items
+
+
 def test_a_cache_of_an_older_version_is_refused(runs: Path, tmp_path: Path) -> None:
     entry = asdict(Cache(runs / "cache").items[0])
     del entry["source"]
