@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 
 DType = Literal["auto", "float32", "bfloat16"]
 
+_LOGGER = logging.getLogger(__name__)
+
 CALIBRATION_FILE = "clap_calibration.json"
+CALIBRATION_AUTHOR = "clap-server calibrate"
+"""What ``stored_by`` says in a calibration of this product's own, which ``calibration_store`` looks after."""
 
 # Who loads a model here tells what goes on; bars of transformers would tear the log.
 transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the library's omission
@@ -73,7 +78,7 @@ class HuggingFaceClap:
         self.name = name
         self.device = device
         self.dtype = resolve_dtype(dtype, device)
-        self.calibration = stored_calibration(folder, name)
+        self.calibration = shipped_calibration(folder, name)
         check_config(folder, name)
         self._model = _load_weights(folder, name)
         try:
@@ -217,22 +222,34 @@ def _load_weights(folder: Path, name: str) -> Any:
     return model
 
 
-def stored_calibration(folder: Path, name: str) -> Calibration | None:
-    """Read ``clap_calibration.json`` (``scale`` above 0, ``bias``) beside the weights; None if there is none.
+def shipped_calibration(folder: Path, name: str) -> Calibration | None:
+    """Read ``clap_calibration.json`` (``scale`` above 0, ``bias``) that came with the weights.
+
+    One that ``clap-server calibrate`` stored is passed over, as only ``calibration_store`` knows whether it
+    still is for these weights and prompts. So is one that is no JSON object, of which the log tells.
 
     Raises:
-        ModelError: it is damaged.
+        ModelError: whoever wrote it gave it no usable scale and bias.
     """
+    path = folder / CALIBRATION_FILE
     try:
-        content = json.loads((folder / CALIBRATION_FILE).read_text("utf-8"))
-        calibration = Calibration(scale=float(content["scale"]), bias=float(content["bias"]))
+        content = json.loads(path.read_text("utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError("not a JSON object")  # noqa: TRY301 - treated as the others
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{CALIBRATION_FILE} of the model {name!r} is damaged: delete it, and it is calibrated anew."
-        ) from error
-    if not (0 < calibration.scale < math.inf and math.isfinite(calibration.bias)):
+    except (OSError, ValueError, TypeError) as error:
+        _LOGGER.warning(
+            "The calibration %s is damaged and not used: delete it, or put a good one there (%s)", path, error
+        )
+        return None
+    if content.get("stored_by") == CALIBRATION_AUTHOR:
+        return None
+    try:
+        calibration = Calibration(scale=float(content["scale"]), bias=float(content["bias"]))
+    except (ValueError, KeyError, TypeError):
+        calibration = None
+    if calibration is None or not (0 < calibration.scale < math.inf and math.isfinite(calibration.bias)):
         raise ModelError(
             f"{CALIBRATION_FILE} of the model {name!r} needs a scale above 0 and a finite bias: correct it "
             "or delete it."

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clap_server.clap.huggingface import CALIBRATION_FILE
+from clap_server.clap.huggingface import CALIBRATION_AUTHOR, CALIBRATION_FILE
 from clap_server.clap.model import Calibration
 from clap_server.errors import ConfigurationError
 from clap_server.settings import default_data_dir
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 FOLDER = "calibration"
-_AUTHOR = "clap-server calibrate"
 
 
 def server_models_dir() -> Path:
@@ -47,7 +46,7 @@ def _identity(model: ClapModel) -> str:
 
 
 def stored(model: ClapModel, library: LabelLibrary, models_dir: Path) -> Calibration | None:
-    """Find what was stored in the data folder for a model.
+    """Find what ``store`` stored for a model, in the data folder or else beside its weights.
 
     Args:
         model: as it was loaded.
@@ -58,15 +57,27 @@ def stored(model: ClapModel, library: LabelLibrary, models_dir: Path) -> Calibra
         None if there is nothing, if it is damaged, or if it was made for other weights or prompts; the log
         says so.
     """
-    path = _own_path(model.name, models_dir)
+    paths = [_own_path(model.name, models_dir)]
+    beside = _beside(model.name)
+    if beside is not None and _is_ours(beside):
+        paths.append(beside)
+    for path in paths:
+        calibration = _in_force(path, model, library)
+        if calibration is not None:
+            return calibration
+    return None
+
+
+def _in_force(path: Path, model: ClapModel, library: LabelLibrary) -> Calibration | None:
     calibration = read(path, "is not used: run `clap-server calibrate` again, or with --reset")
     if calibration is None:
         return None
     if _details(path).get("made_for") != model_key(model, library):
         _LOGGER.warning(
-            "The calibration that was stored for %s was made for other weights or another label library "
-            "and is not used: run `clap-server calibrate` again, or with --reset",
+            "The calibration that was stored for %s in %s was made for other weights, another number format "
+            "or another label library and is not used: run `clap-server calibrate` again, or with --reset",
             model.name,
+            path,
         )
         return None
     _LOGGER.info(
@@ -102,7 +113,7 @@ def store(
     """
     content = {
         **dataclasses.asdict(calibration),
-        "stored_by": _AUTHOR,
+        "stored_by": CALIBRATION_AUTHOR,
         "made_for": model_key(model, library),
         "made_from": made_from,
     }
@@ -210,7 +221,7 @@ def _details(path: Path) -> dict[str, Any]:
 
 
 def _is_ours(path: Path) -> bool:
-    return _details(path).get("stored_by") == _AUTHOR
+    return _details(path).get("stored_by") == CALIBRATION_AUTHOR
 
 
 def _remove(path: Path) -> bool:

@@ -113,7 +113,7 @@ def test_a_checkpoint_in_a_folder_is_calibrated_on_synthesised_sounds(
     assert found["source"] == {"synthesised": True}
     assert found["before"]["scale"] == stored["scale"]
     assert found["stored"] is None
-    (folder / CALIBRATION_FILE).write_text(json.dumps({**stored, "scale": "x"}))  # the model cannot be loaded
+    (folder / CALIBRATION_FILE).write_text(json.dumps({**stored, "scale": "x"}))  # also if damaged
     assert run_command("calibrate", "--model", str(folder), "--reset") == 0
     assert f"Removed {folder / CALIBRATION_FILE}" in capsys.readouterr().out
     assert not (folder / CALIBRATION_FILE).exists()

@@ -123,16 +123,16 @@ def test_a_model_is_calibrated_once_and_told_about(checkpoint: Path, tmp_path: P
         assert json.loads(stored.read_text())["scale"] == first.calibration.scale
 
 
-@pytest.mark.parametrize("damage", ["[]", '{"scale": "x", "bias": 0}', '{"scale": -1, "bias": 0}'])
-def test_a_stored_calibration_beside_the_weights_is_used(
-    checkpoint: Path, tmp_path: Path, damage: str
+@pytest.mark.parametrize("wrong", ["{}", '{"scale": "x", "bias": 0}', '{"scale": -1, "bias": 0}'])
+def test_a_calibration_that_came_with_the_weights_is_used_and_refused_if_it_makes_no_sense(
+    checkpoint: Path, tmp_path: Path, wrong: str
 ) -> None:
     path = checkpoint / "clap_calibration.json"
     try:
         path.write_text('{"scale": 12.5, "bias": -0.5}')
         model = calibrated(load(checkpoint, tmp_path), LIBRARY, tmp_path, pytest.fail)
         assert model.calibration == Calibration(12.5, -0.5)
-        path.write_text(damage)
+        path.write_text(wrong)
         with pytest.raises(ModelError, match=r"clap_calibration\.json"):
             load(checkpoint, tmp_path)
     finally:

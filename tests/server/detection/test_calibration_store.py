@@ -121,6 +121,51 @@ def test_it_lies_beside_weights_that_are_a_folder(checkpoint: Path, models_dir: 
     assert load(checkpoint, models_dir).calibration is None
 
 
+def test_beside_the_weights_too_it_counts_for_these_weights_and_prompts_alone(
+    checkpoint: Path, models_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = store(load(checkpoint, models_dir), models_dir)
+    newer = LabelLibrary(LIBRARY.version + 1, LIBRARY.labels, LIBRARY.background)
+    assert known(load(checkpoint, models_dir), newer, models_dir) is None
+    assert f"in {path} was made for other weights" in caplog.text
+    assert "run `clap-server calibrate` again" in caplog.text
+
+    weights = bytearray((checkpoint / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (checkpoint / "model.safetensors").unlink()
+    (checkpoint / "model.safetensors").write_bytes(weights)
+    caplog.clear()
+    updated = load(checkpoint, models_dir)
+    assert updated.calibration is None
+    assert known(updated, LIBRARY, models_dir) is None
+    assert f"in {path} was made for other weights" in caplog.text
+    assert store(updated, models_dir) == path
+    assert known(load(checkpoint, models_dir), LIBRARY, models_dir) == FOUND
+
+
+@pytest.mark.parametrize("values", [{"scale": "x"}, {"scale": -1}, {"bias": None}])
+def test_a_damaged_one_of_its_own_beside_the_weights_is_told_about_and_not_used(
+    checkpoint: Path, models_dir: Path, caplog: pytest.LogCaptureFixture, values: dict[str, Any]
+) -> None:
+    path = store(load(checkpoint, models_dir), models_dir)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    model = load(checkpoint, models_dir)
+    assert model.calibration is None
+    assert known(model, LIBRARY, models_dir) is None
+    assert f"{path} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b'{"scale": 3', b"[]", b"\xff\xfe"])
+def test_a_file_beside_the_weights_that_says_nothing_is_told_about_and_passed_over(
+    checkpoint: Path, models_dir: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    path = checkpoint / CALIBRATION_FILE
+    path.write_bytes(content)
+    model = load(checkpoint, models_dir)
+    assert known(model, LIBRARY, models_dir) is None
+    assert caplog.text.count(f"{path} is damaged") == 1
+
+
 def test_a_folder_that_cannot_be_written_leaves_it_to_the_data_folder(
     checkpoint: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
