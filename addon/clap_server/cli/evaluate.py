@@ -25,7 +25,7 @@ from clap_server.evaluation.optional import require
 from clap_server.evaluation.report import as_json, as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from clap_server.clap.model import ClapModel
     from clap_server.detection.labels import Label
@@ -79,7 +79,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate; 0 if every recording could be used, 130 if it was interrupted, else 1.
+    """Evaluate; 0 if every recording could be used and written, 130 if it was interrupted, else 1.
 
     Raises:
         ClapServerError: manifest, label, model or folder is not usable; the message says which.
@@ -98,21 +98,23 @@ def run(args: argparse.Namespace) -> int:
     # Figures at thresholds mean nothing on an uncalibrated model.
     models = [load_calibrated(name, args.device, library, console) for name in names]
     results: list[Evaluation] = []
+    unwritten: list[str] = []
     for name, model in zip(names, models, strict=True):
         folder = None
         if args.scores:
             folder = args.scores / _slug(name) if len(models) > 1 else args.scores
             _make_folder(folder, "--scores")
         try:
+            keep = _keeper(folder, recordings, unwritten)
             results.append(
-                _evaluate(args, model, recordings, labels, library.background, scores=folder, console=console)
+                _evaluate(args, model, recordings, labels, library.background, keep=keep, console=console)
             )
         except KeyboardInterrupt:
             # The models before it are finished.
             break
         if results[-1].interrupted:
             break
-    return _tell(args, results, complete=len(results) == len(models))
+    return _tell(args, results, unwritten, complete=len(results) == len(models))
 
 
 def _make_folder(path: Path, option: str) -> None:
@@ -127,6 +129,29 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("._") or "model"
 
 
+def _keeper(
+    folder: Path | None, recordings: Sequence[Recording], unwritten: list[str]
+) -> Callable[[ScoredRecording], None] | None:
+    """Make what writes scores into a folder, if there is one; a file that fails must not cost the figures.
+
+    Args:
+        folder: of the score files.
+        recordings: all that may be scored.
+        unwritten: gets a line for each file that cannot be written.
+    """
+    if folder is None:
+        return None
+    files = file_names(recording.name for recording in recordings)
+
+    def keep(result: ScoredRecording) -> None:
+        try:
+            write_scores(result, folder / f"{files[result.name]}.tsv")
+        except ConfigurationError as error:
+            unwritten.append(str(error))
+
+    return keep
+
+
 def _evaluate(
     args: argparse.Namespace,
     model: ClapModel,
@@ -134,16 +159,10 @@ def _evaluate(
     labels: Sequence[Label],
     background: Sequence[str],
     *,
-    scores: Path | None,
+    keep: Callable[[ScoredRecording], None] | None,
     console: Console,
 ) -> Evaluation:
     """Measure one model, with a bar that tells how far it is."""
-    files = file_names(recording.name for recording in recordings)
-
-    def keep(result: ScoredRecording) -> None:
-        if scores is not None:
-            write_scores(result, scores / f"{files[result.name]}.tsv")
-
     with counting(console) as bar:
         task = bar.add_task(model.name)
         return evaluate(
@@ -160,7 +179,9 @@ def _evaluate(
         )
 
 
-def _tell(args: argparse.Namespace, results: Sequence[Evaluation], *, complete: bool) -> int:
+def _tell(
+    args: argparse.Namespace, results: Sequence[Evaluation], unwritten: Sequence[str], *, complete: bool
+) -> int:
     """Print and draw what there is; return the status."""
     print(json.dumps(as_json(results), indent=2) if args.json else as_text(results))
     if args.plots:
@@ -173,7 +194,9 @@ def _tell(args: argparse.Namespace, results: Sequence[Evaluation], *, complete: 
     for result in results:
         for problem in result.problems:
             print(f"clap-server: left out: {problem}", file=sys.stderr)
+    for failure in unwritten:
+        print(f"clap-server: {failure}", file=sys.stderr)
     if not complete or any(result.interrupted for result in results):
         print("clap-server: interrupted: not everything was measured", file=sys.stderr)
         return INTERRUPTED_STATUS
-    return 1 if any(result.problems for result in results) else 0
+    return 1 if unwritten or any(result.problems for result in results) else 0

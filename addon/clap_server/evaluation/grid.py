@@ -8,7 +8,9 @@ middle lies behind its end are left out.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 DECIMALS = 6
 """Of times and scores: microseconds."""
+
+_LONGEST_STEM = 200
+"""Bytes: file systems take names of 255, and an extension and a number have to fit."""
 
 
 def grid(result: ScoredRecording) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -52,7 +57,7 @@ def write_scores(result: ScoredRecording, path: Path) -> None:
         path: of the file.
 
     Raises:
-        ConfigurationError: it cannot be written.
+        ConfigurationError: it cannot be written; what came half way is taken away.
     """
     times, scores = grid(result)
     lines = ["\t".join(("onset", "offset", *result.windows.label_ids))]
@@ -61,13 +66,22 @@ def write_scores(result: ScoredRecording, path: Path) -> None:
         for start, end, row in zip(times[:-1], times[1:], scores, strict=True)
     ]
     try:
-        path.write_text("\n".join(lines) + "\n", "utf-8")
+        with path.open("w", encoding="utf-8") as file:
+            try:
+                file.write("\n".join(lines) + "\n")
+                file.flush()
+            except OSError:
+                with suppress(OSError):
+                    path.unlink()
+                raise
     except OSError as error:
         raise ConfigurationError(f"The scores cannot be written to {path}: {error.strerror}.") from error
 
 
 def file_names(names: Iterable[str]) -> dict[str, str]:
     """A name for the file of each recording, for one folder: no separators, none twice, no extension.
+
+    Names that are too long for a file system are cut and end with a hash.
 
     Args:
         names: distinct, as the manifest writes them.
@@ -77,6 +91,9 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         plain = re.sub(r"[^\w.-]+", "_", re.sub(r"[/\\]+", "__", name)).lstrip("._")
         stem = plain.rsplit(".", 1)[0] or "recording"
+        if len(stem.encode()) > _LONGEST_STEM:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+            stem = f"{stem.encode()[: _LONGEST_STEM - len(digest) - 1].decode(errors='ignore')}-{digest}"
         unique, number = stem, 2
         while unique.casefold() in taken:
             unique, number = f"{stem}-{number}", number + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import av.error
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except ValueError as error:  # a character that no path can hold, such as NUL
+        raise AudioError("Its name cannot be that of a file: correct the manifest.") from error
 
 
 def read_blocks(path: Path, sample_rate: int) -> Iterator[NDArray[np.float32]]:
@@ -34,7 +41,7 @@ def read_blocks(path: Path, sample_rate: int) -> Iterator[NDArray[np.float32]]:
     resampler = Resampler(sample_rate)
     any_sound = False
     try:
-        with path.open("rb") as file, open_file(file) as container:
+        with _open(path) as file, open_file(file) as container:
             for samples, rate in read_frames(container):
                 block = resampler.push(samples, rate)
                 if len(block):

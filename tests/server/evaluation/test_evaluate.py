@@ -111,6 +111,19 @@ def test_a_recording_that_cannot_be_used_is_left_out_and_named(
     assert "Left out (3):" in shown.out
 
 
+def test_a_score_file_that_cannot_be_written_does_not_cost_the_figures(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = clips.parent / "two.csv"
+    manifest.write_text("file,label\nglass0.flac,glass_breaking\nvoices0.flac,negative\n")
+    (tmp_path / "glass0.tsv").mkdir()
+    assert evaluate(str(manifest), "--scores", str(tmp_path), "--hop", "2", "--no-conditions") == 1
+    shown = capsys.readouterr()
+    assert "builtin: 2 recordings" in shown.out
+    assert f"The scores cannot be written to {tmp_path / 'glass0.tsv'}: Is a directory." in shown.err
+    assert (tmp_path / "voices0.tsv").is_file()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -118,6 +131,7 @@ def test_a_recording_that_cannot_be_used_is_left_out_and_named(
             "file,label\nnot-there.wav,alarm\nnor-this.wav,alarm\n",
             "No recording could be used. Row 2: not-there.wav: The file is missing: paths are relative",
         ),
+        ("file,label\na\0.wav,alarm\n", "Row 2: a\0.wav: Its name cannot be that of a file"),
         ("file,label\nclips.csv,negative\n", "only negatives"),
         ("file,label\nclips.csv,glas\n", "row 2: the label 'glas' is unknown"),
         ("file,label\nclips.csv,alarm\n", "No recording could be used"),

@@ -152,6 +152,25 @@ def test_a_score_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_scores(recording(4.0, {}, (None, None, None)), tmp_path / "gone" / "a.tsv")
 
 
+def test_a_score_file_that_breaks_off_does_not_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.symlink_to("/dev/full")
+    with pytest.raises(ConfigurationError, match=r"a\.tsv: No space left"):
+        write_scores(recording(4.0, {}, (None, None, None)), path)
+    assert not path.is_symlink()
+
+
+def test_names_of_score_files_fit_into_a_file_system(tmp_path: Path) -> None:
+    names = [f"{'ä' * 130}{end}.wav" for end in ("1", "2")] + [f"{'x' * 300}.wav", f"{'x' * 200}.wav"]
+    stems = list(file_names(names).values())
+    assert len({stem.casefold() for stem in stems}) == 4
+    assert stems[0].startswith("ääää")
+    assert stems[3] == "x" * 200, "this one is not too long"
+    for stem in stems:
+        (tmp_path / f"{stem}.tsv").touch()
+    assert file_names(reversed(names)) == dict(zip(names, stems, strict=True))
+
+
 def test_names_of_score_files_are_plain_and_never_the_same() -> None:
     names = ["a/b.wav", "a__b.ogg", "a/B.wav", "../x y.flac", "c.d.wav", "/"]
     assert list(file_names(names).values()) == ["a__b", "a__b-2", "a__B-3", "x_y", "c.d", "recording"]

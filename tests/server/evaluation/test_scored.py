@@ -159,6 +159,8 @@ def test_a_recording_that_cannot_be_read_says_why(tmp_path: Path, monkeypatch: p
         list(read_blocks(tmp_path / "gone.wav", RATE))
     with pytest.raises(AudioError, match="cannot be opened: Is a directory"):
         list(read_blocks(tmp_path, RATE))
+    with pytest.raises(AudioError, match="cannot be that of a file"):
+        list(read_blocks(tmp_path / "a\0.wav", RATE))
     monkeypatch.setattr(reading, "read_frames", lambda _container: iter(()))
     with pytest.raises(AudioError, match="no sound at all"):
         list(read_blocks(path, RATE))
