@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -107,13 +108,27 @@ def _check(occurrence: Occurrence, others: Sequence[Occurrence], name: str, wher
             )
 
 
+def _check_header(columns: Sequence[str], name: str) -> None:
+    """Refuse a manifest without the columns that it must have."""
+    missing = {"file", "label"} - set(columns)
+    if not missing:
+        return
+    separators = {";": "semicolons", "\t": "tabs"}
+    used = [word for sign, word in separators.items() if len(columns) == 1 and sign in columns[0]]
+    if used:
+        raise ConfigurationError(f"{name} separates its columns with {used[0]}: separate them with commas.")
+    raise ConfigurationError(
+        f"{name} lacks the column {' and '.join(sorted(missing))}: its first line must name file and label."
+    )
+
+
 def read_manifest(path: Path, library: LabelLibrary, extra: Sequence[Label] = ()) -> list[Recording]:
     """Read a manifest.
 
     It is a CSV file with the columns ``file`` and ``label``, and optionally ``onset_s``, ``offset_s`` and
     ``group``; others are passed over. ``file`` is relative to the manifest. ``label`` is one of the
     library, one of ``extra``, or ``negative`` (or ``normal``) for none of them. A file in which several
-    things happen has several rows.
+    things happen has several rows; ``./a.wav`` and ``a.wav`` are one file.
 
     Args:
         path: of the manifest.
@@ -130,17 +145,18 @@ def read_manifest(path: Path, library: LabelLibrary, extra: Sequence[Label] = ()
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)
-            missing = {"file", "label"} - set(reader.fieldnames or ())
-            if missing:
-                raise ConfigurationError(
-                    f"{path.name} lacks the column {' and '.join(sorted(missing))}: its first line must name"
-                    " file and label."
-                )
+            _check_header(reader.fieldnames or (), path.name)
             rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"The manifest {path} cannot be read, as it is not UTF-8: save it as 'CSV UTF-8'."
+        ) from error
+    except (OSError, csv.Error) as error:
         raise ConfigurationError(f"The manifest {path} cannot be read: {error}.") from error
     if not rows:
         raise ConfigurationError(f"{path.name} has no rows.")
+    folder = path.parent.absolute()
+    names: dict[str, str] = {}
     found: dict[str, list[Occurrence]] = {}
     for number, row in rows:
         where = f"{path.name}, row {number}"
@@ -154,6 +170,8 @@ def read_manifest(path: Path, library: LabelLibrary, extra: Sequence[Label] = ()
             _seconds(row.get("offset_s"), where),
             (row.get("group") or "").strip(),
         )
+        # However it is spelled, it is one recording, which must not count twice or contradict itself.
+        name = names.setdefault(os.path.normpath(folder / name), name)
         _check(occurrence, found.get(name, []), name, where)
         found.setdefault(name, []).append(occurrence)
     return [Recording(path.parent / name, name, tuple(rows)) for name, rows in found.items()]

@@ -37,6 +37,16 @@ def test_rows_of_one_file_belong_together_and_paths_are_relative_to_the_manifest
     assert second.label_ids == frozenset()
 
 
+def test_a_file_is_one_recording_however_its_path_is_spelled(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, f"file,label\n./a.wav,alarm\na.wav,siren\nx/../a.wav,alarm\n{tmp_path / 'a.wav'},alarm\n"
+    )
+    [only] = read_manifest(path, load_library())
+    assert (only.name, only.path) == ("./a.wav", tmp_path / "a.wav")
+    assert [row.row for row in only.occurrences] == [2, 3, 4, 5]
+    assert only.label_ids == {"alarm", "siren"}
+
+
 def test_own_labels_may_occur_if_they_are_named(tmp_path: Path) -> None:
     path = write(tmp_path, "file,label\na.wav,cork popping\n")
     library = load_library()
@@ -64,6 +74,8 @@ def test_an_unknown_label_is_named_with_its_row(tmp_path: Path, text: str, messa
     [
         ("file,tag\na.wav,x\n", "lacks the column label"),
         ("", "lacks the column file and label"),
+        ("file;label\na.wav;alarm\n", "separates its columns with semicolons: separate them with commas"),
+        ("file\tlabel\na.wav\talarm\n", "separates its columns with tabs: separate them with commas"),
         ("file,label\n", "has no rows"),
         ("file,label\na.wav\n", "row 2: file or label is missing"),
         ("file,label\n,negative\n", "row 2: file or label is missing"),
@@ -75,6 +87,10 @@ def test_an_unknown_label_is_named_with_its_row(tmp_path: Path, text: str, messa
         ),
         (
             "file,label\na.wav,alarm\na.wav,negative\n",
+            r"row 3: a\.wav is negative in one row and holds a label in another \(row 2\)",
+        ),
+        (
+            "file,label\na.wav,alarm\nx/../a.wav,negative\n",
             r"row 3: a\.wav is negative in one row and holds a label in another \(row 2\)",
         ),
     ],
@@ -89,7 +105,7 @@ def test_a_manifest_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
         read_manifest(tmp_path / "nowhere.csv", load_library())
     path = tmp_path / "sound.csv"
     path.write_bytes(b"\xff\xfb\x90\x00" * 50)
-    with pytest.raises(ConfigurationError, match=r"sound\.csv cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"sound\.csv cannot be read.*save it as 'CSV UTF-8'"):
         read_manifest(path, load_library())
 
 
