@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,12 @@ _RECALLED = 48
 _CAPTIONS = 24
 _JUDGED_AT_ONCE = 96
 _WEIGHT_OF_YES = 4.0
+# What decides only where, how often or on how much is measured, not what is learnt.
+_OF_NO_CONSEQUENCE = {
+    "crossvalidation": True,
+    "prepare": {"processes", "shard"},
+    "train": {"checkpoint_every", "validation_windows", "calibration_windows", "threads"},
+}
 
 
 class Trainee(nn.Module):
@@ -57,6 +64,12 @@ class Trainee(nn.Module):
         self.pair_bias = nn.Parameter(torch.tensor(-3.0))
         self.library_scale = nn.Parameter(torch.tensor(8.0).log())
         self.library_bias = nn.Parameter(torch.tensor(0.0))
+
+
+def digest_of(config: Config, held_out: int | None) -> str:
+    """Tell settings apart that lead to different weights: SHA-256, in hexadecimal."""
+    deciding = config.model_dump(mode="json", exclude=_OF_NO_CONSEQUENCE)
+    return hashlib.sha256(json.dumps([deciding, held_out], sort_keys=True).encode()).hexdigest()
 
 
 def device_of() -> torch.device:
@@ -94,12 +107,13 @@ class Trainer:
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.train.threads)
         self.config, self.log = config, log
+        self.settings = digest_of(config, held_out)
         self.folder = runs if held_out is None else runs / f"fold-{held_out}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.device = device_of()
         cache = Cache(runs / "cache")
         self.mixer = Mixer(cache, config, "train", data, held_out)
-        self.check = Mixer(cache, config, "validation", data, held_out)
+        self.check = Mixer(cache, config, "validation", data, held_out, synthetic=False)
         folder = runs / "text"
         if not (folder / "text.safetensors").is_file():
             raise SystemExit(f"{folder} is empty: run `python -m training text` first.")
@@ -275,6 +289,7 @@ class Trainer:
         """Write a checkpoint; the one before is replaced only when this one is whole."""
         state: dict[str, Any] = {
             "step": self.step,
+            "settings": self.settings,
             "model": self.model.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
@@ -295,9 +310,15 @@ class Trainer:
             return
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            self.model.load_state_dict(state["model"])
+            settings = state.get("settings")
         except Exception as error:  # torch.load raises whatever the damage leads to
             raise SystemExit(f"{path} cannot be used ({error}): remove it to start anew.") from error
+        if settings != self.settings:
+            whose = "other settings" if settings else "unknown settings"
+            raise SystemExit(
+                f"{path} was made with {whose}: remove it to start anew, or restore its settings."
+            )
+        self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average, self.step, self.validation = state["average"], state["step"], state["validation"]
         self.log(f"resumed at step {self.step}")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from clap_server.clap.builtin import load_builtin
+from clap_server.clap.builtin.audio_tower import QUIET_LEAD
 from clap_server.detection.library import load_library
 from clap_server.evaluation.manifest import read_manifest
 from tests.support.training import SMALL, run
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 def test_whole_sources_are_held_out_and_share_alike_is_never_trained_on(prepared: Path) -> None:
     config = load_config(overrides=SMALL)
     folds = [row.fold for row in read_recordings(prepared / "sounds", config.split)]
-    assert folds == [0, None, 1, 0, 3]
+    assert folds == [0, None, 1, 0, 3, None, 1, 2]
     cache = Cache(prepared / "runs" / "cache")
-    for held_out, expected in ((None, {1}), (0, {0, 3}), (1, {2}), (3, {4})):
+    for held_out, expected in ((None, {1, 5}), (0, {0, 3}), (1, {2, 6}), (2, {7}), (3, {4})):
         parts = {
             part: Mixer(cache, config, part, prepared / "sounds", held_out).items
             for part in ("train", "validation")
@@ -41,7 +42,7 @@ def test_whole_sources_are_held_out_and_share_alike_is_never_trained_on(prepared
             for part, items in parts.items()
         }
         assert recorded["validation"] == expected
-        assert recorded["train"] == {0, 2, 3, 4} - expected
+        assert recorded["train"] == {0, 2, 3, 4, 6, 7} - expected
         made = {part: {i.name for i in items if i.source == "synthetic"} for part, items in parts.items()}
         assert made["train"]
         assert made["validation"]
@@ -57,6 +58,23 @@ def test_a_shifted_sound_is_the_same_sound_higher_or_lower() -> None:
         assert shifted.max() == -10
         # Nothing comes in from the other end.
         assert (np.sort(shifted, axis=1)[:, :-1] <= -80).all()
+
+
+@pytest.mark.parametrize("anchor", [0, 2, 100, 188])
+def test_at_the_start_of_a_stream_the_loud_part_follows_its_own_quiet(anchor: int) -> None:
+    places = []
+    for seed in range(20):
+        mel = torch.full((201, 64), -70.0)
+        mel[anchor:] = -40.0
+        mel[anchor] = -3.0
+        mixing.begin_stream(mel, anchor, np.random.default_rng(seed))
+        loudest = int(mel.amax(1).argmax())
+        assert mel[loudest].min() == -3.0
+        assert (mel[:loudest] <= -40.0).all()
+        places.append(loudest)
+    assert max(places) <= anchor + QUIET_LEAD
+    # About half of them begin with it.
+    assert sum(place <= QUIET_LEAD + 3 for place in places) >= 5
 
 
 def test_an_interrupted_run_ends_like_one_in_a_piece(
@@ -88,6 +106,46 @@ def test_a_damaged_checkpoint_is_named(prepared: Path, tmp_path: Path) -> None:
         trainer.resume()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("train.steps", 3), ("seed", 7), ("train.shares.synthetic", 0.25), ("train.batch", 4)]
+)
+def test_a_checkpoint_of_other_settings_is_refused(
+    prepared: Path, tmp_path: Path, name: str, value: float
+) -> None:
+    for folder in ("cache", "text"):
+        (tmp_path / folder).symlink_to(prepared / "runs" / folder)
+    Trainer(load_config(overrides=SMALL), prepared / "sounds", tmp_path, print).save()
+    other = Trainer(load_config(overrides={**SMALL, name: value}), prepared / "sounds", tmp_path, print)
+    with pytest.raises(SystemExit, match=r"checkpoint\.pt was made with other settings: remove it to start"):
+        other.resume()
+    assert (tmp_path / "checkpoint.pt").is_file()
+
+
+def test_settings_of_no_consequence_may_change_on_the_way(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("cache", "text"):
+        (tmp_path / folder).symlink_to(prepared / "runs" / folder)
+    Trainer(load_config(overrides=SMALL), prepared / "sounds", tmp_path, print).save()
+    changed = {**SMALL, "train.checkpoint_every": 9, "train.threads": 2, "prepare.processes": 2}
+    Trainer(load_config(overrides=changed), prepared / "sounds", tmp_path, print).resume()
+    assert "resumed at step 0" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_does_not_tell_its_settings_is_not_gone_on_with(
+    prepared: Path, tmp_path: Path
+) -> None:
+    for folder in ("cache", "text"):
+        (tmp_path / folder).symlink_to(prepared / "runs" / folder)
+    trainer = Trainer(load_config(overrides=SMALL), prepared / "sounds", tmp_path, print)
+    trainer.save()
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    del state["settings"]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(SystemExit, match="unknown settings"):
+        trainer.resume()
+
+
 def test_what_is_exported_can_be_loaded_and_names_its_authors(prepared: Path) -> None:
     run(prepared, "train", total=2)
     # What cross-validation would have found.
@@ -105,7 +163,10 @@ def test_what_is_exported_can_be_loaded_and_names_its_authors(prepared: Path) ->
     assert "two/glass" not in attribution
     assert (prepared / "attribution.md").read_text() == attribution
     held_out = read_manifest(prepared / "runs" / "held_out.csv", load_library())
-    assert [recording.path.resolve().name for recording in held_out] == ["glass_breaking1.flac"]
+    assert [recording.path.resolve().name for recording in held_out] == [
+        "glass_breaking1.flac",
+        "negative5.flac",
+    ]
     assert held_out[0].path.is_file()
 
 
