@@ -49,6 +49,7 @@ def add_parser(subparsers: Any) -> None:
         "evaluate",
         help="measure models on your own recordings",
         description=_DESCRIPTION,
+        epilog="Exit status: 0 fine, 1 failed or something was left out, 2 wrong use, 130 interrupted.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("manifest", type=Path, help="CSV file: file, label[, onset_s, offset_s, group]")

@@ -166,6 +166,9 @@ def evaluate(
         except KeyboardInterrupt:
             scored.interrupted = True
             left_out = "interrupted"
+        else:
+            # Where there are figures, this is not looked at.
+            left_out = "no background could be used"
     return summarise(
         model.name,
         scored.results,

@@ -116,15 +116,16 @@ def _limits(result: Evaluation) -> Iterator[str]:
         enough = "" if point.enough else " *"
         rows.append((point.label_id, limit + enough, _figure(point.threshold, 2), _figure(point.recall, 2)))
     yield from _table(("label", "limit", "threshold", "recall"), rows)
-    if not all(point.enough for point in result.operating_points):
-        yield "* less than an hour was heard without the sound: this stands for no false alarm at all."
     if result.shared is not None:
         recalls = ", ".join(
             f"{point.label_id} {_figure(point.recall, 2)}"
             for point in result.shared
             if point.recall is not None
         )
-        yield f"With one threshold for all, {result.shared[0].threshold:.2f}, at 1 an hour: {recalls}"
+        enough = "" if all(point.hours * PER_HOUR >= 1 for point in result.shared) else " *"
+        yield f"With one threshold for all, {result.shared[0].threshold:.2f}, at 1 an hour{enough}: {recalls}"
+    if not all(point.enough for point in result.operating_points):
+        yield "* less than an hour was heard without the sound: this stands for no false alarm at all."
 
 
 def _conditions(result: Evaluation) -> Iterator[str]:

@@ -146,10 +146,28 @@ def test_a_manifest_that_cannot_be_used_says_why(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("hop", ["0.01", "9", "often"])
+@pytest.mark.parametrize("hop", ["0.01", "9", "nan", "often"])
 def test_a_hop_out_of_range_is_refused(clips: Path, capsys: pytest.CaptureFixture[str], hop: str) -> None:
     assert evaluate(str(clips), "--hop", hop) == 2
-    assert "--hop" in capsys.readouterr().err
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "--hop: " in line]
+    assert line.endswith("use 0.1 to 5 seconds")
+
+
+def test_the_help_tells_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--help") == 0
+    assert "1 failed or something was left out, 2 wrong use, 130 interrupted" in capsys.readouterr().out
+
+
+def test_noise_is_left_out_where_every_background_is_silent(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (clips.parent / "quiet").mkdir()
+    manifest = write_clips(clips.parent / "quiet", [("silence", "negative", np.zeros(RATE, np.float32))])
+    manifest.write_text(f"{manifest.read_text()}../glass0.flac,glass_breaking\n")
+    assert evaluate(str(manifest), "--hop", "2") == 0
+    shown = capsys.readouterr().out
+    assert "Noise and distance: left out, no background could be used." in shown
+    assert "Share found" not in shown
 
 
 def test_windows_cover_a_long_recording_to_its_end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ def test_a_short_table_comes_first(evaluation: Evaluation) -> None:
 def test_every_section_is_told(evaluation: Evaluation) -> None:
     text = as_text([replace(evaluation, conditions=tuple(conditions("glass")), conditions_left_out="")])
     assert "3 a day" in text, "ten hours are enough for that"
-    assert "With one threshold for all" in text
+    assert re.search(r"With one threshold for all, 0\.\d\d, at 1 an hour: glass", text)
     assert "PSDS (DCASE 2021 task 4), scenario 1: 0." in text
     assert "some windows" not in text
     condition = text[text.index("Share found over background") :].splitlines()[2].split()
@@ -81,6 +82,7 @@ def test_what_is_left_out_is_said_in_words(bare: Evaluation) -> None:
     text = as_text([bare])
     assert "Interrupted: these are the figures of what was finished." in text
     assert "Only 1 minutes are without the sounds" in text
+    assert re.search(r"With one threshold for all, 0\.\d\d, at 1 an hour \*:", text)
     assert "* less than an hour" in text
     assert "Noise and distance: left out, interrupted." in text
     assert "PSDS: left out, no row of the manifest says when a sound starts (onset_s)." in text
