@@ -31,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"unknown step {', '.join(sorted(unknown))}: use {', '.join(STEPS)}")
     overrides = {name: int(value) for name, value in (piece.split("=", 1) for piece in options.set)}
     config = load_config(options.config, overrides)
+    folds = len(config.split.folds)
+    strange = [fold for fold in options.fold if not 0 <= fold < folds]
+    if strange:
+        parser.error(f"no fold {strange[0]}: there are 0 to {folds - 1}")
     wanted = [step for step in STEPS if step in options.steps] if options.steps else list(STEPS)
     # Each step is imported when it runs, so that one can be used without what another needs.
     for step in wanted:
@@ -50,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif step == "calibrate":
             from training.calibrate import calibrate  # noqa: PLC0415 - see above
 
-            calibrate(options.runs)
+            calibrate(config, options.runs)
         elif step == "report":
             from training.report import report  # noqa: PLC0415 - see above
 

@@ -12,12 +12,14 @@ from sklearn.metrics import roc_auc_score
 from clap_server.detection.calibration import NEGATIVES_PER_POSITIVE
 from clap_server.detection.library import load_library
 from training.concepts import SECURITY
-from training.crossvalidate import JUDGEMENT
+from training.crossvalidate import JUDGEMENT, results_of_folds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from training.config import Config
 
 
 def fit(margins: NDArray[np.float64], present: NDArray[np.bool_]) -> tuple[float, float]:
@@ -36,17 +38,15 @@ def fit(margins: NDArray[np.float64], present: NDArray[np.bool_]) -> tuple[float
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
-def calibrate(runs: Path) -> None:
+def calibrate(config: Config, runs: Path) -> None:
     """Write ``calibration.json``: scale, bias and how reliable the scores are.
 
     Each fold's model is asked about mixed windows of the sources that it never heard.
 
     Raises:
-        SystemExit: no fold was cross-validated yet.
+        SystemExit: a fold was not cross-validated yet.
     """
-    judged = [np.load(path) for path in sorted(runs.glob(f"fold-*/{JUDGEMENT}"))]
-    if not judged:
-        raise SystemExit(f"{runs} has no judged fold: run `python -m training crossvalidate` first.")
+    judged = [np.load(path) for path in results_of_folds(config, runs, JUDGEMENT)]
     margins = np.concatenate([part["margins"] for part in judged])
     targets = np.concatenate([part["targets"] for part in judged])
     label_ids = [label.id for label in load_library().labels]

@@ -98,6 +98,23 @@ class Strange:
         return np.resize(wide, count)
 
 
+def results_of_folds(config: Config, runs: Path, name: str) -> list[Path]:
+    """The files of one name of all folds, in their order.
+
+    Raises:
+        SystemExit: a fold has none yet.
+    """
+    paths = [runs / f"fold-{fold}" / name for fold in range(len(config.split.folds))]
+    missing = [fold for fold, path in enumerate(paths) if not path.is_file()]
+    if missing:
+        options = "".join(f" --fold {fold}" for fold in missing)
+        raise SystemExit(
+            f"{runs} lacks {name} of fold {', '.join(map(str, missing))}:"
+            f" run `python -m training crossvalidate{options}` first."
+        )
+    return paths
+
+
 def held_out_recordings(config: Config, data: Path, fold: int | None) -> list[Recording]:
     """The recordings of a fold's sources; of those that are never trained on if it is None."""
     return [row for row in read_recordings(data, config.split) if row.fold == fold]

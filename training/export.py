@@ -68,12 +68,17 @@ def export(config: Config, data: Path, runs: Path, folder: Path, docs: Path) -> 
     """Write weights, tokenizer, configuration and attribution into the package, the last also into the docs.
 
     Raises:
-        SystemExit: there is no checkpoint or no calibration yet.
+        SystemExit: there is no checkpoint or no calibration yet, or the training is not over.
     """
     checkpoint, calibration_path = runs / "checkpoint.pt", runs / "calibration.json"
     if not checkpoint.is_file() or not calibration_path.is_file():
         raise SystemExit(f"{runs} has no trained and calibrated model: run the steps before export first.")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if state["step"] < config.train.steps:
+        raise SystemExit(
+            f"{checkpoint}: training was interrupted at step {state['step']} of {config.train.steps}:"
+            " run `python -m training train` to finish it."
+        )
     calibration = json.loads(calibration_path.read_text("utf-8"))
     recordings = read_recordings(data, config.split)
     parts = Counter(row.part for row in recordings)

@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def judged(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which folds 0 and 1 were judged by a model of one step."""
+    """A folder in which each fold was judged by a model of one step."""
     folder = tmp_path_factory.mktemp("judged")
     shutil.copytree(prepared / "sounds", folder / "sounds")
     (folder / "runs").mkdir()
     for name in ("cache", "text", "rooms.npz"):
         (folder / "runs" / name).symlink_to(prepared / "runs" / name)
     run(folder, "crossvalidate", options=("--fold", "0", "--fold", "1"))
+    assert not (folder / "runs" / "fold-2").exists()
+    with pytest.raises(SystemExit, match=r"fold 2, 3: run `.* crossvalidate --fold 2 --fold 3` first"):
+        run(folder, "calibrate")
+    run(folder, "crossvalidate")
     return folder
 
 
@@ -43,11 +47,21 @@ def test_a_fold_is_judged_on_its_sources_as_they_are_and_in_strange_rooms(
     content = json.loads((judged / "runs" / "crossvalidation.json").read_text("utf-8"))
     assert [part["version"] for part in content] == ["clean", "strange"]
     for part in content:
-        assert part["recordings"] == 3  # those of folds 0 and 1
+        assert part["recordings"] == 6  # all but those that are never trained on
         assert part["labels"]["glass_breaking"]["at_own_threshold"]["events"] == 1
         # Fold 1 has no glass, so it says nothing of it.
         assert part["labels"]["glass_breaking"]["roc_auc_of_folds"][1] is None
-    assert json.loads((judged / "runs" / "calibration.json").read_text("utf-8"))["folds"] == 2
+    assert json.loads((judged / "runs" / "calibration.json").read_text("utf-8"))["folds"] == 4
+
+
+@pytest.mark.parametrize("fold", ["4", "-1"])
+def test_a_fold_that_there_is_not_is_refused(
+    judged: Path, fold: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(judged, "crossvalidate", options=(f"--fold={fold}",))
+    assert f"no fold {fold}: there are 0 to 3" in capsys.readouterr().err
+    assert not (judged / "runs" / f"fold-{fold}").exists()
 
 
 def test_a_judged_fold_is_kept(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +129,10 @@ def test_figures_tell_how_far_the_folds_are_apart() -> None:
     told = part["labels"]["glass_breaking"]
     assert told["roc_auc_of_folds"] == [1.0, 0.0]
     assert told["roc_auc_mean"] == 0.5
-    assert told["roc_auc_spread"] == 0.5
+    assert told["roc_auc_spread"] == pytest.approx(0.5**0.5)
     assert told["roc_auc"] == 0.5
-    assert "0.835" in as_markdown([part])
+    table = as_markdown([part])
+    assert "0.835" in table
+    assert "One threshold for all" in table
+    assert figures([good], "clean", {})["labels"]["glass_breaking"]["roc_auc_spread"] is None
     assert area([True, True], [0.1, 0.2]) is None

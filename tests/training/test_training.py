@@ -170,6 +170,16 @@ def test_what_is_exported_can_be_loaded_and_names_its_authors(prepared: Path) ->
     assert held_out[0].path.is_file()
 
 
+def test_a_model_that_is_not_finished_is_not_exported(prepared: Path, tmp_path: Path) -> None:
+    (tmp_path / "sounds").symlink_to(prepared / "sounds")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "calibration.json").write_text("{}", "utf-8")
+    torch.save({"step": 1, "average": {}}, tmp_path / "runs" / "checkpoint.pt")
+    with pytest.raises(SystemExit, match="interrupted at step 1 of 2: run `python -m training train`"):
+        run(tmp_path, "export", total=2)
+    assert not (tmp_path / "package").exists()
+
+
 def test_a_batch_knows_what_is_in_it(prepared: Path) -> None:
     config = load_config(overrides=SMALL)
     mixer = Mixer(Cache(prepared / "runs" / "cache"), config, "train", prepared / "sounds")
