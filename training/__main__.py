@@ -5,15 +5,46 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clap_server.clap.builtin import FOLDER
-from training.config import DEFAULT_CONFIG, DEFAULT_DATA, DEFAULT_DOCS, DEFAULT_RUNS, load_config
+from training.config import (
+    DEFAULT_CONFIG,
+    DEFAULT_DATA,
+    DEFAULT_DOCS,
+    DEFAULT_RUNS,
+    SettingsError,
+    load_config,
+)
+
+if TYPE_CHECKING:
+    from training.config import Config
 
 STEPS = ("prepare", "text", "crossvalidate", "calibrate", "report", "train", "export")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the named steps in their order; all of them if none is named."""
+def _number(text: str) -> float:
+    """A whole or a fractional number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _override(text: str) -> tuple[str, float]:
+    """``train.steps=2`` as name and number."""
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), _number(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=NUMBER, such as train.steps=2") from error
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="training", description="Make the built-in model.")
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"{', '.join(STEPS)} (default: all)")
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="settings (TOML)")
@@ -24,50 +55,83 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--fold", type=int, action="append", default=[], help="of crossvalidate: only this one (repeatable)"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=NUMBER", help="train.steps=2")
+    parser.add_argument(
+        "--set",
+        type=_override,
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="another value of a setting, such as train.steps=2 (repeatable)",
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the named steps in their order; all of them if none is named.
+
+    Returns:
+        Exit status: 0, or 130 if it was interrupted.
+
+    Raises:
+        SystemExit: with status 2 for options that cannot be used; with a sentence if a step cannot run.
+    """
+    parser = _parser()
     options = parser.parse_args(arguments)
     unknown = set(options.steps) - set(STEPS)
     if unknown:
         parser.error(f"unknown step {', '.join(sorted(unknown))}: use {', '.join(STEPS)}")
-    overrides = {name: int(value) for name, value in (piece.split("=", 1) for piece in options.set)}
-    config = load_config(options.config, overrides)
+    try:
+        config = load_config(options.config, dict(options.set))
+    except SettingsError as error:
+        parser.error(str(error))
     folds = len(config.split.folds)
     strange = [fold for fold in options.fold if not 0 <= fold < folds]
     if strange:
         parser.error(f"no fold {strange[0]}: there are 0 to {folds - 1}")
-    wanted = [step for step in STEPS if step in options.steps] if options.steps else list(STEPS)
-    # Each step is imported when it runs, so that one can be used without what another needs.
-    for step in wanted:
-        print(f"== {step}", flush=True)
-        if step == "prepare":
-            from training.prepare import prepare  # noqa: PLC0415 - see above
-
-            prepare(config, options.data, options.runs)
-        elif step == "text":
-            from training.text import distil  # noqa: PLC0415 - see above
-
-            distil(config, options.data, options.runs)
-        elif step == "crossvalidate":
-            from training.crossvalidate import crossvalidate  # noqa: PLC0415 - see above
-
-            crossvalidate(config, options.data, options.runs, options.fold)
-        elif step == "calibrate":
-            from training.calibrate import calibrate  # noqa: PLC0415 - see above
-
-            calibrate(config, options.runs)
-        elif step == "report":
-            from training.report import report  # noqa: PLC0415 - see above
-
-            report(options.data, options.runs)
-        elif step == "train":
-            from training.train import train  # noqa: PLC0415 - see above
-
-            train(config, options.data, options.runs)
-        elif step == "export":
-            from training.export import export  # noqa: PLC0415 - see above
-
-            export(config, options.data, options.runs, options.out, options.docs)
+    try:
+        for step in STEPS:
+            if step in (options.steps or STEPS):
+                print(f"== {step}", flush=True)
+                _run(step, config, options)
+    except KeyboardInterrupt:
+        print(
+            "interrupted: run the same command again to go on from the last checkpoint",
+            file=sys.stderr,
+        )
+        return 130
     return 0
+
+
+def _run(step: str, config: Config, options: argparse.Namespace) -> None:
+    """Run one step, which is imported only now, so that one can be used without what another needs."""
+    if step == "prepare":
+        from training.prepare import prepare  # noqa: PLC0415 - see above
+
+        prepare(config, options.data, options.runs)
+    elif step == "text":
+        from training.text import distil  # noqa: PLC0415 - see above
+
+        distil(config, options.data, options.runs)
+    elif step == "crossvalidate":
+        from training.crossvalidate import crossvalidate  # noqa: PLC0415 - see above
+
+        crossvalidate(config, options.data, options.runs, options.fold)
+    elif step == "calibrate":
+        from training.calibrate import calibrate  # noqa: PLC0415 - see above
+
+        calibrate(config, options.runs)
+    elif step == "report":
+        from training.report import report  # noqa: PLC0415 - see above
+
+        report(options.data, options.runs)
+    elif step == "train":
+        from training.train import train  # noqa: PLC0415 - see above
+
+        train(config, options.data, options.runs)
+    elif step == "export":
+        from training.export import export  # noqa: PLC0415 - see above
+
+        export(config, options.data, options.runs, options.out, options.docs)
 
 
 if __name__ == "__main__":

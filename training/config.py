@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,10 @@ DEFAULT_CONFIG = ROOT / "config.toml"
 DEFAULT_RUNS = ROOT / "runs"
 DEFAULT_DOCS = ROOT.parent / "docs"
 DEFAULT_DATA = ROOT.parent.parent / "shared" / "sounds"
+
+
+class SettingsError(ValueError):
+    """Settings cannot be used; the message says which and why, in one line."""
 
 
 class _Section(BaseModel):
@@ -120,7 +124,7 @@ class Config(_Section):
     crossvalidation: CrossValidation
 
 
-def load_config(path: Path = DEFAULT_CONFIG, overrides: Mapping[str, int] | None = None) -> Config:
+def load_config(path: Path = DEFAULT_CONFIG, overrides: Mapping[str, float] | None = None) -> Config:
     """Read the settings.
 
     Args:
@@ -128,14 +132,23 @@ def load_config(path: Path = DEFAULT_CONFIG, overrides: Mapping[str, int] | None
         overrides: values by dotted name, ``{"train.steps": 2}``, for trying things out.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        pydantic.ValidationError: a setting is missing, unknown or of the wrong kind.
+        SettingsError: the file is missing or no TOML, or a setting is missing, unknown or of the wrong kind.
     """
-    content = tomllib.loads(path.read_text("utf-8"))
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read as settings: {error}") from error
     for name, value in (overrides or {}).items():
         *sections, last = name.split(".")
         target = content
         for section in sections:
-            target = target[section]
+            target = target.get(section)
+            if not isinstance(target, dict):
+                raise SettingsError(f"there is no setting {name} in {path}")
         target[last] = value
-    return Config.model_validate(content)
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = ".".join(map(str, wrong["loc"]))
+        raise SettingsError(f"{path}: {name}: {wrong['msg']}") from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from training.text import HIDDEN, TEACHER_DIMENSION, UNRELATED, text_settings
 from training.texts import LibraryScore, Phrases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -329,9 +331,42 @@ def train(config: Config, data: Path, runs: Path) -> None:
     run(Trainer(config, data, runs, lambda line: print(line, flush=True)))
 
 
+@contextmanager
+def _put_off(log: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C wait, so that no step is left half done; a second one interrupts at once.
+
+    Yields:
+        Tells whether Ctrl-C was pressed.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, before)
+        log("stopping after this step")
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def run(trainer: Trainer) -> None:
-    """Go on from the last checkpoint, if there is one, to the last step."""
+    """Go on from the last checkpoint, if there is one, to the last step.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; there is a checkpoint of the last step taken.
+    """
     trainer.resume()
+    with _put_off(trainer.log) as interrupted:
+        _advance(trainer, interrupted)
+
+
+def _advance(trainer: Trainer, interrupted: Callable[[], bool]) -> None:
+    """Take steps to the last one or until interrupted, with checkpoints and validations between them."""
     settings = trainer.config.train
     steps = settings.steps
     started, first = time.monotonic(), trainer.step
@@ -352,3 +387,7 @@ def run(trainer: Trainer) -> None:
                 trainer.validation.append({"step": float(trainer.step), **areas})
                 trainer.log("validation AUC " + " ".join(f"{k} {v:.3f}" for k, v in areas.items()))
             trainer.save()
+        elif interrupted():
+            trainer.save()
+        if interrupted():
+            raise KeyboardInterrupt

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import signal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from clap_server.detection.library import load_library
 from clap_server.evaluation.manifest import read_manifest
 from tests.support.training import SMALL, run
 from training import mixing
+from training.__main__ import main
 from training.calibrate import fit
 from training.concepts import load_concepts
 from training.config import load_config
@@ -95,6 +97,73 @@ def test_an_interrupted_run_ends_like_one_in_a_piece(
     assert pieces["step"] == whole["step"] == 2
     for name, value in whole["model"].items():
         assert torch.allclose(value.float(), pieces["model"][name].float(), atol=1e-6), name
+
+
+def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sounds").symlink_to(prepared / "sounds")
+    rare = ("--set", "train.checkpoint_every=100")
+    for name in ("whole", "pieces"):
+        (tmp_path / name / "runs").mkdir(parents=True)
+        (tmp_path / name / "sounds").symlink_to(prepared / "sounds")
+        for folder in ("cache", "text"):
+            (tmp_path / name / "runs" / folder).symlink_to(prepared / "runs" / folder)
+    run(tmp_path / "whole", "train", total=2, options=rare)
+    step = torch.optim.AdamW.step
+
+    def interrupt(*arguments: Any, **options: Any) -> Any:
+        result = step(*arguments, **options)
+        # The weights are moved, their average and the number of the step are not.
+        signal.raise_signal(signal.SIGINT)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", interrupt)
+        with pytest.raises(AssertionError, match="ended with 130"):
+            run(tmp_path / "pieces", "train", total=2, options=rare)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "run the same command again to go on from the last checkpoint" in capsys.readouterr().err
+    run(tmp_path / "pieces", "train", total=2, options=rare)
+    assert "resumed at step 1" in capsys.readouterr().out
+    whole, pieces = (
+        torch.load(tmp_path / name / "runs" / "checkpoint.pt", weights_only=True)
+        for name in ("whole", "pieces")
+    )
+    assert pieces["step"] == whole["step"] == 2
+    for kind in ("model", "average"):
+        for name, value in whole[kind].items():
+            assert torch.allclose(value.float(), pieces[kind][name].float(), atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--set", "nonsense"), "'nonsense' is no NAME=NUMBER"),
+        (("--set", "train.steps=abc"), "'train.steps=abc' is no NAME=NUMBER"),
+        (("--set", "trian.steps=5"), "there is no setting trian.steps"),
+        (("--set", "seed.steps=5"), "there is no setting seed.steps"),
+        (("--set", "train.stepps=5"), "train.stepps: Extra inputs are not permitted"),
+        (("--set", "train.steps=1.5"), "train.steps: Input should be a valid integer"),
+        (("--config", "nowhere.toml"), "nowhere.toml cannot be read as settings"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named_in_one_line(
+    options: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["train", *options])
+    assert error.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("training: error: ")
+    assert told in last
+
+
+def test_fractional_settings_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    monkeypatch.setattr("training.train.train", lambda config, *_: found.append(config.train))
+    assert main(["train", "--set", "train.learning_rate=1e-3", "--set", "train.steps=7"]) == 0
+    assert (found[0].learning_rate, found[0].steps) == (1e-3, 7)
 
 
 def test_a_damaged_checkpoint_is_named(prepared: Path, tmp_path: Path) -> None:
