@@ -54,6 +54,12 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 def every_training_phrase() -> set[str]:
+    """All phrases and words that are taught as meanings of sounds.
+
+    The single words of the vocabulary, which the text tower learns from the sentence encoder without any
+    sound, are not among them: of the paraphrases brook, dialogue, discussion, tune, concert and symphony, of
+    the unrelated texts purple are such words.
+    """
     library = load_library()
     phrases = {p for c in load_concepts().all for p in (*c.phrases, *c.translations)}
     phrases |= set(library.background)
