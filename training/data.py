@@ -46,7 +46,7 @@ class Recording:
 
 def fold_of(licence: str, source_repo: str, source_path: str, split: Split) -> int | None:
     """The fold of cross-validation to which a source belongs; None if it is never trained on."""
-    if split.test_licence in licence:
+    if f"-{split.test_licence}" in licence:
         return None
     where = f"{source_repo}/{source_path}"
     for number, pieces in enumerate(split.folds):

@@ -27,11 +27,34 @@ if TYPE_CHECKING:
 _ATTRIBUTION_HEAD = """# Recordings that the built-in model was trained on
 
 Made by `python -m training export` from the manifest of the recordings. None of them is in this package; the
-weights were fitted to them. Clips under a share-alike licence were not used for training. The text tower
+weights were fitted to them. For the training the sounds were changed: resampled, cut, mixed
+and played in simulated rooms. Clips under a share-alike licence were not used for training. The text tower
 was distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0), whose word pieces it keeps; the audio
 tower had the scores of YAMNet (Google, Apache-2.0) as an auxiliary target.
 
+The licences: [CC0-1.0](https://creativecommons.org/publicdomain/zero/1.0/),
+[CC-BY-2.0](https://creativecommons.org/licenses/by/2.0/),
+[CC-BY-3.0](https://creativecommons.org/licenses/by/3.0/),
+[CC-BY-4.0](https://creativecommons.org/licenses/by/4.0/) and
+[Apache-2.0](https://www.apache.org/licenses/LICENSE-2.0). Where no version is named, the source names none.
+
 """
+# If the manifest's author is a link or a list of files: repository, how that begins, a piece of the path and
+# whom the source's own lists (sources.md, planet/Sound.ocg/authors.txt) name.
+_CREDITED = (
+    ("AntumMT/mod-sounds", "[", "gorilla_", "Anton Baotic, Florian Sicks, Angela S. Stoeger"),
+    ("AntumMT/mod-sounds", "[", "hyena_", "N. Mathevon, A. Koralek, M. Weldele, S. Glickman, F. Theunissen"),
+    ("AntumMT/mod-sounds", "[", "piano", "Scott Joplin, Tim Starling"),
+    ("openclonk/openclonk", "Confirm1", "/Farmer.ocg/Die", "Clonkonaut"),
+    ("openclonk/openclonk", "Confirm1", "/Farmer.ocg/Hurt", "bennychico11"),
+    ("openclonk/openclonk", "Confirm1", "", "ala"),
+    ("openclonk/openclonk", "Die1-5", "", "ala"),
+    ("openclonk/openclonk", "Chirp", "", "ala"),
+    ("openclonk/openclonk", "Structures/DoorOpen", "", "ala"),
+    ("openclonk/openclonk", "Structures/Repair", "", "ala, after JoelAudio and cmusounddesign"),
+    ("openclonk/openclonk", "DiamondDigOut", "", "Sven2"),
+    ("openclonk/openclonk", "Winbag/", "", "Ringwaul"),
+)
 
 
 def _attribution(recordings: list[Recording]) -> str:
@@ -39,20 +62,30 @@ def _attribution(recordings: list[Recording]) -> str:
     used = [row for row in recordings if row.part == "train"]
     groups: dict[tuple[str, str, str], list[str]] = {}
     for row in used:
-        groups.setdefault((row.source_repo, row.licence, row.author), []).append(row.source_path)
+        groups.setdefault((row.source_repo, row.licence, _name(row)), []).append(row.source_path)
     lines = [_ATTRIBUTION_HEAD]
     repo_before = ""
     for (repo, licence, author), paths in sorted(groups.items()):
         if repo != repo_before:
             lines.append(f"\n## https://github.com/{repo}\n\n")
             repo_before = repo
-        lines.append(f"- {_name(author)} ({licence}): {', '.join(sorted(paths))}\n")
+        lines.append(f"- {author} ({licence}): {', '.join(sorted(paths))}\n")
     return "".join(lines)
 
 
-def _name(author: str) -> str:
-    """The author as text; a source that credits several by a link names them in its own README."""
-    return "several authors, named in the source's README" if "](" in author else author or "unnamed"
+def _name(row: Recording) -> str:
+    """The author as text."""
+    for repo, author, piece, name in _CREDITED:
+        if row.source_repo == repo and row.author.startswith(author) and piece in row.source_path:
+            return name
+    return "named in the source's own list" if "](" in row.author else row.author or "unnamed"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text, "utf-8")
+    new.replace(path)
 
 
 def write_manifest(recordings: list[Recording], data: Path, out: Path) -> None:
@@ -97,8 +130,8 @@ def export(config: Config, data: Path, runs: Path, folder: Path, docs: Path) -> 
             "validation": calibration["labels"],
         },
     )
-    (folder / "ATTRIBUTION.md").write_text(_attribution(recordings), "utf-8")
-    (docs / "attribution.md").write_text(_attribution(recordings), "utf-8")
+    _replace(folder / "ATTRIBUTION.md", _attribution(recordings))
+    _replace(docs / "attribution.md", _attribution(recordings))
     held_out = [row for row in recordings if row.part == "test"]
     write_manifest(held_out, data, runs / "held_out.csv")
     print(f"{runs / 'held_out.csv'}: {len(held_out)} recordings")
@@ -131,9 +164,6 @@ def write_model(  # noqa: PLR0917 - what a model consists of, in the order of it
     }
     tokenizer = load_tokenizer(runs / "text" / "tokenizer.json", config.text.max_tokens)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / WEIGHTS)
-    (folder / WEIGHTS).chmod(0o644)  # it is written readable by its owner alone
-    shutil.copyfile(runs / "text" / "tokenizer.json", folder / TOKENIZER)
     settings = {
         "sample_rate": config.features.sample_rate,
         "window_s": config.features.window_s,
@@ -142,4 +172,11 @@ def write_model(  # noqa: PLR0917 - what a model consists of, in the order of it
         "calibration": dict(calibration),
         "training": dict(training),
     }
-    (folder / CONFIG).write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
+    # All are written before the first is replaced, so that an interruption leaves no mixture.
+    new = {name: folder / f"{name}.new" for name in (WEIGHTS, TOKENIZER, CONFIG)}
+    save_file(weights, new[WEIGHTS])
+    new[WEIGHTS].chmod(0o644)  # it is written readable by its owner alone
+    shutil.copyfile(runs / "text" / "tokenizer.json", new[TOKENIZER])
+    new[CONFIG].write_text(json.dumps(settings, indent=1) + "\n", "utf-8")
+    for name, path in new.items():
+        path.replace(folder / name)

@@ -20,7 +20,8 @@ from training.__main__ import main
 from training.calibrate import fit
 from training.concepts import load_concepts
 from training.config import load_config
-from training.data import read_recordings
+from training.data import Recording, fold_of, read_recordings
+from training.export import _attribution, write_model
 from training.mixing import Mixer
 from training.prepare import Cache
 from training.train import Trainer
@@ -102,7 +103,6 @@ def test_an_interrupted_run_ends_like_one_in_a_piece(
 def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sounds").symlink_to(prepared / "sounds")
     rare = ("--set", "train.checkpoint_every=100")
     for name in ("whole", "pieces"):
         (tmp_path / name / "runs").mkdir(parents=True)
@@ -120,9 +120,10 @@ def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", interrupt)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         with pytest.raises(AssertionError, match="ended with 130"):
             run(tmp_path / "pieces", "train", total=2, options=rare)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
     assert "run the same command again to go on from the last checkpoint" in capsys.readouterr().err
     run(tmp_path / "pieces", "train", total=2, options=rare)
     assert "resumed at step 1" in capsys.readouterr().out
@@ -237,6 +238,55 @@ def test_what_is_exported_can_be_loaded_and_names_its_authors(prepared: Path) ->
         "negative5.flac",
     ]
     assert held_out[0].path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("repo", "path", "author", "named"),
+    [
+        ("AntumMT/mod-sounds", "sounds_src/sounds_hyena_02.flac", "[↓](#authors)", "N. Mathevon"),
+        (
+            "AntumMT/mod-sounds",
+            "sounds_src/sounds_rifle_fire_02.flac",
+            "[↓](#authors)",
+            "named in the source",
+        ),
+        (
+            "openclonk/openclonk",
+            "Structures.ocg/DoorOpen1.wav",
+            "Structures/DoorOpen*, Hits/BucketHit*",
+            "ala",
+        ),
+        ("one/music", "a.ogg", "", "unnamed"),
+        ("one/music", "a.ogg", "Ann", "Ann"),
+    ],
+)
+def test_authors_are_named_also_where_the_manifest_has_a_link_or_files(
+    repo: str, path: str, author: str, named: str
+) -> None:
+    row = Recording("a.ogg", "negative", "", "", "CC-BY-3.0", author, repo, path, 0)
+    text = _attribution([row])
+    assert f"- {named}" in text
+    assert "https://creativecommons.org/licenses/by/3.0/" in text
+
+
+def test_only_share_alike_is_never_trained_on() -> None:
+    split = load_config().split
+    assert fold_of("CC-BY-SA-3.0", "one/music", "a.ogg", split) is None
+    assert fold_of("CC-BY-3.0 (NASA)", "one/music", "a.ogg", split) == 3
+
+
+def test_an_interrupted_export_leaves_what_was_there(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {"audio.a": torch.zeros(2)}
+    config = load_config(overrides=SMALL)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("old", "utf-8")
+    monkeypatch.setattr("training.export.json.dumps", lambda *_, **__: int("no"))
+    with pytest.raises(ValueError, match="no"):
+        write_model(config, weights, prepared / "runs", tmp_path / "model", {}, {})
+    assert (tmp_path / "model" / "config.json").read_text("utf-8") == "old"
+    assert not (tmp_path / "model" / "weights.safetensors").exists()
 
 
 def test_a_model_that_is_not_finished_is_not_exported(prepared: Path, tmp_path: Path) -> None:
