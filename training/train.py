@@ -347,7 +347,9 @@ def _put_off(log: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
         log("stopping after this step")
 
-    signal.signal(signal.SIGINT, ask)
+    # Where a script started it in the background, Ctrl-C is meant for others.
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, ask)
     try:
         yield lambda: asked
     finally:
