@@ -83,6 +83,14 @@ class Model(_Section):
     dimension: int
 
 
+class Finish(_Section):
+    """The last steps of the joint training, at a constant rate and with shares of their own."""
+
+    steps: int
+    rate: float
+    shares: dict[str, float]
+
+
 class Train(_Section):
     """The joint training."""
 
@@ -102,6 +110,7 @@ class Train(_Section):
     calibration_windows: int
     threads: int
     shares: dict[str, float]
+    finish: Finish
 
 
 class CrossValidation(_Section):
@@ -142,9 +151,10 @@ def load_config(path: Path = DEFAULT_CONFIG, overrides: Mapping[str, float] | No
         *sections, last = name.split(".")
         target = content
         for section in sections:
-            target = target.get(section)
-            if not isinstance(target, dict):
+            inner = target.get(section)
+            if not isinstance(inner, dict):
                 raise SettingsError(f"there is no setting {name} in {path}")
+            target = inner
         target[last] = value
     try:
         return Config.model_validate(content)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from pydantic.main import IncEx
 
     from training.config import Config
 
@@ -39,7 +40,7 @@ _CAPTIONS = 24
 _JUDGED_AT_ONCE = 96
 _WEIGHT_OF_YES = 4.0
 # What decides only where, how often or on how much is measured, not what is learnt.
-_OF_NO_CONSEQUENCE = {
+_OF_NO_CONSEQUENCE: IncEx = {
     "crossvalidation": True,
     "prepare": {"processes", "shard"},
     "train": {"checkpoint_every", "validation_windows", "calibration_windows", "threads"},
@@ -165,6 +166,8 @@ class Trainer:
 
     def _rate(self) -> float:
         settings = self.config.train
+        if self.step >= settings.steps:
+            return settings.finish.rate
         if self.step < settings.warmup:
             return (self.step + 1) / settings.warmup
         done = (self.step - settings.warmup) / max(settings.steps - settings.warmup, 1)
@@ -235,17 +238,19 @@ class Trainer:
         rng = np.random.default_rng((self.config.seed, self.step))
         torch.manual_seed(self.config.seed + self.step)
         self.model.train()
-        batch = self.mixer.draw(rng, self.config.train.batch)
+        settings = self.config.train
+        shares = settings.shares | (settings.finish.shares if self.step >= settings.steps else {})
+        batch = self.mixer.draw(rng, settings.batch, shares)
         # On short texts the plain formula of attention is several times as fast on a CPU as the blocked one.
         with sdpa_kernel(SDPBackend.MATH):
             losses = self._loss(batch, rng)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.train.learning_rate * self._rate() * group["factor"]
+            group["lr"] = settings.learning_rate * self._rate() * group["factor"]
         self.optimizer.zero_grad()
         losses["total"].backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
-        keep = min(self.config.train.average_decay, (1 + self.step) / (10 + self.step))
+        keep = min(settings.average_decay, (1 + self.step) / (10 + self.step))
         for name, value in self.model.state_dict().items():
             kept = self.average[name]
             if kept.dtype.is_floating_point:
@@ -370,7 +375,7 @@ def run(trainer: Trainer) -> None:
 def _advance(trainer: Trainer, interrupted: Callable[[], bool]) -> None:
     """Take steps to the last one or until interrupted, with checkpoints and validations between them."""
     settings = trainer.config.train
-    steps = settings.steps
+    steps = settings.steps + settings.finish.steps
     started, first = time.monotonic(), trainer.step
     sums: dict[str, float] = {}
     every = 20
