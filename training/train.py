@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from pydantic.main import IncEx
 
     from training.config import Config
 
@@ -40,7 +39,7 @@ _CAPTIONS = 24
 _JUDGED_AT_ONCE = 96
 _WEIGHT_OF_YES = 4.0
 # What decides only where, how often or on how much is measured, not what is learnt.
-_OF_NO_CONSEQUENCE: IncEx = {
+_OF_NO_CONSEQUENCE: dict[str, Any] = {
     "crossvalidation": True,
     "prepare": {"processes", "shard"},
     "train": {"checkpoint_every", "validation_windows", "calibration_windows", "threads"},
@@ -375,7 +374,7 @@ def run(trainer: Trainer) -> None:
 def _advance(trainer: Trainer, interrupted: Callable[[], bool]) -> None:
     """Take steps to the last one or until interrupted, with checkpoints and validations between them."""
     settings = trainer.config.train
-    steps = settings.steps + settings.finish.steps
+    steps = settings.all_steps
     started, first = time.monotonic(), trainer.step
     sums: dict[str, float] = {}
     every = 20
