@@ -123,7 +123,7 @@ def _run(step: str, config: Config, options: argparse.Namespace) -> None:
     elif step == "report":
         from training.report import report  # noqa: PLC0415 - see above
 
-        report(options.data, options.runs)
+        report(config, options.data, options.runs)
     elif step == "train":
         from training.train import train  # noqa: PLC0415 - see above
 

@@ -112,6 +112,11 @@ class Train(_Section):
     shares: dict[str, float]
     finish: Finish
 
+    @property
+    def all_steps(self) -> int:
+        """How many there are with those of the finish."""
+        return self.steps + self.finish.steps
+
 
 class CrossValidation(_Section):
     """The models that are judged on the sources that they never heard."""

@@ -177,7 +177,14 @@ def crossvalidate(config: Config, data: Path, runs: Path, folds: Sequence[int] =
         folds: only these, so that several processes can share the work; all if empty.
     """
     shorter = config.model_copy(
-        update={"train": config.train.model_copy(update={"steps": config.crossvalidation.steps})}
+        update={
+            "train": config.train.model_copy(
+                update={
+                    "steps": config.crossvalidation.steps,
+                    "finish": config.train.finish.model_copy(update={"steps": 0}),
+                }
+            )
+        }
     )
     for fold in folds or range(len(config.split.folds)):
         if (runs / f"fold-{fold}" / SCORES).is_file():

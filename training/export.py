@@ -107,9 +107,9 @@ def export(config: Config, data: Path, runs: Path, folder: Path, docs: Path) -> 
     if not checkpoint.is_file() or not calibration_path.is_file():
         raise SystemExit(f"{runs} has no trained and calibrated model: run the steps before export first.")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if state["step"] < config.train.steps:
+    if state["step"] < config.train.all_steps:
         raise SystemExit(
-            f"{checkpoint}: training was interrupted at step {state['step']} of {config.train.steps}:"
+            f"{checkpoint}: training was interrupted at step {state['step']} of {config.train.all_steps}:"
             " run `python -m training train` to finish it."
         )
     calibration = json.loads(calibration_path.read_text("utf-8"))

@@ -19,6 +19,7 @@ from training.data import fold_of
 from training.prepare import MELS, SYNTHETIC, Cache, Item
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,6 +48,7 @@ MUSIC = ("music", "cymbals", "singing")
 # What must not pass for shouting.
 VOICES = ("speech", "babble", "laughter", "crowd", "cough", "sneeze", "animal")
 ALARMS = ("alarm", "car_alarm", "smoke_alarm", "siren")
+SHOUTS = ("fighting_shouting", "scream")
 # Their onset must be in the window; of the others any loud part will do.
 IMPULSIVE = ("glass_breaking", "explosion_gunshot", "metal_impact", "crockery_break", "door_slam", "thud")
 TEACHER_HOP_S, TEACHER_WINDOW_S = 7800 / 16000, 15600 / 16000
@@ -64,11 +66,17 @@ _SYNTHETIC_VALIDATION = 6
 _TEMPO = (0.8, 1.25)
 _SHIFT_BINS = 3
 _MASKED_BINS = 8
-# Windows in which the sound has only just begun to be heard or is no longer heard: where a stream starts or
-# breaks off. A steady sound that is cut off must not pass for a bang.
-_BROKEN_SHARE = 0.12
+# Windows in which the sound has only just begun to be heard or is no longer heard: where a stream breaks off.
+# A steady sound that is cut off must not pass for a bang.
+_BROKEN_SHARE = 0.06
+# Those at the start of a stream, shorter than the others.
+_BEGUN_SHARE = 0.2
 # What must be left of a sound, frames.
 _LEAST_FRAMES = 12
+# Recorded shouts are short, recorded talk is not: without words that stand alone, any of them is a shout.
+_WORD_SHARE = 0.35
+_WORD_FRAMES = (20, 90)
+_BEFORE_WORD_FRAMES = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +117,25 @@ def _bandwidths() -> torch.Tensor:
 def _break_off(mel: torch.Tensor, anchor: int, rng: np.random.Generator) -> None:
     """Silence the beginning or the end of a window in place, but not the frame that must be heard."""
     frames = len(mel)
-    kind = rng.random()
-    if kind < 1 / 3:
-        mel[: int(rng.integers(0, max(anchor - 2, 1)))] = FLOOR_DB
-        return
     last = int(rng.integers(min(anchor + _LEAST_FRAMES, frames - 1), frames))
-    if kind < 2 / 3:
-        mel[last:] = FLOOR_DB
+    if rng.random() < 0.5:
+        mel[: int(rng.integers(0, max(anchor - 2, 1)))] = FLOOR_DB
     else:
-        fill_up(mel, max(last, 1))
+        mel[last:] = FLOOR_DB
+
+
+def begin_stream(mel: torch.Tensor, anchor: int, rng: np.random.Generator) -> None:
+    """Make a window, in place, one of the short ones at the start of a stream (see ``fill_up``).
+
+    Half of them start with the loud part itself: recordings are often cut so.
+    """
+    frames = len(mel)
+    near = rng.random() < 0.5
+    first = max(anchor - int(rng.integers(0, 4)), 0) if near else int(rng.integers(0, anchor + 1))
+    least = min(anchor - first + _LEAST_FRAMES, frames - first)
+    count = int(rng.integers(least, frames - first + 1))
+    mel[:count] = mel[first : first + count].clone()
+    fill_up(mel, count)
 
 
 def shifted(mel: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
@@ -152,14 +170,27 @@ class Mixer:
         part: ``train`` or ``validation``.
         data: folder with ``teacher_scores.npz``; without that file nothing is distilled from it.
         held_out: fold that validates; None to train on all folds and validate on what is never trained on.
+        synthetic: whether synthesised sounds are among them. What made those that are held out made those of
+            the training too, so that they tell little of sounds that nobody has heard.
     """
 
     def __init__(
-        self, cache: Cache, config: Config, part: str, data: Path, held_out: int | None = None
+        self,
+        cache: Cache,
+        config: Config,
+        part: str,
+        data: Path,
+        held_out: int | None = None,
+        *,
+        synthetic: bool = True,
     ) -> None:
         self.cache, self.config = cache, config
         self.concepts = load_concepts()
-        self.items = [item for item in cache.items if _part(item, config, held_out) == part]
+        self.items = [
+            item
+            for item in cache.items
+            if _part(item, config, held_out) == part and (synthetic or item.label != SYNTHETIC)
+        ]
         self._rows = np.array(
             [self.concepts.targets(concept.name) for concept in self.concepts.all], np.float32
         )
@@ -206,7 +237,7 @@ class Mixer:
             "household": both(HOUSEHOLD, 0.4),
             "music": both(MUSIC, 0.4),
             "voices": both(VOICES, 0.3),
-            "fighting_shouting": both(("fighting_shouting", "scream"), 0.0),
+            "fighting_shouting": both(SHOUTS, 0.0),
         }
         taken = {
             "glass_breaking",
@@ -216,12 +247,11 @@ class Mixer:
             *HOUSEHOLD,
             *MUSIC,
             *VOICES,
-            "fighting_shouting",
-            "scream",
+            *SHOUTS,
         }
         for name in shares:
             if name not in groups and name != "synthetic":
-                groups[name] = both((name,), 0.3)
+                groups[name] = both((name,), synthetic if name in (*ALARMS, *CLINKS) else 0.3)
                 taken.add(name)
         rest: list[tuple[list[Item], float]] = []
         for name, (recorded, made) in by_concept.items():
@@ -249,16 +279,20 @@ class Mixer:
         anchors = self._anchors[item]
         anchor = int(anchors[int(rng.integers(len(anchors)))])
         tempo = float(rng.uniform(*_TEMPO)) if rng.random() < 0.5 else 1.0
-        place = int(rng.integers(4, frames - 12))
+        place = int(rng.integers(0, frames - 12))
         rows = anchor + np.rint((np.arange(frames) - place) * tempo).astype(int)
-        inside = (rows >= 0) & (rows < item.frames)
+        first, end = 0, item.frames
+        if item.concept in (*VOICES, *SHOUTS) and rng.random() < _WORD_SHARE:
+            first = max(anchor - int(rng.integers(_BEFORE_WORD_FRAMES)), 0)
+            end = min(first + int(rng.integers(*_WORD_FRAMES)), end)
+        inside = (rows >= first) & (rows < end)
         heard = source[rows[inside]].astype(np.float32)
         if rng.random() < 0.5:
             heard = shifted(heard, int(rng.integers(-_SHIFT_BINS, _SHIFT_BINS + 1)))
         mel = np.full((frames, MELS), FLOOR_DB, np.float32)
         mel[inside] = heard
         if rng.random() < 0.5:
-            # As the model is given the short windows at the start of a stream (see ``fill_up``).
+            # A room is not silent around a sound (see ``fill_up``).
             mel[~inside] = np.quantile(heard, QUIET_SHARE, axis=0)
         return _Window(mel, int(rows[0]), place)
 
@@ -273,17 +307,25 @@ class Mixer:
             rows = overlap == overlap.max()
         return np.asarray(scores[rows].max(axis=0), np.float32)
 
-    def _pick(self, rng: np.random.Generator) -> Item:
+    def _pick(self, rng: np.random.Generator, of: Mapping[str, float]) -> Item:
         names = list(self._groups)
-        shares = np.array([self.config.train.shares.get(name, 0.0) for name in names])
-        shares[names.index("rest")] = max(1.0 - shares.sum(), 0.05)
+        shares = np.array([of.get(name, 0.0) for name in names])
+        if "rest" in names:
+            shares[names.index("rest")] = max(1.0 - shares.sum(), 0.05)
         lists = self._groups[names[int(rng.choice(len(names), p=shares / shares.sum()))]]
         weights = np.array([weight for _, weight in lists])
         items = lists[int(rng.choice(len(lists), p=weights / weights.sum()))][0]
         return items[int(rng.integers(len(items)))]
 
-    def draw(self, rng: np.random.Generator, size: int) -> Batch:
-        """Mix ``size`` windows."""
+    def draw(self, rng: np.random.Generator, size: int, shares: Mapping[str, float] | None = None) -> Batch:
+        """Mix ``size`` windows.
+
+        Args:
+            rng: decides everything.
+            size: of the batch.
+            shares: of the foregrounds; those of the settings if left out.
+        """
+        of = self.config.train.shares if shares is None else shares
         frames = self.config.features.frames
         front = np.full((size, frames, MELS), FLOOR_DB, np.float32)
         back = np.full((size, frames, MELS), FLOOR_DB, np.float32)
@@ -298,7 +340,7 @@ class Mixer:
             if rng.random() < _SILENT_SHARE:
                 targets[row, self.concepts.index["silence"]] = 1.0
                 continue
-            item = self._pick(rng)
+            item = self._pick(rng, of)
             cut = self._cut(item, rng)
             front[row] = cut.mel
             anchors[row] = cut.anchor
@@ -310,7 +352,7 @@ class Mixer:
                 teacher[row], taught[row] = soft, 1.0
             kind = rng.random()
             if kind < _OVERLAP_SHARE:
-                other = self._pick(rng)
+                other = self._pick(rng, of)
                 snr[row] = rng.uniform(-3, 15)
                 cut = self._cut(other, rng)
             elif kind < _OVERLAP_SHARE + _BACKGROUND_SHARE:
@@ -325,8 +367,10 @@ class Mixer:
                 teacher[row] = np.maximum(teacher[row], soft)
         seed = int(rng.integers(2**31))
         mels = self._mix(torch.from_numpy(front), torch.from_numpy(back), torch.from_numpy(snr), seed)
-        for broken in np.flatnonzero(rng.random(size) < _BROKEN_SHARE).tolist():
-            _break_off(mels[broken], int(anchors[broken]), rng)
+        kinds = rng.random(size)
+        for row in np.flatnonzero(kinds < _BROKEN_SHARE + _BEGUN_SHARE).tolist():
+            cut_off = begin_stream if kinds[row] < _BEGUN_SHARE else _break_off
+            cut_off(mels[row], int(anchors[row]), rng)
         return Batch(
             mels,
             torch.from_numpy(targets),

@@ -14,9 +14,15 @@ from clap_server.clap.model import Calibration
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import sigmoid
 from clap_server.evaluation.evaluate import summarise
-from clap_server.evaluation.events import PER_HOUR, event_curves, event_metrics, operating_point
+from clap_server.evaluation.events import (
+    PER_HOUR,
+    event_curves,
+    event_metrics,
+    operating_point,
+    shared_operating_point,
+)
 from clap_server.evaluation.plots import write_plots
-from training.crossvalidate import CLEAN, LABELS, SCORES, STRANGE
+from training.crossvalidate import CLEAN, LABELS, SCORES, STRANGE, results_of_folds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clap_server.evaluation.scored import ScoredRecording
+    from training.config import Config
 
 # What YAMNet, whose scores come with the recordings, calls the labels: the best of these classes counts.
 YAMNET_CLASSES: dict[str, tuple[str, ...]] = {
@@ -127,7 +134,7 @@ def figures(
             "roc_auc": _areas(pooled, label.id),
             "roc_auc_of_folds": per_fold,
             "roc_auc_mean": float(np.mean(known)) if known else None,
-            "roc_auc_spread": float(np.std(known)) if known else None,
+            "roc_auc_spread": float(np.std(known, ddof=1)) if len(known) > 1 else None,
             "roc_auc_yamnet": reference.get(label.id),
             "at_own_threshold": metrics,
             "at_one_false_alarm_an_hour": asdict(operating_point(curves[label.id], PER_HOUR)),
@@ -140,8 +147,15 @@ def figures(
                 for point in curves[label.id]
             ],
         }
+    shared = shared_operating_point(curves, PER_HOUR)
     return {
         "version": version,
+        "shared_at_one_false_alarm_an_hour": None
+        if shared is None
+        else {
+            "threshold": shared[0].threshold,
+            "recall": {point.label_id: point.recall for point in shared},
+        },
         "recordings": len(pooled),
         "hours": sum(result.duration_s for result in pooled) / 3600,
         "labels": told,
@@ -156,6 +170,7 @@ def as_markdown(parts: Sequence[dict[str, Any]]) -> str:
     """The tables for people."""
     lines: list[str] = []
     for part in parts:
+        shared = part["shared_at_one_false_alarm_an_hour"]
         lines += [
             f"## Held-out recordings, {part['version']}",
             "",
@@ -176,20 +191,27 @@ def as_markdown(parts: Sequence[dict[str, Any]]) -> str:
                 f" | {_number(told['at_one_false_alarm_an_hour']['recall'], 2)}"
                 f" | {_number(own['delay_median_s'], 2)} / {_number(own['delay_p95_s'], 2)} s |"
             )
-        lines.append("")
+        if shared is None:
+            line = "No one threshold keeps every label within one false alarm an hour."
+        else:
+            found = ", ".join(f"{name} {_number(value, 2)}" for name, value in shared["recall"].items())
+            line = (
+                f"One threshold for all at 1 false alarm an hour, {shared['threshold']:.2f}, finds: {found}."
+            )
+        lines += ["", line, ""]
     return "\n".join(lines)
 
 
-def report(data: Path, runs: Path) -> None:
+def report(config: Config, data: Path, runs: Path) -> None:
     """Write ``crossvalidation.json``, ``crossvalidation.md`` and pictures into the runs folder.
 
     Raises:
-        SystemExit: no fold is done, or there is no calibration yet.
+        SystemExit: a fold is not done, or there is no calibration yet.
     """
-    paths = sorted(runs.glob(f"fold-*/{SCORES}"))
+    paths = results_of_folds(config, runs, SCORES)
     settings = runs / "calibration.json"
-    if not paths or not settings.is_file():
-        raise SystemExit(f"{runs}: run `python -m training crossvalidate calibrate` first.")
+    if not settings.is_file():
+        raise SystemExit(f"{runs} has no calibration: run `python -m training calibrate` first.")
     content = json.loads(settings.read_text("utf-8"))
     calibration = Calibration(content["scale"], content["bias"])
     folds: list[dict[str, list[ScoredRecording]]] = []

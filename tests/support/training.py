@@ -19,6 +19,7 @@ SMALL = {
     "text.layers": 1,
     "train.batch": 8,
     "train.threads": 1,
+    "train.finish.steps": 0,
     "train.checkpoint_every": 1,
     "train.validation_windows": 96,
     "train.calibration_windows": 192,

@@ -25,6 +25,7 @@ from training.export import _attribution, write_model
 from training.mixing import Mixer
 from training.prepare import Cache
 from training.train import Trainer
+from training.train import run as train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,10 @@ def test_whole_sources_are_held_out_and_share_alike_is_never_trained_on(prepared
         assert made["train"]
         assert made["validation"]
         assert not made["train"] & made["validation"]
+        recordings = Mixer(cache, config, "validation", prepared / "sounds", held_out, synthetic=False)
+        assert {item.source for item in recordings.items} == {
+            item.source for item in parts["validation"] if item.source != "synthetic"
+        }
 
 
 def test_a_shifted_sound_is_the_same_sound_higher_or_lower() -> None:
@@ -61,6 +66,29 @@ def test_a_shifted_sound_is_the_same_sound_higher_or_lower() -> None:
         assert shifted.max() == -10
         # Nothing comes in from the other end.
         assert (np.sort(shifted, axis=1)[:, :-1] <= -80).all()
+
+
+def test_the_last_steps_have_a_rate_and_shares_of_their_own(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").symlink_to(prepared / "runs" / "cache")
+    (tmp_path / "text").symlink_to(prepared / "runs" / "text")
+    config = load_config(overrides={**SMALL, "train.steps": 1, "train.finish.steps": 1})
+    trainer = Trainer(config, prepared / "sounds", tmp_path, print)
+    drawn: list[float] = []
+    draw = trainer.mixer.draw
+
+    def spy(rng: np.random.Generator, size: int, shares: dict[str, float]) -> mixing.Batch:
+        drawn.append(shares["smoke_alarm"])
+        return draw(rng, size, shares)
+
+    monkeypatch.setattr(trainer.mixer, "draw", spy)
+    train(trainer)
+    assert trainer.step == 2
+    assert drawn == [config.train.shares["smoke_alarm"], config.train.finish.shares["smoke_alarm"]]
+    assert drawn[0] != drawn[1]
+    rate = config.train.learning_rate * config.train.finish.rate
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("anchor", [0, 2, 100, 188])

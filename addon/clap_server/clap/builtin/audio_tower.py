@@ -18,23 +18,29 @@ PEAK_FLOOR_DB = -60.0
 # What lies further below the loudest bin is not seen: a recording out of digital silence and one in a quiet
 # room look alike.
 RANGE_DB = 60.0
-
-
-# What follows a window that is too short: in each mel bin the level that a tenth of its frames are below.
+# What lies before and after a window that is too short: in each mel bin the level that a tenth of its frames
+# are below.
 QUIET_SHARE = 0.1
+# Frames (of 10 ms) of it that lie before: the first sound of a stream needs an onset.
+QUIET_LEAD = 8
 
 
 def fill_up(mel_db: torch.Tensor, frames: int) -> None:
-    """Let the quiet of a short window go on to its end, in place.
+    """Put a short window into its own quiet, in place, ``QUIET_LEAD`` frames after its start.
 
-    After digital silence a room's noise would end like a crash, and one would be heard at each start.
+    After digital silence a room's noise would end like a crash, and one would be heard at each start; without
+    a lead a bang at the very start would have no beginning.
 
     Args:
         mel_db: ``(frames of the window, mels)`` in dB.
         frames: how many of them are sound; at least 1.
     """
-    if frames < len(mel_db):
-        mel_db[frames:] = mel_db[:frames].quantile(QUIET_SHARE, dim=0)
+    if frames >= len(mel_db):
+        return
+    lead = min(QUIET_LEAD, len(mel_db) - frames)
+    sound = mel_db[:frames].clone()
+    mel_db[:] = sound.quantile(QUIET_SHARE, dim=0)
+    mel_db[lead : lead + frames] = sound
 
 
 class Block(nn.Module):

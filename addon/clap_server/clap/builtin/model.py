@@ -35,7 +35,7 @@ def build_towers(config: dict[str, Any]) -> tuple[AudioTower, TextTower]:
 class BuiltinClap:
     """A small CLAP that runs anywhere (see ``README.md`` beside the weights).
 
-    A window shorter than ``window_s`` is followed by its own quiet (see ``fill_up``), as in the training.
+    A window shorter than ``window_s`` is put into its own quiet (see ``fill_up``), as in the training.
 
     Args:
         folder: with weights, tokenizer and configuration.
