@@ -12,8 +12,12 @@ from sklearn.metrics import roc_auc_score
 
 from clap_server import synthesis
 from clap_server.audio.decode import decode
+from clap_server.detection.labels import WatchedLabel
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
+from clap_server.evaluation.detecting import detect
+from clap_server.evaluation.manifest import Occurrence
+from clap_server.evaluation.scored import score as score_windows
 from clap_server.evaluation.streaming import score_recording
 
 if TYPE_CHECKING:
@@ -27,6 +31,16 @@ RATE = 48_000
 LABELS = ("glass_breaking", "alarm", "smoke_alarm")
 RECORDINGS = Path(__file__).resolve().parents[3].parent / "shared" / "sounds"
 SEEDS = range(1000, 1006)
+EVERYDAY = (
+    synthesis.babble,
+    synthesis.music,
+    synthesis.noise,
+    synthesis.dishes,
+    synthesis.cutlery,
+    synthesis.keys,
+    synthesis.glass_clink,
+    synthesis.thud,
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +54,6 @@ def score(builtin: ClapModel) -> Callable[[NDArray[np.float32]], dict[str, float
         return dict(zip(scorer.label_ids, scored.tolist(), strict=True))
 
     return best
-
-
-def quiet(rng: np.random.Generator, sound: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The sound as it is, 0.7 s into the noise of a good microphone."""
-    noise = rng.standard_normal(len(sound) + int(1.4 * RATE)).astype(np.float32)
-    return synthesis.mix_at(np.float32(1e-4) * noise, sound, 0.7, 70.0, RATE)
 
 
 def room(rng: np.random.Generator, sound: NDArray[np.float32], snr_db: float) -> NDArray[np.float32]:
@@ -66,22 +74,20 @@ def test_glass_that_breaks_is_heard(
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
         crash = synthesis.glass_break(rng, RATE, kind=kind, duration_s=1.5)
-        placed = quiet(rng, crash) if snr_db is None else room(rng, crash, snr_db)
+        placed = crash if snr_db is None else room(rng, crash, snr_db)
         found.append(score(placed)["glass_breaking"])
     assert np.median(found) > 0.8
     assert sum(value >= 0.7 for value in found) >= len(found) - 1
 
 
-def test_glass_at_the_very_start_of_a_file_is_mostly_heard(
+def test_panes_that_break_at_the_very_start_of_a_file_are_heard(
     score: Callable[[NDArray[np.float32]], dict[str, float]],
 ) -> None:
-    makers = (synthesis.glass_break, synthesis.pane_break)
     found = [
-        score(maker(np.random.default_rng(seed), RATE))["glass_breaking"]
-        for maker in makers
-        for seed in SEEDS
+        score(synthesis.pane_break(np.random.default_rng(seed), RATE))["glass_breaking"] for seed in SEEDS
     ]
-    assert np.median(found) >= 0.5
+    assert np.median(found) > 0.8
+    assert sum(value >= 0.7 for value in found) >= len(found) - 1
 
 
 @pytest.mark.parametrize("maker", [synthesis.t3_alarm, synthesis.t4_alarm], ids=["T3", "T4"])
@@ -96,34 +102,33 @@ def test_standard_alarms_are_heard(
     for seed in list(SEEDS)[:3]:
         rng = np.random.default_rng(seed)
         alarm = maker(rng, RATE, carrier_hz=carrier_hz, cycles=1)[: 3 * RATE]
-        scores = score(quiet(rng, alarm) if snr_db is None else room(rng, alarm, snr_db))
+        scores = score(alarm if snr_db is None else room(rng, alarm, snr_db))
         assert scores["alarm"] >= 0.7
         assert scores["smoke_alarm"] >= 0.7
         assert scores["glass_breaking"] < 0.5
 
 
-@pytest.mark.parametrize(
-    "maker",
-    [
-        synthesis.babble,
-        synthesis.music,
-        synthesis.noise,
-        synthesis.dishes,
-        synthesis.cutlery,
-        synthesis.keys,
-        synthesis.glass_clink,
-        synthesis.thud,
-    ],
-    ids=lambda maker: maker.__name__,
-)
+@pytest.mark.parametrize("maker", EVERYDAY, ids=lambda maker: maker.__name__)
 def test_everyday_sounds_are_neither_glass_nor_alarm(
     score: Callable[[NDArray[np.float32]], dict[str, float]], maker: Callable[..., NDArray[np.float32]]
 ) -> None:
     found = [score(maker(np.random.default_rng(seed), RATE)) for seed in SEEDS]
     for label in ("glass_breaking", "alarm"):
-        scores = [best[label] for best in found]
-        assert np.median(scores) < 0.3
-        assert max(scores) < 0.7
+        assert np.median([best[label] for best in found]) < 0.3
+    assert max(best["glass_breaking"] for best in found) < 0.7
+
+
+@pytest.mark.parametrize("maker", EVERYDAY, ids=lambda maker: maker.__name__)
+def test_everyday_sounds_raise_no_event(
+    builtin: ClapModel, maker: Callable[..., NDArray[np.float32]]
+) -> None:
+    library = load_library()
+    labels = [library.resolve(name) for name in LABELS]
+    scorer = LabelScorer(builtin, labels, library.background)
+    unknown = Occurrence(2, None, None, None, "")
+    for seed in range(1000, 1012):
+        scored = score_windows(builtin, scorer, [maker(np.random.default_rng(seed), RATE)], [unknown])
+        assert detect(scored.windows, [WatchedLabel(label, label.threshold) for label in labels]) == []
 
 
 def test_silence_is_neither(score: Callable[[NDArray[np.float32]], dict[str, float]]) -> None:
