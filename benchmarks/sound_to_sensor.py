@@ -23,11 +23,11 @@ from benchmarks.report import write
 from scripts.demo.home_assistant import HomeAssistantProcess, free_port
 from scripts.demo.recorder import Change, StateRecorder
 from scripts.demo.run import adopt_microphone
+from scripts.demo.scene import SAMPLE_RATE, make_scene
 from scripts.demo.server import ServerProcess
-from tests.e2e.scene import SAMPLE_RATE, make_scene
 
 if TYPE_CHECKING:
-    from tests.e2e.scene import Scene
+    from scripts.demo.scene import Scene
 
 BLOCK_S = 0.02
 SCENE_S = 12.0

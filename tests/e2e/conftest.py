@@ -15,8 +15,8 @@ from clap_server.audio.encode import encode
 from scripts.demo.home_assistant import HomeAssistantProcess, environment_is_ready, free_port
 from scripts.demo.process import Process
 from scripts.demo.recorder import StateRecorder
+from scripts.demo.scene import REPOSITORY, SAMPLE_RATE, Scene, make_scene
 from scripts.demo.server import ServerProcess
-from tests.e2e.scene import REPOSITORY, SAMPLE_RATE, Scene, make_scene
 from tests.support.requirements import require
 
 if TYPE_CHECKING:

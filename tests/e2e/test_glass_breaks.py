@@ -13,8 +13,8 @@ import pytest
 
 from clap_server.audio.decode import decode
 from scripts.demo.home_assistant import FlowError
+from scripts.demo.scene import SAMPLE_RATE
 from tests.e2e.conftest import CAMERA_PASSWORD
-from tests.e2e.scene import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
