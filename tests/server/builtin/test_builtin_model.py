@@ -54,9 +54,9 @@ def test_an_embedding_is_the_same_alone_and_at_every_place_of_a_batch(builtin: C
 
 
 def test_a_short_window_goes_on_quietly(builtin: ClapModel) -> None:
-    hiss = 0.01 * synthesis.noise(np.random.default_rng(3), kind="white", duration_s=2.0)
-    crash = synthesis.glass_break(np.random.default_rng(3), duration_s=1.2)
-    over_hiss = synthesis.mix_at(hiss, crash, 0.3, 40.0)
+    hiss = 0.01 * synthesis.noise(np.random.default_rng(2), kind="white", duration_s=2.0)
+    crash = synthesis.glass_break(np.random.default_rng(2), duration_s=1.2)
+    over_hiss = synthesis.mix_at(hiss, crash, 0.0, 40.0)
     whole, start, broken, break_alone = builtin.embed_audio(
         [hiss, hiss[:24_000], over_hiss, over_hiss[:72_000]]
     )
