@@ -13,6 +13,7 @@ from clap_server.synthesis.alarms import (
     t3_alarm,
     t4_alarm,
 )
+from clap_server.synthesis.animals import BEAST_KINDS, BIRD_KINDS, animal_calls, bird_calls
 from clap_server.synthesis.blows import TAP_KINDS, chair_scrape, hammering, tap_on_glass
 from clap_server.synthesis.clinks import coins, cutlery, dishes, glass_clink, keys
 from clap_server.synthesis.glass import GLASS_KINDS, glass_break
@@ -36,10 +37,13 @@ from clap_server.synthesis.sounders import (
     reversing_beeps,
     sounder_alarm,
 )
-from clap_server.synthesis.textures import CRINKLE_KINDS, applause, crinkle, frying, pouring
+from clap_server.synthesis.textures import CRINKLE_KINDS, applause, crinkle, frying, pouring, splash
+from clap_server.synthesis.tones import SINGING_KINDS, WHISTLE_KINDS, singing_glass, whistling
 from clap_server.synthesis.voice import babble
 
 __all__ = [
+    "BEAST_KINDS",
+    "BIRD_KINDS",
     "CHIME_KINDS",
     "CRINKLE_KINDS",
     "CUPBOARD_KINDS",
@@ -52,15 +56,19 @@ __all__ = [
     "PANE_KINDS",
     "REVERSING_KINDS",
     "SAMPLE_RATE",
+    "SINGING_KINDS",
     "SIREN_KINDS",
     "SOUNDER_KINDS",
     "STOVE_KINDS",
     "TAP_KINDS",
+    "WHISTLE_KINDS",
     "Scene",
+    "animal_calls",
     "applause",
     "appliance_beeps",
     "babble",
     "bell_alarm",
+    "bird_calls",
     "buzzer_alarm",
     "car_alarm",
     "chair_scrape",
@@ -94,11 +102,14 @@ __all__ = [
     "reverberate",
     "reversing_beeps",
     "ringtone",
+    "singing_glass",
     "siren",
     "sounder_alarm",
+    "splash",
     "stove",
     "t3_alarm",
     "t4_alarm",
     "tap_on_glass",
     "thud",
+    "whistling",
 ]

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.synthesis.grains import body, convolved, hiss, pulse_train, ragged, struck, wander
+from clap_server.synthesis.grains import body, convolved, decays, hiss, pulse_train, ragged, struck, wander
 from clap_server.synthesis.signal import (
     SAMPLE_RATE,
+    add_at,
     chosen,
     fade,
     log_uniform,
     modes,
     normalize,
     shaped_noise,
+    unit_peak,
 )
 
 if TYPE_CHECKING:
@@ -118,6 +120,44 @@ def pouring(
     if rng.random() < 0.4:  # the tap is turned on and off
         sound = fade(sound, sample_rate, min(0.2, duration_s / 3))
     return normalize(fade(sound, sample_rate, 0.003))
+
+
+def splash(
+    rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 3.0
+) -> NDArray[np.float32]:
+    """Something falls or wades into water: a slap, spray that comes down, and bubbles.
+
+    A bubble of radius r (m) rings at 3.26 / r Hz (Minnaert, 1933).
+
+    Returns:
+        ``(n,)``, peak 0.7, the first splash at the start.
+    """
+    count = int(duration_s * sample_rate)
+    sound = np.zeros(count, np.float32)
+    moment = 0.0
+    while moment < duration_s:
+        size = float(log_uniform(rng, 0.1, 1.0))
+        length = int(6 * size * sample_rate)
+        spray = shaped_noise(
+            rng, length, sample_rate, ragged(rng, rng.uniform(100, 900), rng.uniform(3000, 12000), 3)
+        )
+        spray *= np.minimum(np.arange(length) / (rng.uniform(0.003, 0.06) * sample_rate), 1.0).astype(
+            np.float32
+        )
+        spray *= decays(length, sample_rate, size * rng.uniform(0.15, 0.6))
+        spray *= wander(rng, length, sample_rate, 40, rng.uniform(0.1, 0.7))
+        number = int(float(log_uniform(rng, 5, 80)))
+        starts = rng.gamma(2.0, 0.3 * size, number)
+        hz = 3.26 / log_uniform(rng, 0.002, 0.02, number)
+        bubbles = np.zeros(length, np.float32)
+        for start, pitch in zip(starts, hz, strict=True):
+            one = modes(rng, sample_rate, 0.08, np.array([pitch]), np.array([1.0]), np.array([12 / pitch]))
+            add_at(bubbles, int(start * sample_rate), float(rng.lognormal(-1.0, 0.6)) * one)
+        add_at(
+            sound, int(moment * sample_rate), unit_peak(spray) + np.float32(rng.uniform(0.0, 0.5)) * bubbles
+        )
+        moment += float(log_uniform(rng, 0.3, 4.0))
+    return normalize(fade(sound, sample_rate, 0.001))
 
 
 def frying(

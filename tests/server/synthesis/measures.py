@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 
 Maker = Callable[..., NDArray[np.float32]]
 RATE = 48_000
+SEEDS = range(5)
+
+
+def made(maker: Maker, **options: object) -> list[NDArray[np.float32]]:
+    """One sound for each of ``SEEDS``."""
+    return [maker(np.random.default_rng(seed), RATE, **options) for seed in SEEDS]
 
 
 def levels(samples: NDArray[np.float32], frame_s: float = 0.005) -> NDArray[np.float64]:

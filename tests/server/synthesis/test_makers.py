@@ -26,11 +26,13 @@ def t4_alarm(rng: np.random.Generator, rate: int, duration_s: float) -> NDArray[
 
 
 MAKERS: list[Maker] = [
+    synthesis.animal_calls,
     synthesis.applause,
     synthesis.appliance_beeps,
     synthesis.babble,
     synthesis.bell_alarm,
     synthesis.buzzer_alarm,
+    synthesis.bird_calls,
     synthesis.car_alarm,
     synthesis.chair_scrape,
     synthesis.chimes,
@@ -58,15 +60,20 @@ MAKERS: list[Maker] = [
     synthesis.pouring,
     synthesis.reversing_beeps,
     synthesis.ringtone,
+    synthesis.singing_glass,
     synthesis.siren,
     synthesis.sounder_alarm,
+    synthesis.splash,
     synthesis.stove,
     t3_alarm,
     t4_alarm,
     synthesis.tap_on_glass,
     synthesis.thud,
+    synthesis.whistling,
 ]
 KINDS: list[tuple[Maker, tuple[str, ...]]] = [
+    (synthesis.animal_calls, synthesis.BEAST_KINDS),
+    (synthesis.bird_calls, synthesis.BIRD_KINDS),
     (synthesis.chimes, synthesis.CHIME_KINDS),
     (synthesis.crinkle, synthesis.CRINKLE_KINDS),
     (synthesis.cupboard, synthesis.CUPBOARD_KINDS),
@@ -77,10 +84,12 @@ KINDS: list[tuple[Maker, tuple[str, ...]]] = [
     (synthesis.noise, synthesis.NOISE_KINDS),
     (synthesis.pane_break, synthesis.PANE_KINDS),
     (synthesis.reversing_beeps, synthesis.REVERSING_KINDS),
+    (synthesis.singing_glass, synthesis.SINGING_KINDS),
     (synthesis.siren, synthesis.SIREN_KINDS),
     (synthesis.sounder_alarm, synthesis.SOUNDER_KINDS),
     (synthesis.stove, synthesis.STOVE_KINDS),
     (synthesis.tap_on_glass, synthesis.TAP_KINDS),
+    (synthesis.whistling, synthesis.WHISTLE_KINDS),
 ]
 
 

@@ -16,20 +16,13 @@ from tests.server.synthesis.measures import (
     kurtosis,
     levels,
     loudest,
+    made,
     period_s,
     share,
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from tests.server.synthesis.measures import Maker
-
-SEEDS = range(5)
-
-
-def made(maker: Maker, **options: object) -> list[NDArray[np.float32]]:
-    return [maker(np.random.default_rng(seed), RATE, **options) for seed in SEEDS]
 
 
 @pytest.mark.parametrize("positive_s", [0.0005, 0.002, 0.01])
