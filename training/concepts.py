@@ -65,6 +65,7 @@ class Concept:
         implies: concepts that its sounds also show.
         maybe: concepts about which its sounds say nothing.
         background: whether its sounds may lie under others.
+        judged: whether its recordings are among those that a model is judged on.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Concept:
     implies: tuple[str, ...]
     maybe: tuple[str, ...]
     background: bool
+    judged: bool
 
 
 class Concepts:
@@ -102,6 +104,11 @@ class Concepts:
             ):
                 return concept.name
         return None
+
+    def judges(self, recording: Recording) -> bool:
+        """Whether a model can be judged on a recording."""
+        name = self.of_recording(recording)
+        return name is None or self.all[self.index[name]].judged
 
     def targets(self, name: str) -> list[float]:
         """What a sound of one concept says about each: 1 yes, 0 no, -1 nothing."""
@@ -147,6 +154,7 @@ def load_concepts() -> Concepts:
                 implies=tuple(entry.get("implies", ())),
                 maybe=tuple(entry.get("maybe", ())),
                 background=entry.get("background", False),
+                judged=entry.get("judged", True),
             )
             for name, entry in content.items()
         ]

@@ -122,6 +122,7 @@ class CrossValidation(_Section):
     """The models that are judged on the sources that they never heard."""
 
     steps: int
+    finish_steps: int
     rooms: int
 
 

@@ -19,12 +19,13 @@ from clap_server.audio.decode import decode
 from clap_server.clap.builtin import load_builtin
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
-from clap_server.evaluation.manifest import NEGATIVE, Occurrence
+from clap_server.evaluation.conditions import place, score_placements
+from clap_server.evaluation.manifest import NEGATIVE, Occurrence, read_manifest
 from clap_server.evaluation.scored import ScoredRecording, score
 from clap_server.synthesis import mix_at
 from training.concepts import load_concepts
 from training.data import read_recordings
-from training.export import write_model
+from training.export import write_manifest, write_model
 from training.prepare import seeded
 from training.rooms import load_rooms
 from training.train import Trainer, run
@@ -52,13 +53,15 @@ LABELS = (
     "door_knock",
 )
 CLEAN, STRANGE = "clean", "strange"
-JUDGEMENT, SCORES = "judgement.npz", "scores.pickle"
+JUDGEMENT, SCORES, CONDITIONS = "judgement.npz", "scores.pickle", "conditions.pickle"
 # Cheap cameras send no more.
 _CAMERA_RATE = 16_000
 _AROUND_S = 1.0
 _SNR_DB = (0.0, 20.0)
 _OTHER_SEED = 1000
 _LONGEST_S = 30.0
+# Of each label and fold that are placed over other sounds and at distances.
+_PLACED_CLIPS = 20
 _STEADY_S = 4.0
 
 
@@ -116,8 +119,10 @@ def results_of_folds(config: Config, runs: Path, name: str) -> list[Path]:
 
 
 def held_out_recordings(config: Config, data: Path, fold: int | None) -> list[Recording]:
-    """The recordings of a fold's sources; of those that are never trained on if it is None."""
-    return [row for row in read_recordings(data, config.split) if row.fold == fold]
+    """The judged recordings of a fold's sources; of those that are never trained on if it is None."""
+    concepts = load_concepts()
+    rows = read_recordings(data, config.split)
+    return [row for row in rows if row.fold == fold and concepts.judges(row)]
 
 
 def score_held_out(
@@ -181,20 +186,54 @@ def crossvalidate(config: Config, data: Path, runs: Path, folds: Sequence[int] =
             "train": config.train.model_copy(
                 update={
                     "steps": config.crossvalidation.steps,
-                    "finish": config.train.finish.model_copy(update={"steps": 0}),
+                    "finish": config.train.finish.model_copy(
+                        update={"steps": config.crossvalidation.finish_steps}
+                    ),
                 }
             )
         }
     )
     for fold in folds or range(len(config.split.folds)):
-        if (runs / f"fold-{fold}" / SCORES).is_file():
+        if all((runs / f"fold-{fold}" / name).is_file() for name in (SCORES, CONDITIONS)):
             print(f"fold {fold} is done already; remove {runs / f'fold-{fold}'} to make it anew")
         else:
             _hold_out(shorter, data, runs, fold)
 
 
+def score_conditions(
+    config: Config, data: Path, folder: Path, fold: int | None
+) -> dict[tuple[str, str], list[ScoredRecording]]:
+    """Score held-out sounds that are placed over other held-out sounds and at distances.
+
+    Args:
+        config: folds.
+        data: the recordings.
+        folder: of the model (see ``write_model``), which gets the manifest of the recordings.
+        fold: whose recordings.
+
+    Returns:
+        As ``score_placements`` of the evaluation.
+    """
+    library = load_library()
+    labels = [library.resolve(name) for name in LABELS]
+    manifest = folder / "held_out.csv"
+    write_manifest(held_out_recordings(config, data, fold), data, manifest)
+    placements = place(read_manifest(manifest, library), LABELS, clips_per_label=_PLACED_CLIPS)
+    with tqdm(desc=f"placed ({fold})", total=len(placements), mininterval=10) as bar:
+        return score_placements(
+            load_builtin("cpu", folder), placements, labels, library.background, progress=bar.update
+        )
+
+
+def _keep(what: object, path: Path) -> None:
+    """Write a result whole or not at all."""
+    with path.with_suffix(".part").open("wb") as out:
+        pickle.dump(what, out)
+    path.with_suffix(".part").replace(path)
+
+
 def _hold_out(config: Config, data: Path, runs: Path, fold: int) -> None:
-    """Train and judge the model of one fold."""
+    """Train and judge the model of one fold; what is finished is kept."""
 
     def log(line: str) -> None:
         print(f"fold {fold}: {line}", flush=True)
@@ -202,12 +241,11 @@ def _hold_out(config: Config, data: Path, runs: Path, fold: int) -> None:
     folder = runs / f"fold-{fold}"
     trainer = Trainer(config, data, runs, log, fold)
     run(trainer)
-    margins, targets = trainer.judge(config.train.calibration_windows)
-    np.savez(folder / JUDGEMENT, margins=margins, targets=targets)
-    settings = {"fold": fold, "steps": trainer.step}
-    # Scores are computed anew from margins once all folds together have told the calibration.
-    write_model(config, trainer.average, runs, folder / "model", {"scale": 1.0, "bias": 0.0}, settings)
-    scored = score_held_out(config, data, runs, folder / "model", fold)
-    with (folder / SCORES).with_suffix(".part").open("wb") as out:
-        pickle.dump(scored, out)
-    (folder / SCORES).with_suffix(".part").replace(folder / SCORES)
+    if not (folder / SCORES).is_file():
+        margins, targets = trainer.judge(config.train.calibration_windows)
+        np.savez(folder / JUDGEMENT, margins=margins, targets=targets)
+        settings = {"fold": fold, "steps": trainer.step}
+        # Scores are computed anew from margins once all folds together have told the calibration.
+        write_model(config, trainer.average, runs, folder / "model", {"scale": 1.0, "bias": 0.0}, settings)
+        _keep(score_held_out(config, data, runs, folder / "model", fold), folder / SCORES)
+    _keep(score_conditions(config, data, folder / "model", fold), folder / CONDITIONS)

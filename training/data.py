@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import tomllib
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
+
+from training.config import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,8 +59,19 @@ def fold_of(licence: str, source_repo: str, source_path: str, split: Split) -> i
     return len(split.folds) - 1
 
 
+@cache
+def _corrections() -> dict[str, dict[str, str]]:
+    """The columns that ``corrections.toml`` puts right, by file."""
+    content = tomllib.loads((ROOT / "corrections.toml").read_text("utf-8"))
+    return {
+        file: {name: entry[name] for name in ("label", "fine_label", "caption")}
+        for entry in content["corrections"]
+        for file in entry["files"]
+    }
+
+
 def read_recordings(data: Path, split: Split) -> list[Recording]:
-    """Read ``MANIFEST.csv`` of the recordings.
+    """Read ``MANIFEST.csv`` of the recordings, put right where it is known to be wrong.
 
     Raises:
         SystemExit: it is missing or lacks a column.
@@ -81,5 +96,5 @@ def read_recordings(data: Path, split: Split) -> list[Recording]:
                 source_path=row["source_path"],
                 fold=fold_of(row["licence"], row["source_repo"], row["source_path"], split),
             )
-            for row in reader
+            for row in ({**row, **_corrections().get(row["file"], {})} for row in reader)
         ]

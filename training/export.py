@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from clap_server.clap.builtin.model import CONFIG, TOKENIZER, WEIGHTS
 from clap_server.clap.builtin.text_tower import load_tokenizer
+from training.concepts import load_concepts
 from training.data import read_recordings
 from training.text import text_settings
 
@@ -132,7 +133,8 @@ def export(config: Config, data: Path, runs: Path, folder: Path, docs: Path) -> 
     )
     _replace(folder / "ATTRIBUTION.md", _attribution(recordings))
     _replace(docs / "attribution.md", _attribution(recordings))
-    held_out = [row for row in recordings if row.part == "test"]
+    concepts = load_concepts()
+    held_out = [row for row in recordings if row.part == "test" and concepts.judges(row)]
     write_manifest(held_out, data, runs / "held_out.csv")
     print(f"{runs / 'held_out.csv'}: {len(held_out)} recordings")
     size = sum((folder / name).stat().st_size for name in (WEIGHTS, TOKENIZER, CONFIG))

@@ -85,6 +85,11 @@ MAKERS: dict[str, str] = {
     "babble": "babble",
     "music": "music",
     "noise": "noise",
+    "singing_glass": "glass_clink",
+    "whistling": "music",
+    "bird_calls": "birds",
+    "animal_calls": "animal",
+    "splash": "water_running",
 }
 
 

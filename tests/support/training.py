@@ -24,6 +24,7 @@ SMALL = {
     "train.validation_windows": 96,
     "train.calibration_windows": 192,
     "crossvalidation.steps": 1,
+    "crossvalidation.finish_steps": 0,
     "crossvalidation.rooms": 2,
     "prepare.processes": 1,
     "prepare.rooms": 2,

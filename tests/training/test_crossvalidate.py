@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +12,12 @@ import pytest
 
 from clap_server import synthesis
 from clap_server.clap.model import Calibration
+from clap_server.evaluation import conditions
 from clap_server.evaluation.manifest import Occurrence
 from clap_server.evaluation.scored import ScoredRecording
 from clap_server.evaluation.streaming import WindowScores
 from tests.support.training import RATE, run
-from training.crossvalidate import LABELS, SCORES, Strange
+from training.crossvalidate import CONDITIONS, LABELS, SCORES, Strange
 from training.report import area, as_markdown, calibrated, figures
 
 if TYPE_CHECKING:
@@ -45,13 +47,20 @@ def test_a_fold_is_judged_on_its_sources_as_they_are_and_in_strange_rooms(
     table = capsys.readouterr().out
     assert "glass_breaking" in table
     content = json.loads((judged / "runs" / "crossvalidation.json").read_text("utf-8"))
-    assert [part["version"] for part in content] == ["clean", "strange"]
-    for part in content:
+    assert [part["version"] for part in content["parts"]] == ["clean", "strange"]
+    for part in content["parts"]:
         assert part["recordings"] == 6  # all but those that are never trained on
         assert part["labels"]["glass_breaking"]["at_own_threshold"]["events"] == 1
         # Fold 1 has no glass, so it says nothing of it.
         assert part["labels"]["glass_breaking"]["roc_auc_of_folds"][1] is None
     assert json.loads((judged / "runs" / "calibration.json").read_text("utf-8"))["folds"] == 4
+    # Glass is in fold 0, with speech to be placed in; what else is held out with an alarm is wind.
+    placed = {(entry["label_id"], entry["condition"]): entry["clips"] for entry in content["conditions"]}
+    assert placed == {
+        (label, place.name): 1 for label in ("glass_breaking", "alarm") for place in conditions.CONDITIONS
+    }
+    row = next(line for line in table.splitlines() if line.startswith("| alarm | 1 | "))
+    assert row.count("|") == len(conditions.CONDITIONS) + 3
 
 
 @pytest.mark.parametrize("fold", ["4", "-1"])
@@ -69,6 +78,15 @@ def test_a_judged_fold_is_kept(judged: Path, capsys: pytest.CaptureFixture[str])
     run(judged, "crossvalidate", options=("--fold", "0"))
     assert "fold 0 is done already" in capsys.readouterr().out
     assert (judged / "runs" / "fold-0" / SCORES).stat().st_mtime_ns == before
+
+
+def test_only_what_is_missing_of_a_fold_is_made_anew(judged: Path) -> None:
+    folder = judged / "runs" / "fold-0"
+    before = (folder / SCORES).stat().st_mtime_ns
+    (folder / CONDITIONS).unlink()
+    run(judged, "crossvalidate", options=("--fold", "0"))
+    assert (folder / CONDITIONS).is_file()
+    assert (folder / SCORES).stat().st_mtime_ns == before
 
 
 def test_nothing_is_calibrated_or_reported_before_a_fold_was_judged(prepared: Path, tmp_path: Path) -> None:
@@ -125,14 +143,18 @@ def test_calibration_changes_scores_but_not_their_order() -> None:
 def test_figures_tell_how_far_the_folds_are_apart() -> None:
     good = [scored("glass_breaking", 0.9), scored(None, 0.1)]
     bad = [scored("glass_breaking", 0.1), scored(None, 0.9)]
-    part = figures([good, bad], "clean", {"glass_breaking": 0.835})
+    part = figures([good, bad], "clean", {"glass_breaking": 0.835}, {})
     told = part["labels"]["glass_breaking"]
     assert told["roc_auc_of_folds"] == [1.0, 0.0]
     assert told["roc_auc_mean"] == 0.5
     assert told["roc_auc_spread"] == pytest.approx(0.5**0.5)
-    assert told["roc_auc"] == 0.5
+    assert told["roc_auc"] == told["roc_auc_sure"] == 0.5
     table = as_markdown([part])
     assert "0.835" in table
     assert "One threshold for all" in table
-    assert figures([good], "clean", {})["labels"]["glass_breaking"]["roc_auc_spread"] is None
+    assert figures([good], "clean", {}, {})["labels"]["glass_breaking"]["roc_auc_spread"] is None
+    # The loud negative says nothing of glass after all.
+    unsure = [scored("glass_breaking", 0.5), scored(None, 0.1), replace(scored(None, 0.9), name="lid")]
+    told = figures([unsure], "clean", {}, {"lid": frozenset({"glass_breaking"})})["labels"]["glass_breaking"]
+    assert (told["roc_auc"], told["roc_auc_sure"]) == (0.5, 1.0)
     assert area([True, True], [0.1, 0.2]) is None

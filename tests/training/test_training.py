@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +21,9 @@ from training import mixing
 from training.__main__ import main
 from training.calibrate import fit
 from training.concepts import load_concepts
-from training.config import load_config
-from training.data import Recording, fold_of, read_recordings
+from training.config import ROOT, load_config
+from training.crossvalidate import held_out_recordings
+from training.data import COLUMNS, Recording, fold_of, read_recordings
 from training.export import _attribution, write_model
 from training.mixing import Mixer
 from training.prepare import Cache
@@ -55,6 +58,52 @@ def test_whole_sources_are_held_out_and_share_alike_is_never_trained_on(prepared
         assert {item.source for item in recordings.items} == {
             item.source for item in parts["validation"] if item.source != "synthetic"
         }
+
+
+@pytest.fixture
+def misnamed(tmp_path: Path) -> Path:
+    """Recordings of which two are known not to be what the manifest says."""
+    files = [
+        ("fighting_shouting/CDDA-Soundpacks__ferals-male-mumbling-1__188891.ogg", "angry_shout"),
+        ("fighting_shouting/sounds__player-pain__6f7bdc.ogg", "pain_shout"),
+        ("fighting_shouting/other.ogg", "angry_shout"),
+    ]
+    with (tmp_path / "MANIFEST.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows(
+            [
+                COLUMNS,
+                *(
+                    (file, "fighting_shouting", fine, "shout", 1.0, "CC0-1.0", "Ann", "a/b", file)
+                    for file, fine in files
+                ),
+            ]
+        )
+    return tmp_path
+
+
+def test_what_the_manifest_says_wrongly_is_put_right(misnamed: Path) -> None:
+    mumbling, blow, shout = read_recordings(misnamed, load_config().split)
+    assert (mumbling.label, mumbling.caption) == ("negative", "a person mumbling")
+    assert (blow.label, blow.caption) == ("fighting_shouting", "a blow")
+    assert (shout.label, shout.fine_label, shout.caption) == ("fighting_shouting", "angry_shout", "shout")
+    concepts = load_concepts()
+    found = [concepts.of_recording(row) for row in (mumbling, blow, shout)]
+    assert found == ["speech", "punch", "fighting_shouting"]
+
+
+def test_nothing_is_judged_by_blows_without_a_voice(misnamed: Path) -> None:
+    config = load_config()
+    judged = [row for fold in range(4) for row in held_out_recordings(config, misnamed, fold)]
+    assert [row.fine_label for row in judged] == ["speech", "angry_shout"]
+
+
+def test_each_correction_gives_a_reason_and_a_concept_of_its_own() -> None:
+    concepts = load_concepts()
+    known = [concept for concept in concepts.all if concept.fine and concept.name != "other"]
+    for entry in tomllib.loads((ROOT / "corrections.toml").read_text("utf-8"))["corrections"]:
+        assert entry["why"]
+        assert len(set(entry["files"])) == len(entry["files"])
+        assert any(c.label == entry["label"] and c.fine.search(entry["fine_label"]) for c in known if c.fine)
 
 
 def test_a_shifted_sound_is_the_same_sound_higher_or_lower() -> None:

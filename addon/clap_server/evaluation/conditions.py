@@ -30,7 +30,7 @@ from clap_server.synthesis import SAMPLE_RATE, mix_at, reverberate
 from clap_server.synthesis.signal import fade
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -264,7 +264,7 @@ def _background(negatives: Sequence[Path], rng: np.random.Generator, length_s: f
     return np.resize(np.concatenate(parts), wanted)
 
 
-def condition_metrics(
+def score_placements(
     model: ClapModel,
     placements: Sequence[Placement],
     labels: Sequence[Label],
@@ -272,19 +272,20 @@ def condition_metrics(
     *,
     hop_s: float = 0.5,
     progress: Callable[[], None] | None = None,
-) -> tuple[ConditionMetrics, ...]:
-    """Run the detector over the placements in every condition.
+) -> dict[tuple[str, str], list[ScoredRecording]]:
+    """Score the placements in every condition.
 
     Args:
         model: to be measured.
         placements: of ``place``.
-        labels: to be measured, each at its threshold.
+        labels: to be measured.
         background: bank of the label library.
         hop_s: seconds between windows.
         progress: called before each placement.
 
     Returns:
-        By label, then by condition; labels without a placement are left out.
+        For each label's id and each condition's name what was scored; labels without a placement are left
+        out.
     """
     scorer = LabelScorer(model, labels, background)
     scored: dict[tuple[str, str], list[ScoredRecording]] = {}
@@ -303,6 +304,21 @@ def condition_metrics(
             occurrence = Occurrence(0, placement.label_id, placed.onset_s, placed.offset_s, "")
             result = score(model, scorer, [samples], [occurrence], hop_s=hop_s)
             scored.setdefault((placement.label_id, condition.name), []).append(result)
+    return scored
+
+
+def condition_metrics(
+    scored: Mapping[tuple[str, str], Sequence[ScoredRecording]], labels: Sequence[Label]
+) -> tuple[ConditionMetrics, ...]:
+    """What the detector finds in every condition, each label at its threshold.
+
+    Args:
+        scored: of ``score_placements``.
+        labels: to be told of.
+
+    Returns:
+        By label, then by condition; labels without a placement are left out.
+    """
     return tuple(
         _metrics(condition, event_metrics(scored[label.id, condition.name], [label])[0])
         for label in labels

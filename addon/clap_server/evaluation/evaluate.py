@@ -15,6 +15,7 @@ from clap_server.evaluation.conditions import (
     ConditionMetrics,
     condition_metrics,
     place,
+    score_placements,
 )
 from clap_server.evaluation.confusion import ConfusionRow, confusion
 from clap_server.evaluation.events import (
@@ -162,11 +163,12 @@ def evaluate(
                 progress("noise and distance", next(done), len(placements))
 
         try:
-            found = condition_metrics(model, placements, labels, background, hop_s=hop_s, progress=advance)
+            placed = score_placements(model, placements, labels, background, hop_s=hop_s, progress=advance)
         except KeyboardInterrupt:
             scored.interrupted = True
             left_out = "interrupted"
         else:
+            found = condition_metrics(placed, labels)
             # Where there are figures, this is not looked at.
             left_out = "no background could be used"
     return summarise(

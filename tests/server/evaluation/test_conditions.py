@@ -20,6 +20,7 @@ from clap_server.evaluation.conditions import (
     PlacedSound,
     condition_metrics,
     place,
+    score_placements,
 )
 from clap_server.evaluation.manifest import Occurrence, Recording
 
@@ -167,7 +168,7 @@ def test_detection_is_measured_in_each_condition(recordings: Sequence[Recording]
     labels = [library.resolve("glass_breaking"), library.resolve("dog_bark")]
     silent_only = place([recordings[0], recordings[4]], ["glass_breaking"])
     calls: list[int] = []
-    found = condition_metrics(
+    scored = score_placements(
         model,
         [*place(recordings, ["glass_breaking", "dog_bark"]), *silent_only],
         labels,
@@ -175,6 +176,7 @@ def test_detection_is_measured_in_each_condition(recordings: Sequence[Recording]
         hop_s=1.0,
         progress=lambda: calls.append(1),
     )
+    found = condition_metrics(scored, labels)
     assert len(calls) == 2
     assert [(entry.label_id, entry.condition) for entry in found] == [
         ("glass_breaking", condition.name) for condition in CONDITIONS
@@ -190,12 +192,12 @@ def test_detection_is_measured_in_each_condition(recordings: Sequence[Recording]
 def test_a_model_of_another_rate_gets_the_same_sounds_resampled(recordings: Sequence[Recording]) -> None:
     library = load_library()
     model = _LowRate()
-    found = condition_metrics(
+    scored = score_placements(
         model,  # type: ignore[arg-type]  # what it lacks is looked up in the model within
         place(recordings, ["glass_breaking"]),
         [library.resolve("glass_breaking")],
         library.background,
         hop_s=5.0,
     )
-    assert len(found) == len(CONDITIONS)
+    assert len(scored) == len(CONDITIONS)
     assert max(model.lengths) <= round(model._model.window_s * RATE / 2)

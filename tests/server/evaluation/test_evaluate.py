@@ -295,7 +295,7 @@ def test_an_interruption_in_the_noise_keeps_the_recordings(
     def interrupted(*_args: Any, **_others: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluation, "condition_metrics", interrupted)
+    monkeypatch.setattr(evaluation, "score_placements", interrupted)
     assert evaluate(str(clips), "--hop", "2") == 130
     assert "builtin: 8 recordings" in capsys.readouterr().out
 
