@@ -84,7 +84,7 @@ class Model(_Section):
 
 
 class Finish(_Section):
-    """The last steps of the joint training, at a constant rate and with shares of their own."""
+    """A last part of the joint training, at a constant rate and with shares of its own."""
 
     steps: int
     rate: float
@@ -111,11 +111,18 @@ class Train(_Section):
     threads: int
     shares: dict[str, float]
     finish: Finish
+    polish: Finish
 
     @property
     def all_steps(self) -> int:
-        """How many there are with those of the finish."""
-        return self.steps + self.finish.steps
+        """How many there are with those of the finish and of the polish."""
+        return self.steps + self.finish.steps + self.polish.steps
+
+    def part_at(self, step: int) -> Finish | None:
+        """The finish or the polish to which a step belongs; None for those before."""
+        if step < self.steps:
+            return None
+        return self.finish if step < self.steps + self.finish.steps else self.polish
 
 
 class CrossValidation(_Section):
@@ -123,6 +130,7 @@ class CrossValidation(_Section):
 
     steps: int
     finish_steps: int
+    polish_steps: int
     rooms: int
 
 

@@ -181,18 +181,13 @@ def crossvalidate(config: Config, data: Path, runs: Path, folds: Sequence[int] =
         runs: gets a folder for each fold.
         folds: only these, so that several processes can share the work; all if empty.
     """
-    shorter = config.model_copy(
-        update={
-            "train": config.train.model_copy(
-                update={
-                    "steps": config.crossvalidation.steps,
-                    "finish": config.train.finish.model_copy(
-                        update={"steps": config.crossvalidation.finish_steps}
-                    ),
-                }
-            )
-        }
-    )
+    steps, train = config.crossvalidation, config.train
+    parts = {
+        "steps": steps.steps,
+        "finish": train.finish.model_copy(update={"steps": steps.finish_steps}),
+        "polish": train.polish.model_copy(update={"steps": steps.polish_steps}),
+    }
+    shorter = config.model_copy(update={"train": train.model_copy(update=parts)})
     for fold in folds or range(len(config.split.folds)):
         if all((runs / f"fold-{fold}" / name).is_file() for name in (SCORES, CONDITIONS)):
             print(f"fold {fold} is done already; remove {runs / f'fold-{fold}'} to make it anew")

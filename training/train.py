@@ -165,8 +165,9 @@ class Trainer:
 
     def _rate(self) -> float:
         settings = self.config.train
-        if self.step >= settings.steps:
-            return settings.finish.rate
+        last = settings.part_at(self.step)
+        if last is not None:
+            return last.rate
         if self.step < settings.warmup:
             return (self.step + 1) / settings.warmup
         done = (self.step - settings.warmup) / max(settings.steps - settings.warmup, 1)
@@ -238,7 +239,8 @@ class Trainer:
         torch.manual_seed(self.config.seed + self.step)
         self.model.train()
         settings = self.config.train
-        shares = settings.shares | (settings.finish.shares if self.step >= settings.steps else {})
+        last = settings.part_at(self.step)
+        shares = settings.shares if last is None else settings.shares | last.shares
         batch = self.mixer.draw(rng, settings.batch, shares)
         # On short texts the plain formula of attention is several times as fast on a CPU as the blocked one.
         with sdpa_kernel(SDPBackend.MATH):

@@ -122,7 +122,13 @@ def test_the_last_steps_have_a_rate_and_shares_of_their_own(
 ) -> None:
     (tmp_path / "cache").symlink_to(prepared / "runs" / "cache")
     (tmp_path / "text").symlink_to(prepared / "runs" / "text")
-    config = load_config(overrides={**SMALL, "train.steps": 1, "train.finish.steps": 1})
+    overrides = {
+        "train.steps": 1,
+        "train.finish.steps": 1,
+        "train.polish.steps": 1,
+        "train.polish.rate": 0.05,
+    }
+    config = load_config(overrides={**SMALL, **overrides})
     trainer = Trainer(config, prepared / "sounds", tmp_path, print)
     drawn: list[float] = []
     draw = trainer.mixer.draw
@@ -133,10 +139,12 @@ def test_the_last_steps_have_a_rate_and_shares_of_their_own(
 
     monkeypatch.setattr(trainer.mixer, "draw", spy)
     train(trainer)
-    assert trainer.step == 2
-    assert drawn == [config.train.shares["smoke_alarm"], config.train.finish.shares["smoke_alarm"]]
-    assert drawn[0] != drawn[1]
-    rate = config.train.learning_rate * config.train.finish.rate
+    assert trainer.step == 3
+    parts = (config.train, config.train.finish, config.train.polish)
+    assert drawn == [part.shares["smoke_alarm"] for part in parts]
+    assert len(set(drawn)) == 3
+    assert config.train.finish.rate != config.train.polish.rate
+    rate = config.train.learning_rate * config.train.polish.rate
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
