@@ -43,7 +43,10 @@ def _swelling(count: int, rise: float) -> NDArray[np.float64]:
 
 
 def _song(rng: np.random.Generator, sample_rate: int) -> NDArray[np.float32]:
-    """A syllable of a songbird: a nearly pure whistle that glides (Fletcher, "Animal bioacoustics", 1992)."""
+    """A syllable of a songbird: a nearly pure whistle that glides.
+
+    N. H. Fletcher, "Acoustic Systems in Biology", 1992.
+    """
     count = int(float(log_uniform(rng, 0.03, 0.4)) * sample_rate)
     steps = np.linspace(0, 1, count)
     pitch = float(log_uniform(rng, 1500, 7000)) * 2 ** (
