@@ -59,7 +59,7 @@ def test_a_fold_is_judged_on_its_sources_as_they_are_and_in_strange_rooms(
     assert placed == {
         (label, place.name): 1 for label in ("glass_breaking", "alarm") for place in conditions.CONDITIONS
     }
-    row = next(line for line in table.splitlines() if line.startswith("| alarm | 1 | "))
+    row = [line for line in table.splitlines() if line.startswith("| alarm | 1 | ")][-1]
     assert row.count("|") == len(conditions.CONDITIONS) + 3
 
 
