@@ -13,6 +13,8 @@ from training.config import ROOT
 from training.translations import load_translations
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
 
     from training.data import Recording
@@ -105,10 +107,10 @@ class Concepts:
                 return concept.name
         return None
 
-    def judges(self, recording: Recording) -> bool:
-        """Whether a model can be judged on a recording."""
-        name = self.of_recording(recording)
-        return name is None or self.all[self.index[name]].judged
+    def judged(self, recordings: Iterable[Recording], fold: int | None) -> list[Recording]:
+        """Those of a fold (None: that are never trained on) that a model is to be judged on."""
+        silent = {concept.name for concept in self.all if not concept.judged}
+        return [row for row in recordings if row.fold == fold and self.of_recording(row) not in silent]
 
     def targets(self, name: str) -> list[float]:
         """What a sound of one concept says about each: 1 yes, 0 no, -1 nothing."""

@@ -53,7 +53,7 @@ LABELS = (
     "door_knock",
 )
 CLEAN, STRANGE = "clean", "strange"
-JUDGEMENT, SCORES, CONDITIONS = "judgement.npz", "scores.pickle", "conditions.pickle"
+JUDGEMENT, SCORES, PLACED = "judgement.npz", "scores.pickle", "placed.pickle"
 # Cheap cameras send no more.
 _CAMERA_RATE = 16_000
 _AROUND_S = 1.0
@@ -120,9 +120,7 @@ def results_of_folds(config: Config, runs: Path, name: str) -> list[Path]:
 
 def held_out_recordings(config: Config, data: Path, fold: int | None) -> list[Recording]:
     """The judged recordings of a fold's sources; of those that are never trained on if it is None."""
-    concepts = load_concepts()
-    rows = read_recordings(data, config.split)
-    return [row for row in rows if row.fold == fold and concepts.judges(row)]
+    return load_concepts().judged(read_recordings(data, config.split), fold)
 
 
 def score_held_out(
@@ -189,7 +187,7 @@ def crossvalidate(config: Config, data: Path, runs: Path, folds: Sequence[int] =
     }
     shorter = config.model_copy(update={"train": train.model_copy(update=parts)})
     for fold in folds or range(len(config.split.folds)):
-        if all((runs / f"fold-{fold}" / name).is_file() for name in (SCORES, CONDITIONS)):
+        if all((runs / f"fold-{fold}" / name).is_file() for name in (SCORES, PLACED)):
             print(f"fold {fold} is done already; remove {runs / f'fold-{fold}'} to make it anew")
         else:
             _hold_out(shorter, data, runs, fold)
@@ -234,13 +232,13 @@ def _hold_out(config: Config, data: Path, runs: Path, fold: int) -> None:
         print(f"fold {fold}: {line}", flush=True)
 
     folder = runs / f"fold-{fold}"
-    trainer = Trainer(config, data, runs, log, fold)
-    run(trainer)
     if not (folder / SCORES).is_file():
+        trainer = Trainer(config, data, runs, log, fold)
+        run(trainer)
         margins, targets = trainer.judge(config.train.calibration_windows)
         np.savez(folder / JUDGEMENT, margins=margins, targets=targets)
         settings = {"fold": fold, "steps": trainer.step}
         # Scores are computed anew from margins once all folds together have told the calibration.
         write_model(config, trainer.average, runs, folder / "model", {"scale": 1.0, "bias": 0.0}, settings)
         _keep(score_held_out(config, data, runs, folder / "model", fold), folder / SCORES)
-    _keep(score_conditions(config, data, folder / "model", fold), folder / CONDITIONS)
+    _keep(score_conditions(config, data, folder / "model", fold), folder / PLACED)

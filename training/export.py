@@ -133,8 +133,7 @@ def export(config: Config, data: Path, runs: Path, folder: Path, docs: Path) -> 
     )
     _replace(folder / "ATTRIBUTION.md", _attribution(recordings))
     _replace(docs / "attribution.md", _attribution(recordings))
-    concepts = load_concepts()
-    held_out = [row for row in recordings if row.part == "test" and concepts.judges(row)]
+    held_out = load_concepts().judged(recordings, None)
     write_manifest(held_out, data, runs / "held_out.csv")
     print(f"{runs / 'held_out.csv'}: {len(held_out)} recordings")
     size = sum((folder / name).stat().st_size for name in (WEIGHTS, TOKENIZER, CONFIG))

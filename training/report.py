@@ -13,8 +13,7 @@ from sklearn.metrics import roc_auc_score
 from clap_server.clap.model import Calibration
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import sigmoid
-from clap_server.evaluation.conditions import CONDITIONS as PLACES
-from clap_server.evaluation.conditions import ConditionMetrics, condition_metrics
+from clap_server.evaluation.conditions import CONDITIONS, ConditionMetrics, condition_metrics
 from clap_server.evaluation.evaluate import summarise
 from clap_server.evaluation.events import (
     PER_HOUR,
@@ -25,7 +24,7 @@ from clap_server.evaluation.events import (
 )
 from clap_server.evaluation.plots import write_plots
 from training.concepts import load_concepts
-from training.crossvalidate import CLEAN, CONDITIONS, LABELS, SCORES, STRANGE, results_of_folds
+from training.crossvalidate import CLEAN, LABELS, PLACED, SCORES, STRANGE, results_of_folds
 from training.data import read_recordings
 
 if TYPE_CHECKING:
@@ -243,7 +242,7 @@ def in_conditions(folds: Sequence[Path], calibration: Calibration) -> tuple[Cond
 
 def conditions_as_markdown(found: Sequence[ConditionMetrics]) -> str:
     """The table of them for people."""
-    names = [place.name for place in PLACES]
+    names = [condition.name for condition in CONDITIONS]
     lines = [
         "## Share found over other held-out sounds and at a distance",
         "",
@@ -277,7 +276,8 @@ def report(config: Config, data: Path, runs: Path) -> None:
     content = json.loads(settings.read_text("utf-8"))
     calibration = Calibration(content["scale"], content["bias"])
     folds: list[dict[str, list[ScoredRecording]]] = [_unpickled(path) for path in paths]
-    parts, unsure = [], _unsure(config, data)
+    unsure = _unsure(config, data)
+    parts = []
     for version in (CLEAN, STRANGE):
         scored = [calibrated(fold[version], calibration) for fold in folds]
         pooled = [result for fold in scored for result in fold]
@@ -286,7 +286,7 @@ def report(config: Config, data: Path, runs: Path) -> None:
         pictures.mkdir(exist_ok=True)
         name = f"cross-validation, {version}"
         write_plots(summarise(name, pooled, [load_library().resolve(label) for label in LABELS]), pictures)
-    placed = in_conditions(results_of_folds(config, runs, CONDITIONS), calibration)
+    placed = in_conditions(results_of_folds(config, runs, PLACED), calibration)
     told = {"parts": parts, "conditions": [asdict(entry) for entry in placed]}
     (runs / "crossvalidation.json").write_text(json.dumps(told, indent=1), "utf-8")
     table = as_markdown(parts) + "\n" + conditions_as_markdown(placed)

@@ -17,7 +17,7 @@ from clap_server.evaluation.manifest import Occurrence
 from clap_server.evaluation.scored import ScoredRecording
 from clap_server.evaluation.streaming import WindowScores
 from tests.support.training import RATE, run
-from training.crossvalidate import CONDITIONS, LABELS, SCORES, Strange
+from training.crossvalidate import LABELS, PLACED, SCORES, Strange
 from training.report import area, as_markdown, calibrated, figures
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ def test_a_judged_fold_is_kept(judged: Path, capsys: pytest.CaptureFixture[str])
 def test_only_what_is_missing_of_a_fold_is_made_anew(judged: Path) -> None:
     folder = judged / "runs" / "fold-0"
     before = (folder / SCORES).stat().st_mtime_ns
-    (folder / CONDITIONS).unlink()
+    (folder / PLACED).unlink()
     run(judged, "crossvalidate", options=("--fold", "0"))
-    assert (folder / CONDITIONS).is_file()
+    assert (folder / PLACED).is_file()
     assert (folder / SCORES).stat().st_mtime_ns == before
 
 

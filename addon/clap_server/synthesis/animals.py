@@ -79,11 +79,9 @@ def _cry(
         float(log_uniform(rng, *hz)) * 2 ** (bend * (arch - 1)) * wander(rng, count, sample_rate, 30, 0.01)
     )
     voice = tone(pitch, count, sample_rate, _harmonics(rng, 14, rng.uniform(0.2, 1.0)))
-    rough = 1 + rng.uniform(0.0, 0.6) * np.sin(
-        2 * np.pi * rng.uniform(30, 90) * np.arange(count) / sample_rate
-    )
+    rough = 1 + np.float32(rng.uniform(0.0, 0.6)) * tone(rng.uniform(30, 90), count, sample_rate)
     breath = shaped_noise(rng, count, sample_rate, band(1000, 7000, 1.0))
-    voice = unit_peak(voice) * rough.astype(np.float32) + np.float32(rng.uniform(0.01, 0.1)) * breath
+    voice = unit_peak(voice) * rough + np.float32(rng.uniform(0.01, 0.1)) * breath
     throat = ragged(rng, rng.uniform(200, 700), rng.uniform(3000, 8000), 6)
     return filtered(voice * _swelling(count, rng.uniform(0.05, 0.4)), sample_rate, throat)
 
@@ -123,10 +121,8 @@ def _snort(rng: np.random.Generator, sample_rate: int) -> NDArray[np.float32]:
     """Air blown through the nostrils: noise that comes on softly and flutters."""
     count = int(float(log_uniform(rng, 0.15, 0.9)) * sample_rate)
     air = shaped_noise(rng, count, sample_rate, ragged(rng, rng.uniform(80, 500), rng.uniform(1500, 7000), 5))
-    flutter = 1 + rng.uniform(0.0, 0.9) * np.sin(
-        2 * np.pi * rng.uniform(15, 40) * np.arange(count) / sample_rate
-    )
-    return air * (flutter * _swelling(count, rng.uniform(0.15, 0.5))).astype(np.float32)
+    flutter = 1 + np.float32(rng.uniform(0.0, 0.9)) * tone(rng.uniform(15, 40), count, sample_rate)
+    return air * flutter * _swelling(count, rng.uniform(0.15, 0.5)).astype(np.float32)
 
 
 def _bleat(rng: np.random.Generator, sample_rate: int) -> NDArray[np.float32]:

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.synthesis.grains import body, convolved, decays, hiss, pulse_train, ragged, struck, wander
+from clap_server.synthesis.grains import (
+    body,
+    convolved,
+    decays,
+    hiss,
+    pulse_train,
+    ragged,
+    rises,
+    struck,
+    wander,
+)
 from clap_server.synthesis.signal import (
     SAMPLE_RATE,
     add_at,
@@ -141,9 +151,7 @@ def splash(
         spray = shaped_noise(
             rng, length, sample_rate, ragged(rng, rng.uniform(100, 900), rng.uniform(3000, 12000), 3)
         )
-        spray *= np.minimum(np.arange(length) / (rng.uniform(0.003, 0.06) * sample_rate), 1.0).astype(
-            np.float32
-        )
+        spray *= rises(length, sample_rate, rng.uniform(0.003, 0.06))
         spray *= decays(length, sample_rate, size * rng.uniform(0.15, 0.6))
         spray *= wander(rng, length, sample_rate, 40, rng.uniform(0.1, 0.7))
         number = int(float(log_uniform(rng, 5, 80)))

@@ -147,10 +147,8 @@ def whistling(
     harmonics = tuple(float(x) for x in (1.0, *overtones ** np.arange(1, 5) * rng.uniform(0.3, 1.5, 4)))
     sound = tone(pitch, count, sample_rate, harmonics)
     if name == "pea":  # the pea cuts the air off at random, some 40 times a second
-        rattle = np.sin(
-            2 * np.pi * np.cumsum(rng.uniform(25, 60) * wander(rng, count, sample_rate, 8, 0.1)) / sample_rate
-        )
-        sound *= (1 + rng.uniform(0.4, 0.9) * rattle).astype(np.float32)
+        rattle = tone(rng.uniform(25, 60) * wander(rng, count, sample_rate, 8, 0.1), count, sample_rate)
+        sound *= 1 + np.float32(rng.uniform(0.4, 0.9)) * rattle
     centre = float(np.median(pitch))
     air = shaped_noise(rng, count, sample_rate, band(0.7 * centre, 4 * centre, 1.0))
     sound = (sound + np.float32(log_uniform(rng, 0.005, 0.12)) * air) * level
