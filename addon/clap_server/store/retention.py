@@ -108,15 +108,7 @@ class Retention:
     def _sweep_files(self, now: float) -> list[str]:
         removed = []
         try:
-            clips = []
-            for path in [*self._folder.clips.glob("*/*"), *self._folder.cache.glob("*/*")]:
-                status = path.stat()
-                if path.suffix == TEMPORARY_SUFFIX:
-                    if now - status.st_mtime > LEFTOVER_S:
-                        path.unlink()
-                elif path.suffix == ".flac":
-                    clips.append((status.st_mtime, status.st_size, path))
-            clips.sort()
+            clips = self._oldest_first(now)
             total = sum(size for _, size, _ in clips)
             for modified, size, path in clips:
                 if now - modified <= self._policy.clip_days * DAY_S and total <= self._policy.clip_bytes:
@@ -135,7 +127,22 @@ class Retention:
             ) from error
         return removed
 
+    def _oldest_first(self, now: float) -> list[tuple[float, int, Path]]:
+        """When each clip was written, its size and its place; what a crash left half written is removed."""
+        clips = []
+        for path in [*self._folder.clips.glob("*/*"), *self._folder.cache.glob("*/*")]:
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # a clip that has just got its name, or one removed meanwhile
+            if path.suffix == TEMPORARY_SUFFIX:
+                if now - status.st_mtime > LEFTOVER_S:
+                    path.unlink(missing_ok=True)
+            elif path.suffix == ".flac":
+                clips.append((status.st_mtime, status.st_size, path))
+        return sorted(clips)
+
     def _remove(self, path: Path) -> None:
         for suffix in ("mp3", "png"):
             self._clips.cached(path.stem, suffix).unlink(missing_ok=True)
-        path.unlink()
+        path.unlink(missing_ok=True)

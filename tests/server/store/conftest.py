@@ -16,9 +16,10 @@ POLICY = RetentionPolicy(clip_days=30, clip_bytes=5_000_000_000, event_days=365)
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """An open store in a fresh folder."""
+async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+    """An open store in a fresh folder, which nothing sweeps but the tests."""
     store = Store(DataFolder(tmp_path / "data"), POLICY)
+    monkeypatch.setattr(store.retention, "start", lambda: None)
     await store.open()
     yield store
     await store.close()

@@ -120,6 +120,22 @@ async def test_leftovers_of_a_crash_are_found(store: Store) -> None:
     assert not day.exists()
 
 
+async def test_file_that_vanishes_during_a_sweep_stops_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip is written under another name first: what the listing named may be gone when it is looked at."""
+    old = await _event_with_clip(store, age_days=31)
+    written = store.clips.path(old).with_name("a.flac.1.part")
+    listing = type(written).glob
+
+    def names_it_still(folder: Path, pattern: str) -> list[Path]:
+        return [*([written] if folder == store.folder.clips else []), *listing(folder, pattern)]
+
+    monkeypatch.setattr(type(written), "glob", names_it_still)
+    assert await _retention(store).sweep() == 1
+    assert not await _has_clip(store, old)
+
+
 async def test_events_that_are_long_over_are_forgotten(store: Store) -> None:
     over = await _event_with_clip(store)
     lasting = sound_event()
@@ -141,7 +157,6 @@ async def test_retention_works_by_itself_and_tells_of_trouble_once(
 ) -> None:
     monkeypatch.setattr("clap_server.store.retention.INTERVAL_S", 0)
     monkeypatch.setattr("clap_server.store.retention.RETRY_S", 0.01)
-    await store.retention.stop()
     old = await _event_with_clip(store, age_days=31)
     retention = _retention(store)
     retention.start()
