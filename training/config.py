@@ -100,10 +100,13 @@ class Train(_Section):
     weight_decay: float
     warmup: int
     average_decay: float
+    reverberant_share: float
     phrases_per_concept: int
     pair_weight: float
     library_weight: float
+    smoothing: float
     teacher_weight: float
+    named_weight: float
     distil_weight: float
     checkpoint_every: int
     validation_windows: int
@@ -132,6 +135,7 @@ class CrossValidation(_Section):
     finish_steps: int
     polish_steps: int
     rooms: int
+    home_minutes: float
 
 
 class Config(_Section):

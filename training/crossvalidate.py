@@ -26,16 +26,18 @@ from clap_server.synthesis import mix_at
 from training.concepts import load_concepts
 from training.data import read_recordings
 from training.export import write_manifest, write_model
+from training.homes import ACTIVITIES, STRETCH_S, Homes
 from training.prepare import seeded
 from training.rooms import load_rooms
 from training.train import Trainer, run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from clap_server.clap.model import ClapModel
     from training.config import Config
     from training.data import Recording
     from training.rooms import Rooms
@@ -53,7 +55,8 @@ LABELS = (
     "door_knock",
 )
 CLEAN, STRANGE = "clean", "strange"
-JUDGEMENT, SCORES, PLACED = "judgement.npz", "scores.pickle", "placed.pickle"
+JUDGEMENT, SCORES, PLACED, HOMES = "judgement.npz", "scores.pickle", "placed.pickle", "homes.pickle"
+STRANGE_ROOMS = "strange_rooms.npz"
 # Cheap cameras send no more.
 _CAMERA_RATE = 16_000
 _AROUND_S = 1.0
@@ -84,7 +87,7 @@ class Strange:
         sample_rate: int,
         backgrounds: Sequence[NDArray[np.float32]],
     ) -> None:
-        self._rooms: Rooms = load_rooms(runs / "strange_rooms.npz", seed, rooms, sample_rate)
+        self._rooms: Rooms = load_rooms(runs / STRANGE_ROOMS, seed, rooms, sample_rate)
         self._rate, self._backgrounds = sample_rate, backgrounds
 
     def play(self, samples: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -123,6 +126,34 @@ def held_out_recordings(config: Config, data: Path, fold: int | None) -> list[Re
     return load_concepts().judged(read_recordings(data, config.split), fold)
 
 
+def _listener(folder: Path) -> tuple[ClapModel, LabelScorer]:
+    """A model (see ``write_model``) and what scores the labels with it."""
+    model, library = load_builtin("cpu", folder), load_library()
+    return model, LabelScorer(model, [library.resolve(name) for name in LABELS], library.background)
+
+
+def _clips(data: Path, rows: Sequence[Recording], sample_rate: int) -> dict[str, NDArray[np.float32]]:
+    """Samples of recordings by file, at most ``_LONGEST_S`` of each."""
+    return {row.file: decode(data / row.file, sample_rate)[: int(_LONGEST_S * sample_rate)] for row in rows}
+
+
+def _backgrounds(
+    config: Config, rows: Sequence[Recording], clips: Mapping[str, NDArray[np.float32]], sample_rate: int
+) -> list[NDArray[np.float32]]:
+    """The steady ones among recordings; noise if there are none."""
+    concepts = load_concepts()
+    steady = {concept.name for concept in concepts.all if concept.background}
+    # A short one would have to be repeated, and each seam is a bang.
+    found = [
+        clips[row.file]
+        for row in rows
+        if concepts.of_recording(row) in steady
+        and len(clips[row.file]) >= _STEADY_S * sample_rate
+        and clips[row.file].any()
+    ]
+    return found or [synthesis.noise(seeded(config.seed, "background"), sample_rate, duration_s=4.0)]
+
+
 def score_held_out(
     config: Config, data: Path, runs: Path, folder: Path, fold: int | None
 ) -> dict[str, list[ScoredRecording]]:
@@ -138,22 +169,11 @@ def score_held_out(
     Returns:
         For ``clean`` and ``strange`` the recordings with the scores of all windows.
     """
-    model = load_builtin("cpu", folder)
-    library = load_library()
-    scorer = LabelScorer(model, [library.resolve(name) for name in LABELS], library.background)
+    model, scorer = _listener(folder)
     rate = model.sample_rate
     rows = held_out_recordings(config, data, fold)
-    concepts = load_concepts()
-    clips = {row.file: decode(data / row.file, rate)[: int(_LONGEST_S * rate)] for row in rows}
-    steady = {concept.name for concept in concepts.all if concept.background}
-    # A short one would have to be repeated, and each seam is a bang.
-    backgrounds = [
-        clips[row.file]
-        for row in rows
-        if concepts.of_recording(row) in steady and len(clips[row.file]) >= _STEADY_S * rate
-    ]
-    if not backgrounds:
-        backgrounds = [synthesis.noise(seeded(config.seed, "background"), rate, duration_s=4.0)]
+    clips = _clips(data, rows, rate)
+    backgrounds = _backgrounds(config, rows, clips, rate)
     strange = Strange(runs, config.crossvalidation.rooms, config.seed + _OTHER_SEED, rate, backgrounds)
     result: dict[str, list[ScoredRecording]] = {CLEAN: [], STRANGE: []}
     for number, row in enumerate(tqdm(rows, desc=f"held out ({fold})", mininterval=10)):
@@ -167,6 +187,44 @@ def score_held_out(
         length_s = len(samples) / rate
         within = replace(whole, onset_s=_AROUND_S, offset_s=_AROUND_S + length_s) if label else whole
         result[STRANGE].append(score(model, scorer, [amid], [within], name=row.file))
+    return result
+
+
+def score_homes(
+    config: Config, data: Path, runs: Path, folder: Path, fold: int | None
+) -> list[ScoredRecording]:
+    """Score ``home_minutes`` of home life that is made of held-out recordings and holds none of the labels.
+
+    Args:
+        config: seed, folds and how much.
+        data: the recordings.
+        runs: keeps the strange rooms.
+        folder: of the model (see ``write_model``).
+        fold: whose recordings.
+    """
+    model, scorer = _listener(folder)
+    rate = model.sample_rate
+    rows = [row for row in held_out_recordings(config, data, fold) if row.label == NEGATIVE]
+    clips = _clips(data, rows, rate)
+    concepts = load_concepts()
+    activities: dict[str, list[NDArray[np.float32]]] = {}
+    for row in rows:
+        concept = concepts.of_recording(row)
+        if concept in ACTIVITIES:
+            activities.setdefault(concept, []).append(clips[row.file])
+    if not activities:
+        return []
+    settings = config.crossvalidation
+    seed = config.seed + _OTHER_SEED
+    rooms = load_rooms(runs / STRANGE_ROOMS, seed, settings.rooms, rate)
+    homes = Homes(activities, _backgrounds(config, rows, clips, rate), rooms, rate, _CAMERA_RATE)
+    nothing = Occurrence(2, None, None, None, "homes")
+    result = []
+    for number in tqdm(
+        range(round(settings.home_minutes * 60 / STRETCH_S)), desc=f"homes ({fold})", mininterval=10
+    ):
+        name = f"home/{number}"
+        result.append(score(model, scorer, [homes.stretch(seeded(seed, name))], [nothing], name=name))
     return result
 
 
@@ -187,7 +245,7 @@ def crossvalidate(config: Config, data: Path, runs: Path, folds: Sequence[int] =
     }
     shorter = config.model_copy(update={"train": train.model_copy(update=parts)})
     for fold in folds or range(len(config.split.folds)):
-        if all((runs / f"fold-{fold}" / name).is_file() for name in (SCORES, PLACED)):
+        if all((runs / f"fold-{fold}" / name).is_file() for name in (SCORES, HOMES, PLACED)):
             print(f"fold {fold} is done already; remove {runs / f'fold-{fold}'} to make it anew")
         else:
             _hold_out(shorter, data, runs, fold)
@@ -241,4 +299,7 @@ def _hold_out(config: Config, data: Path, runs: Path, fold: int) -> None:
         # Scores are computed anew from margins once all folds together have told the calibration.
         write_model(config, trainer.average, runs, folder / "model", {"scale": 1.0, "bias": 0.0}, settings)
         _keep(score_held_out(config, data, runs, folder / "model", fold), folder / SCORES)
-    _keep(score_conditions(config, data, folder / "model", fold), folder / PLACED)
+    model = folder / "model"
+    if not (folder / HOMES).is_file():
+        _keep(score_homes(config, data, runs, model, fold), folder / HOMES)
+    _keep(score_conditions(config, data, model, fold), folder / PLACED)

@@ -79,6 +79,13 @@ _WORD_FRAMES = (20, 90)
 _BEFORE_WORD_FRAMES = 15
 
 
+# Rooms that are made up while mixing, besides the simulated ones that ``prepare`` plays copies in.
+_DECAY_S = (0.15, 1.2)
+_TREBLE_DECAY = (0.4, 1.0)
+_DIRECT_DB = (-3.0, 15.0)
+_FRAME_S = 0.01
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What one step of training sees.
@@ -136,6 +143,31 @@ def begin_stream(mel: torch.Tensor, anchor: int, rng: np.random.Generator) -> No
     count = int(rng.integers(least, frames - first + 1))
     mel[:count] = mel[first : first + count].clone()
     fill_up(mel, count)
+
+
+def reverberate(power: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Add the late sound of a room to each spectrogram: its power decays exponentially (Polack, 1988).
+
+    Args:
+        power: ``(n, frames, mels)``.
+        generator: decides for each how fast it decays, how much faster in the treble, and how loud it is.
+    """
+    count = len(power)
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return torch.rand(count, 1, generator=generator) * (high - low) + low
+
+    low, high = (float(np.log(limit)) for limit in _DECAY_S)
+    decay_s = torch.exp(uniform(low, high))
+    decay_s = decay_s * (1 + (uniform(*_TREBLE_DECAY) - 1) * torch.linspace(0, 1, MELS))
+    keep = 10 ** (-6.0 * _FRAME_S / decay_s)
+    gain = (1 - keep) * 10 ** (-uniform(*_DIRECT_DB) / 10)
+    late = torch.zeros_like(power)
+    ringing = torch.zeros_like(power[:, 0])
+    for frame in range(1, power.shape[1]):
+        ringing = keep * (ringing + power[:, frame - 1])
+        late[:, frame] = ringing
+    return power + gain[:, None] * late
 
 
 def shifted(mel: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
@@ -206,7 +238,7 @@ class Mixer:
         self._weights = (self._widths / self._widths.sum())[None, None]
         path = data / "teacher_scores.npz"
         self._teacher = np.load(path) if path.is_file() else {}
-        self.classes = len(self._teacher["__classes__"]) if self._teacher else 521
+        self.classes = [str(name) for name in self._teacher["__classes__"]] if self._teacher else [""]
         self._scores: dict[str, NDArray[np.float16]] = {
             item.name: self._teacher[item.name] for item in self.items if item.name in self._teacher
         }
@@ -330,7 +362,7 @@ class Mixer:
         front = np.full((size, frames, MELS), FLOOR_DB, np.float32)
         back = np.full((size, frames, MELS), FLOOR_DB, np.float32)
         targets = np.zeros((size, len(self.concepts.all)), np.float32)
-        teacher = np.zeros((size, self.classes), np.float32)
+        teacher = np.zeros((size, len(self.classes)), np.float32)
         taught = np.zeros(size, np.float32)
         snr = rng.uniform(*_SNR_DB, size).astype(np.float32)
         concepts = np.full(size, -1)
@@ -414,6 +446,8 @@ class Mixer:
 
         silence = 10 ** (FLOOR_DB / 10)
         power = self._colour((10 ** (front / 10) - silence).clamp_min(0), generator)
+        reverberant = chance(self.config.train.reverberant_share)
+        power[reverberant] = reverberate(power[reverberant], generator)
         under = self._colour((10 ** (back / 10) - silence).clamp_min(0), generator)
         level = self._level(power, loudest=True)
         quiet = level <= 0

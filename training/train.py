@@ -36,6 +36,8 @@ CHECKPOINT = "checkpoint.pt"
 _UNRELATED = 24
 _RECALLED = 48
 _CAPTIONS = 24
+# Names of the audio teacher's classes in each step: those that it hears most of in the batch, and others.
+_NAMED_HEARD, _NAMED_OTHERS = 64, 64
 _JUDGED_AT_ONCE = 96
 _WEIGHT_OF_YES = 4.0
 # What decides only where, how often or on how much is measured, not what is learnt.
@@ -61,6 +63,8 @@ class Trainee(nn.Module):
         self.text = TextTower(**text_settings(config, vocabulary))
         self.teacher = nn.Linear(self.audio.pooled, classes)
         nn.init.constant_(self.teacher.bias, -6.0)  # nearly all classes are absent nearly always
+        self.named_scale = nn.Parameter(torch.tensor(10.0).log())
+        self.named_bias = nn.Parameter(torch.full((classes,), -6.0))
         self.recall = nn.Linear(HIDDEN, TEACHER_DIMENSION)
         self.pair_scale = nn.Parameter(torch.tensor(10.0).log())
         self.pair_bias = nn.Parameter(torch.tensor(-3.0))
@@ -79,10 +83,23 @@ def device_of() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def masked(logits: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
-    """Mean binary cross entropy over what is known (targets of -1 are not)."""
+def masked(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    weight: torch.Tensor | float = 1.0,
+    smoothing: torch.Tensor | float = 0.0,
+) -> torch.Tensor:
+    """Mean binary cross entropy over what is known (targets of -1 are not).
+
+    Args:
+        logits: ``(n, m)``.
+        targets: ``(n, m)``: 1, 0 or -1.
+        weight: of each column.
+        smoothing: of each column: by how much the targets fall short of certainty (Szegedy et al., 2016).
+    """
     known = (targets >= 0).to(logits.dtype) * weight
-    losses = functional.binary_cross_entropy_with_logits(logits, targets.clamp_min(0), reduction="none")
+    soft = targets.clamp_min(0) * (1 - 2 * smoothing) + smoothing
+    losses = functional.binary_cross_entropy_with_logits(logits, soft, reduction="none")
     losses = losses * torch.where(targets > 0, _WEIGHT_OF_YES, 1.0)
     return (losses * known).sum() / known.sum().clamp_min(1.0)
 
@@ -120,7 +137,7 @@ class Trainer:
         if not (folder / "text.safetensors").is_file():
             raise SystemExit(f"{folder} is empty: run `python -m training text` first.")
         self.tokenizer = load_tokenizer(folder / "tokenizer.json", config.text.max_tokens)
-        self.model = Trainee(config, self.tokenizer.get_vocab_size(), self.mixer.classes)
+        self.model = Trainee(config, self.tokenizer.get_vocab_size(), len(self.mixer.classes))
         state = load_file(folder / "text.safetensors")
         tower = {n.removeprefix("tower."): v for n, v in state.items() if n.startswith("tower.")}
         head = {
@@ -131,6 +148,7 @@ class Trainer:
             {n.removeprefix("recall."): v for n, v in state.items() if n.startswith("recall.")}
         )
         self.model.text.tokens.weight.requires_grad_(False)
+        self.names = token_ids(self.tokenizer, [name.lower() for name in self.mixer.classes])
         self.model.to(self.device)
         self.corpus = json.loads((folder / "texts.json").read_text("utf-8"))
         self.meanings = load_file(folder / "teacher.safetensors")["targets"].float()
@@ -203,12 +221,16 @@ class Trainer:
         )
         weight = torch.ones(logits.shape[1], device=device)
         weight[len(owners) : len(owners) + _UNRELATED] = 0.3
-        pair = masked(logits, wanted, weight)
+        smoothing = torch.full_like(weight, settings.smoothing)
+        smoothing[len(owners) : len(owners) + _UNRELATED] = 0.0  # there is no doubt about these
+        pair = masked(logits, wanted, weight, smoothing)
 
         bank = self.score.bank(prompts.detach())
         margins = self.score.margins(audio, prompts, bank)
         library = masked(
-            margins * model.library_scale.exp() + model.library_bias, targets[:, self.score.concepts]
+            margins * model.library_scale.exp() + model.library_bias,
+            targets[:, self.score.concepts],
+            smoothing=settings.smoothing,
         )
 
         taught = batch.taught.to(device)
@@ -216,6 +238,7 @@ class Trainer:
             model.teacher(pooled), batch.teacher.to(device), reduction="none"
         ).sum(1)
         teacher = (soft * taught).sum() / taught.sum().clamp_min(1.0) / 10
+        named = self._named(audio, batch, rng)
 
         rows_of_corpus = rng.integers(0, len(self.corpus), _RECALLED)
         recalled = model.recall(
@@ -229,9 +252,39 @@ class Trainer:
             settings.pair_weight * pair
             + settings.library_weight * library
             + settings.teacher_weight * teacher
+            + settings.named_weight * named
             + settings.distil_weight * distil
         )
-        return {"total": total, "pair": pair, "library": library, "teacher": teacher, "distil": distil}
+        return {
+            "total": total,
+            "pair": pair,
+            "library": library,
+            "teacher": teacher,
+            "named": named,
+            "distil": distil,
+        }
+
+    def _named(self, audio: torch.Tensor, batch: Batch, rng: np.random.Generator) -> torch.Tensor:
+        """The audio teacher's scores against the names of its classes: words for what labels do not tell.
+
+        The scores of a class have a level of their own, so each class has a bias.
+        """
+        model, device = self.model, self.device
+        if not batch.taught.any():
+            return audio.new_zeros(())
+        heard = (batch.teacher * batch.taught[:, None]).sum(0).argsort(descending=True)
+        others = heard[_NAMED_HEARD:][torch.from_numpy(rng.permutation(max(len(heard) - _NAMED_HEARD, 0)))]
+        chosen = torch.cat([heard[:_NAMED_HEARD], others[:_NAMED_OTHERS]])
+        ids = self.names[chosen]
+        ids = ids[:, : int((ids != 0).sum(1).max())].to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            texts = model.text(ids)
+        logits = audio @ texts.T * model.named_scale.exp() + model.named_bias[chosen.to(device)]
+        taught = batch.taught.to(device)[:, None]
+        losses = functional.binary_cross_entropy_with_logits(
+            logits, batch.teacher[:, chosen].to(device), reduction="none"
+        )
+        return (losses * taught).sum() / taught.sum() / 10
 
     def advance(self) -> dict[str, float]:
         """Take one step; everything random in it depends on the seed and its number alone."""

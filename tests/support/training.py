@@ -28,6 +28,7 @@ SMALL = {
     "crossvalidation.finish_steps": 0,
     "crossvalidation.polish_steps": 0,
     "crossvalidation.rooms": 2,
+    "crossvalidation.home_minutes": 1,
     "prepare.processes": 1,
     "prepare.rooms": 2,
     "prepare.rare_copies": 2,

@@ -17,8 +17,10 @@ from clap_server.evaluation.manifest import Occurrence
 from clap_server.evaluation.scored import ScoredRecording
 from clap_server.evaluation.streaming import WindowScores
 from tests.support.training import RATE, run
-from training.crossvalidate import LABELS, PLACED, SCORES, Strange
-from training.report import area, as_markdown, calibrated, figures
+from training.crossvalidate import CLEAN, LABELS, PLACED, SCORES, STRANGE, Strange
+from training.homes import STRETCH_S, Homes
+from training.report import area, as_markdown, calibrated, figures, homes_as_markdown, in_homes
+from training.rooms import load_rooms
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +56,8 @@ def test_a_fold_is_judged_on_its_sources_as_they_are_and_in_strange_rooms(
         # Fold 1 has no glass, so it says nothing of it.
         assert part["labels"]["glass_breaking"]["roc_auc_of_folds"][1] is None
     assert json.loads((judged / "runs" / "calibration.json").read_text("utf-8"))["folds"] == 4
+    # Somebody talks in fold 0 and plays music in fold 3; nobody does anything in the others.
+    assert content["homes"]["hours"] == pytest.approx(2 / 60)
     # Glass is in fold 0, with speech to be placed in; what else is held out with an alarm is wind.
     placed = {(entry["label_id"], entry["condition"]): entry["clips"] for entry in content["conditions"]}
     assert placed == {
@@ -111,6 +115,27 @@ def test_a_strange_recording_begins_within_its_background_and_has_what_cameras_s
     assert level[10:20].max() > 1.5 * level[:9].mean() > 0
 
 
+def test_home_life_goes_on_over_a_background_and_half_of_it_is_heard_by_cheap_cameras(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    hiss = synthesis.noise(rng, RATE, kind="white", duration_s=4.0)
+    clicks = synthesis.noise(rng, RATE, kind="white", duration_s=0.05)
+    rooms = load_rooms(tmp_path / "rooms.npz", 7, 2, RATE)
+    homes = Homes({"clock": [clicks]}, [hiss], rooms, RATE, 16_000)
+    shares = []
+    for seed in range(8):
+        stretch = homes.stretch(np.random.default_rng(seed))
+        assert len(stretch) == STRETCH_S * RATE
+        assert np.abs(stretch).max() <= 1
+        level = np.square(stretch).reshape(-1, RATE // 10).mean(axis=1)
+        # The quiet is that of the background; what happens, every other second, is above it.
+        assert 10 ** (-60 / 10) < np.quantile(level, 0.1) < 10 ** (-30 / 10)
+        assert 10 < (level > 4 * np.quantile(level, 0.1)).sum() < 300
+        spectrum = np.abs(np.fft.rfft(stretch)) ** 2
+        shares.append(spectrum[np.fft.rfftfreq(len(stretch), 1 / RATE) > 8500].sum() / spectrum.sum())
+        np.testing.assert_array_equal(stretch, homes.stretch(np.random.default_rng(seed)))
+    assert 0 < sum(share < 1e-3 for share in shares) < len(shares)
+
+
 def scored(label: str | None, best: float) -> ScoredRecording:
     """A recording of 2 s with one window."""
     scores = np.full((1, len(LABELS)), 0.5, np.float32)
@@ -158,3 +183,22 @@ def test_figures_tell_how_far_the_folds_are_apart() -> None:
     told = figures([unsure], "clean", {}, {"lid": frozenset({"glass_breaking"})})["labels"]["glass_breaking"]
     assert (told["roc_auc"], told["roc_auc_sure"]) == (0.5, 1.0)
     assert area([True, True], [0.1, 0.2]) is None
+
+
+def test_what_is_found_is_told_at_the_threshold_that_keeps_homes_quiet() -> None:
+    hour = [replace(scored(None, 0.3), duration_s=1800.0) for _ in range(4)]
+    noisy = [replace(scored(None, best), duration_s=1800.0) for best in (0.3, 0.8, 0.9, 0.9)]
+    versions = {
+        CLEAN: [scored("glass_breaking", 0.85), scored("glass_breaking", 0.97)],
+        STRANGE: [scored("glass_breaking", 0.85), scored("glass_breaking", 0.2)],
+    }
+    quiet = in_homes(hour, versions)["labels"]["glass_breaking"]
+    assert quiet["false_alarms"] == 0
+    assert quiet["at_one_false_alarm_an_hour"] == {"threshold": 0.85, CLEAN: 1.0, STRANGE: 0.5}
+    loud = in_homes(noisy, versions)
+    told = loud["labels"]["glass_breaking"]
+    # Three of four half hours have one at 0.7; above 0.8 there are two, in two hours.
+    assert told["false_alarms_per_hour"] == pytest.approx(1.5)
+    assert told["at_one_false_alarm_an_hour"][CLEAN] == 1.0
+    assert 0.8 < told["at_one_false_alarm_an_hour"]["threshold"] <= 0.85
+    assert "| glass_breaking | 1.5 (0.3 to 4.4) | 0.85 | 1.00 | 0.50 |" in homes_as_markdown(loud)
