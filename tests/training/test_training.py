@@ -6,6 +6,7 @@ import csv
 import json
 import signal
 import tomllib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from clap_server.clap.builtin import load_builtin
 from clap_server.clap.builtin.audio_tower import QUIET_LEAD
+from clap_server.clap.builtin.text_tower import token_ids
 from clap_server.detection.library import load_library
 from clap_server.evaluation.manifest import read_manifest
 from tests.support.training import SMALL, run
@@ -27,7 +29,7 @@ from training.data import COLUMNS, Recording, fold_of, read_recordings
 from training.export import _attribution, write_model
 from training.mixing import Mixer
 from training.prepare import Cache
-from training.train import Trainer
+from training.train import Trainer, masked
 from training.train import run as train
 
 if TYPE_CHECKING:
@@ -115,6 +117,51 @@ def test_a_shifted_sound_is_the_same_sound_higher_or_lower() -> None:
         assert shifted.max() == -10
         # Nothing comes in from the other end.
         assert (np.sort(shifted, axis=1)[:, :-1] <= -80).all()
+
+
+def test_a_made_up_room_rings_on_faster_or_slower_and_hides_nothing() -> None:
+    bang = torch.zeros(64, 201, 64)
+    bang[:, 20] = 1.0
+    wet = mixing.reverberate(bang, torch.Generator().manual_seed(1))
+    assert torch.equal(wet[:, :21], bang[:, :21])
+    # 60 dB in 0.15 to 1.2 s, in the treble in 0.4 to 1 of that; each frame is 10 ms.
+    falls_db = -10 * (wet[:, 22] / wet[:, 21]).log10()
+    assert 60 * 0.01 / 1.2 <= falls_db.min() < 1.0
+    assert 5.0 < falls_db.max() <= 60 * 0.01 / (0.15 * 0.4) + 1e-3
+    assert (falls_db[:, -1] >= falls_db[:, 0]).all()
+    # -3 to 15 dB below the sound itself, less what falls into the frame of the sound or past the window.
+    late = wet[:, 21:].sum(1)[:, 0]
+    assert 0.5 < late.max() <= 10 ** (3 / 10)
+    assert late.min() >= 10 ** (-60 * 0.01 / 0.15 / 10) * 10 ** (-15 / 10)
+
+
+def test_softer_targets_are_met_short_of_certainty_and_unknown_ones_teach_nothing() -> None:
+    logits = torch.tensor([[2.2, -2.2, 3.0, 4.0, -4.0]], requires_grad=True)
+    targets = torch.tensor([[1.0, 0.0, -1.0, 1.0, 0.0]])
+    masked(logits, targets, smoothing=1 / (1 + np.exp(2.2))).backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+    assert logits.grad is not None
+    assert logits.grad[0, :3] == pytest.approx(0.0, abs=1e-6)
+    # One that is surer than that is drawn back.
+    assert logits.grad[0, 3] > 0 > logits.grad[0, 4]
+
+
+def test_what_the_audio_teacher_hears_draws_a_sound_to_the_name_of_the_class(prepared: Path) -> None:
+    trainer = Trainer(load_config(overrides=SMALL), prepared / "sounds", prepared / "runs", print)
+    texts = ["glass breaking", "dog", *["c"] * 519]
+    trainer.names = token_ids(trainer.tokenizer, texts)
+    batch = trainer.mixer.draw(np.random.default_rng(1), 4)
+    heard = torch.zeros_like(batch.teacher)
+    heard[:, 0] = 1.0
+    batch = replace(batch, teacher=heard, taught=torch.tensor([1.0, 1.0, 0.0, 1.0]))
+    audio = torch.nn.functional.normalize(torch.randn(4, 256), dim=1).requires_grad_()
+    trainer._named(audio, batch, np.random.default_rng(1)).backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+    assert audio.grad is not None
+    glass, dog = trainer.model.text(trainer.names[:2])
+    for row in (0, 1, 3):
+        assert audio.grad[row] @ (glass - dog) < 0
+    assert not audio.grad[2].any()
+    silent = replace(batch, taught=torch.zeros(4))
+    assert trainer._named(audio, silent, np.random.default_rng(1)) == 0
 
 
 def test_the_last_steps_have_a_rate_and_shares_of_their_own(
