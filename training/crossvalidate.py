@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import soxr
 from tqdm import tqdm
 
 from clap_server import synthesis
@@ -26,7 +25,7 @@ from clap_server.synthesis import mix_at
 from training.concepts import load_concepts
 from training.data import read_recordings
 from training.export import write_manifest, write_model
-from training.homes import ACTIVITIES, STRETCH_S, Homes
+from training.homes import ACTIVITIES, STRETCH_S, Homes, by_camera, endless
 from training.prepare import seeded
 from training.rooms import load_rooms
 from training.train import Trainer, run
@@ -57,8 +56,6 @@ LABELS = (
 CLEAN, STRANGE = "clean", "strange"
 JUDGEMENT, SCORES, PLACED, HOMES = "judgement.npz", "scores.pickle", "placed.pickle", "homes.pickle"
 STRANGE_ROOMS = "strange_rooms.npz"
-# Cheap cameras send no more.
-_CAMERA_RATE = 16_000
 _AROUND_S = 1.0
 _SNR_DB = (0.0, 20.0)
 _OTHER_SEED = 1000
@@ -95,13 +92,8 @@ class Strange:
         wet = self._rooms.play(samples, int(rng.integers(len(self._rooms.responses))))
         background = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
         count = len(samples) + 2 * round(_AROUND_S * self._rate)
-        # To and fro, so that there is no seam.
-        endless = np.concatenate([background, background[::-1]])
-        amid = np.resize(np.roll(endless, -int(rng.integers(len(endless)))), count)
-        mixed = mix_at(amid, wet, _AROUND_S, rng.uniform(*_SNR_DB), self._rate)
-        narrow = soxr.resample(mixed, self._rate, _CAMERA_RATE)
-        wide = np.asarray(soxr.resample(narrow, _CAMERA_RATE, self._rate), np.float32)
-        return np.resize(wide, count)
+        amid = endless(background, count, rng)
+        return by_camera(mix_at(amid, wet, _AROUND_S, rng.uniform(*_SNR_DB), self._rate), self._rate)
 
 
 def results_of_folds(config: Config, runs: Path, name: str) -> list[Path]:
@@ -193,7 +185,7 @@ def score_held_out(
 def score_homes(
     config: Config, data: Path, runs: Path, folder: Path, fold: int | None
 ) -> list[ScoredRecording]:
-    """Score ``home_minutes`` of home life that is made of held-out recordings and holds none of the labels.
+    """Score ``home_minutes`` of home life that is made of held-out recordings and surely holds no label.
 
     Args:
         config: seed, folds and how much.
@@ -201,6 +193,9 @@ def score_homes(
         runs: keeps the strange rooms.
         folder: of the model (see ``write_model``).
         fold: whose recordings.
+
+    Returns:
+        The stretches with the scores of all windows; none if the fold holds nothing that a home does.
     """
     model, scorer = _listener(folder)
     rate = model.sample_rate
@@ -217,13 +212,13 @@ def score_homes(
     settings = config.crossvalidation
     seed = config.seed + _OTHER_SEED
     rooms = load_rooms(runs / STRANGE_ROOMS, seed, settings.rooms, rate)
-    homes = Homes(activities, _backgrounds(config, rows, clips, rate), rooms, rate, _CAMERA_RATE)
-    nothing = Occurrence(2, None, None, None, "homes")
+    homes = Homes(activities, _backgrounds(config, rows, clips, rate), rooms, rate)
     result = []
     for number in tqdm(
         range(round(settings.home_minutes * 60 / STRETCH_S)), desc=f"homes ({fold})", mininterval=10
     ):
-        name = f"home/{number}"
+        name = f"home/{fold}/{number}"
+        nothing = Occurrence(number + 2, None, None, None, "homes")
         result.append(score(model, scorer, [homes.stretch(seeded(seed, name))], [nothing], name=name))
     return result
 
@@ -291,6 +286,8 @@ def _hold_out(config: Config, data: Path, runs: Path, fold: int) -> None:
 
     folder = runs / f"fold-{fold}"
     if not (folder / SCORES).is_file():
+        for other in (HOMES, PLACED):
+            (folder / other).unlink(missing_ok=True)  # of another model
         trainer = Trainer(config, data, runs, log, fold)
         run(trainer)
         margins, targets = trainer.judge(config.train.calibration_windows)
@@ -302,4 +299,5 @@ def _hold_out(config: Config, data: Path, runs: Path, fold: int) -> None:
     model = folder / "model"
     if not (folder / HOMES).is_file():
         _keep(score_homes(config, data, runs, model, fold), folder / HOMES)
-    _keep(score_conditions(config, data, model, fold), folder / PLACED)
+    if not (folder / PLACED).is_file():
+        _keep(score_conditions(config, data, model, fold), folder / PLACED)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from clap_server.audio.ring import RingBuffer
 
-# After an onset: as soon as there is something to recognise, and twice with more of the sound inside, so that
-# no decision waits for a regular window, which may come a hop later.
-EXTRA_DELAYS_S = (0.2, 0.45, 0.7)
+# After an onset: as soon as there is something to recognise, and once more with the sound well inside. At the
+# default hop a regular window comes between the two, so that a decision rarely waits for longer.
+EXTRA_DELAYS_S = (0.2, 0.7)
 EXTRA_PER_S = 2.0
 _EXTRA_BURST = 4.0
 # An extra window this near to another one would tell nothing new.

@@ -64,7 +64,7 @@ def test_windows_before_there_is_enough_sound_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("at_s", [2.05, 2.13, 2.31, 2.49])
-def test_a_crash_gets_a_window_within_a_third_of_a_second_and_others_with_it_well_inside(
+def test_a_crash_gets_a_window_within_a_third_of_a_second_and_another_with_it_well_inside(
     at_s: float,
 ) -> None:
     windows = [window for window in cut(with_crash(at_s, 5)) if window.onset_s is not None]
@@ -73,6 +73,20 @@ def test_a_crash_gets_a_window_within_a_third_of_a_second_and_others_with_it_wel
     assert any(0.33 < delay <= 0.75 for delay in after)
     assert any(0.6 < delay <= 0.8 for delay in after)
     assert all(window.onset_s == pytest.approx(at_s, abs=0.02) for window in windows)
+
+
+@pytest.mark.parametrize("at_s", [2.05, 2.31])
+def test_a_crash_is_looked_at_twice_however_long_the_hop_is(at_s: float) -> None:
+    windows = cut(with_crash(at_s, 5), hop_s=5.0)
+    assert [window.end_s - at_s for window in windows[:2]] == pytest.approx([0.2, 0.7], abs=0.02)
+
+
+def test_a_crash_after_a_blow_is_looked_at_as_often_as_the_blow() -> None:
+    samples = with_crash(2.0, 5)
+    start = round(2.35 * RATE)
+    samples[start : start + RATE // 4] += noise(0.25, -2, seed=2)
+    ends = [window.end_s for window in cut(samples, hop_s=5.0)]
+    assert ends[:4] == pytest.approx([2.2, 2.55, 2.7, 3.05], abs=0.02)
 
 
 def test_long_windows_come_as_often_and_hear_a_crash_as_soon_as_short_ones() -> None:
