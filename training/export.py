@@ -30,8 +30,8 @@ _ATTRIBUTION_HEAD = """# Recordings that the built-in model was trained on
 Made by `python -m training export` from the manifest of the recordings. None of them is in this package; the
 weights were fitted to them. For the training the sounds were changed: resampled, cut, mixed
 and played in simulated rooms. Clips under a share-alike licence were not used for training. The text tower
-was distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0), whose word pieces it keeps; the audio
-tower had the scores of YAMNet (Google, Apache-2.0) as an auxiliary target.
+was distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0), whose word pieces it keeps; both
+towers had the scores of YAMNet (Google, Apache-2.0) and the names of its classes as an auxiliary target.
 
 The licences: [CC0-1.0](https://creativecommons.org/publicdomain/zero/1.0/),
 [CC-BY-2.0](https://creativecommons.org/licenses/by/2.0/),

@@ -79,10 +79,12 @@ _WORD_FRAMES = (20, 90)
 _BEFORE_WORD_FRAMES = 15
 
 
-# Rooms that are made up while mixing, besides the simulated ones that ``prepare`` plays copies in.
+# Late sound that is added while mixing, besides the simulated rooms that ``prepare`` plays copies in: the
+# reverberation time of living rooms to halls, by which factor it is shorter in the treble, and the
+# direct-to-reverberant ratio from far to near.
 _DECAY_S = (0.15, 1.2)
-_TREBLE_DECAY = (0.4, 1.0)
-_DIRECT_DB = (-3.0, 15.0)
+_TREBLE_FACTOR = (0.4, 1.0)
+_DIRECT_TO_REVERBERANT_DB = (-3.0, 15.0)
 _FRAME_S = 0.01
 
 
@@ -145,12 +147,16 @@ def begin_stream(mel: torch.Tensor, anchor: int, rng: np.random.Generator) -> No
     fill_up(mel, count)
 
 
-def reverberate(power: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def add_late_sound(power: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Add the late sound of a room to each spectrogram: its power decays exponentially (Polack, 1988).
 
     Args:
-        power: ``(n, frames, mels)``.
-        generator: decides for each how fast it decays, how much faster in the treble, and how loud it is.
+        power: ``(n, frames, mels)``, linear.
+        generator: decides for each how fast the late sound decays (by 60 dB in 0.15 to 1.2 s), how much faster
+            in the treble, and how far it is below the sound itself (-3 to 15 dB).
+
+    Returns:
+        ``(n, frames, mels)``. The frame of a sound gets none of its own late sound.
     """
     count = len(power)
 
@@ -159,9 +165,9 @@ def reverberate(power: torch.Tensor, generator: torch.Generator) -> torch.Tensor
 
     low, high = (float(np.log(limit)) for limit in _DECAY_S)
     decay_s = torch.exp(uniform(low, high))
-    decay_s = decay_s * (1 + (uniform(*_TREBLE_DECAY) - 1) * torch.linspace(0, 1, MELS))
+    decay_s = decay_s * (1 + (uniform(*_TREBLE_FACTOR) - 1) * torch.linspace(0, 1, MELS))
     keep = 10 ** (-6.0 * _FRAME_S / decay_s)
-    gain = (1 - keep) * 10 ** (-uniform(*_DIRECT_DB) / 10)
+    gain = (1 - keep) * 10 ** (-uniform(*_DIRECT_TO_REVERBERANT_DB) / 10)
     late = torch.zeros_like(power)
     ringing = torch.zeros_like(power[:, 0])
     for frame in range(1, power.shape[1]):
@@ -238,7 +244,7 @@ class Mixer:
         self._weights = (self._widths / self._widths.sum())[None, None]
         path = data / "teacher_scores.npz"
         self._teacher = np.load(path) if path.is_file() else {}
-        self.classes = [str(name) for name in self._teacher["__classes__"]] if self._teacher else [""]
+        self.classes = [str(name) for name in self._teacher["__classes__"]] if self._teacher else [""] * 521
         self._scores: dict[str, NDArray[np.float16]] = {
             item.name: self._teacher[item.name] for item in self.items if item.name in self._teacher
         }
@@ -447,7 +453,7 @@ class Mixer:
         silence = 10 ** (FLOOR_DB / 10)
         power = self._colour((10 ** (front / 10) - silence).clamp_min(0), generator)
         reverberant = chance(self.config.train.reverberant_share)
-        power[reverberant] = reverberate(power[reverberant], generator)
+        power[reverberant] = add_late_sound(power[reverberant], generator)
         under = self._colour((10 ** (back / 10) - silence).clamp_min(0), generator)
         level = self._level(power, loudest=True)
         quiet = level <= 0

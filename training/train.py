@@ -38,6 +38,8 @@ _RECALLED = 48
 _CAPTIONS = 24
 # Names of the audio teacher's classes in each step: those that it hears most of in the batch, and others.
 _NAMED_HEARD, _NAMED_OTHERS = 64, 64
+# The losses of its classes are summed, as nearly all are absent nearly always; about so many are not.
+_CLASSES_HEARD = 10
 _JUDGED_AT_ONCE = 96
 _WEIGHT_OF_YES = 4.0
 # What decides only where, how often or on how much is measured, not what is learnt.
@@ -94,8 +96,9 @@ def masked(
     Args:
         logits: ``(n, m)``.
         targets: ``(n, m)``: 1, 0 or -1.
-        weight: of each column.
-        smoothing: of each column: by how much the targets fall short of certainty (Szegedy et al., 2016).
+        weight: of each column, ``(m,)``, or of all.
+        smoothing: by how much targets fall short of certainty, ``(m,)`` or for all: 0.1 makes them 0.9 and
+            0.1 (label smoothing; the epsilon of Szegedy et al., 2016, is twice that).
     """
     known = (targets >= 0).to(logits.dtype) * weight
     soft = targets.clamp_min(0) * (1 - 2 * smoothing) + smoothing
@@ -237,7 +240,7 @@ class Trainer:
         soft = functional.binary_cross_entropy_with_logits(
             model.teacher(pooled), batch.teacher.to(device), reduction="none"
         ).sum(1)
-        teacher = (soft * taught).sum() / taught.sum().clamp_min(1.0) / 10
+        teacher = (soft * taught).sum() / taught.sum().clamp_min(1.0) / _CLASSES_HEARD
         named = self._named(audio, batch, rng)
 
         rows_of_corpus = rng.integers(0, len(self.corpus), _RECALLED)
@@ -268,6 +271,14 @@ class Trainer:
         """The audio teacher's scores against the names of its classes: words for what labels do not tell.
 
         The scores of a class have a level of their own, so each class has a bias.
+
+        Args:
+            audio: ``(n, d)`` embeddings of the batch, L2-normalised.
+            batch: with the soft targets.
+            rng: picks the classes.
+
+        Returns:
+            The loss, a scalar; 0 if the teacher heard none of the batch.
         """
         model, device = self.model, self.device
         if not batch.taught.any():
@@ -284,7 +295,7 @@ class Trainer:
         losses = functional.binary_cross_entropy_with_logits(
             logits, batch.teacher[:, chosen].to(device), reduction="none"
         )
-        return (losses * taught).sum() / taught.sum() / 10
+        return (losses * taught).sum() / taught.sum() / _CLASSES_HEARD
 
     def advance(self) -> dict[str, float]:
         """Take one step; everything random in it depends on the seed and its number alone."""

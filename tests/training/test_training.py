@@ -122,7 +122,7 @@ def test_a_shifted_sound_is_the_same_sound_higher_or_lower() -> None:
 def test_a_made_up_room_rings_on_faster_or_slower_and_hides_nothing() -> None:
     bang = torch.zeros(64, 201, 64)
     bang[:, 20] = 1.0
-    wet = mixing.reverberate(bang, torch.Generator().manual_seed(1))
+    wet = mixing.add_late_sound(bang, torch.Generator().manual_seed(1))
     assert torch.equal(wet[:, :21], bang[:, :21])
     # 60 dB in 0.15 to 1.2 s, in the treble in 0.4 to 1 of that; each frame is 10 ms.
     falls_db = -10 * (wet[:, 22] / wet[:, 21]).log10()
@@ -162,6 +162,37 @@ def test_what_the_audio_teacher_hears_draws_a_sound_to_the_name_of_the_class(pre
     assert not audio.grad[2].any()
     silent = replace(batch, taught=torch.zeros(4))
     assert trainer._named(audio, silent, np.random.default_rng(1)) == 0
+
+
+def test_late_sound_is_added_as_often_as_the_settings_say(prepared: Path) -> None:
+    drawn = {}
+    for share in (0.0, 1.0):
+        config = load_config(overrides={**SMALL, "train.reverberant_share": share})
+        mixer = Mixer(Cache(prepared / "runs" / "cache"), config, "train", prepared / "sounds")
+        drawn[share] = mixer.draw(np.random.default_rng(4), 16)
+    torch.testing.assert_close(drawn[0.0].targets, drawn[1.0].targets)
+    changed = (drawn[0.0].mels - drawn[1.0].mels).abs().amax((1, 2)) > 1.0
+    assert changed.sum() > 12  # silence stays as it is
+
+
+def test_each_part_of_the_loss_counts_as_the_settings_say(prepared: Path) -> None:
+    def parts(**overrides: float) -> dict[str, float]:
+        settings = {f"train.{name}": value for name, value in overrides.items()}
+        config = load_config(overrides={**SMALL, **settings})
+        trainer = Trainer(config, prepared / "sounds", prepared / "runs", print)
+        trainer.model.eval()
+        batch = trainer.mixer.draw(np.random.default_rng(1), 8)
+        return {name: loss.item() for name, loss in trainer._loss(batch, np.random.default_rng(1)).items()}
+
+    weights = {"pair": 2.0, "library": 3.0, "teacher": 0.5, "named": 4.0, "distil": 0.25}
+    told = parts(**{f"{name}_weight": weight for name, weight in weights.items()}, smoothing=0.0)
+    assert told["total"] == pytest.approx(sum(told[name] * weight for name, weight in weights.items()))
+    assert told["named"] > 0
+    softer = parts(smoothing=0.2)
+    for name in ("pair", "library"):
+        assert softer[name] != pytest.approx(told[name], rel=1e-3)
+    for name in ("teacher", "named", "distil"):
+        assert softer[name] == pytest.approx(told[name])
 
 
 def test_the_last_steps_have_a_rate_and_shares_of_their_own(

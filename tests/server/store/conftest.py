@@ -19,7 +19,9 @@ POLICY = RetentionPolicy(clip_days=30, clip_bytes=5_000_000_000, event_days=365)
 async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     """An open store in a fresh folder, which nothing sweeps but the tests."""
     store = Store(DataFolder(tmp_path / "data"), POLICY)
-    monkeypatch.setattr(store.retention, "start", lambda: None)
+    started: list[str] = []
+    monkeypatch.setattr(store.retention, "start", lambda: started.append("retention"))
     await store.open()
+    assert started == ["retention"]
     yield store
     await store.close()
