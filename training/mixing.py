@@ -152,8 +152,8 @@ def add_late_sound(power: torch.Tensor, generator: torch.Generator) -> torch.Ten
 
     Args:
         power: ``(n, frames, mels)``, linear.
-        generator: decides for each how fast the late sound decays (by 60 dB in 0.15 to 1.2 s), how much faster
-            in the treble, and how far it is below the sound itself (-3 to 15 dB).
+        generator: decides for each how fast the late sound decays (by 60 dB in 0.15 to 1.2 s), how much
+            faster in the treble, and how far it is below the sound itself (-3 to 15 dB).
 
     Returns:
         ``(n, frames, mels)``. The frame of a sound gets none of its own late sound.
