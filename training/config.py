@@ -115,17 +115,23 @@ class Train(_Section):
     shares: dict[str, float]
     finish: Finish
     polish: Finish
+    everyday: Finish
 
     @property
     def all_steps(self) -> int:
-        """How many there are with those of the finish and of the polish."""
-        return self.steps + self.finish.steps + self.polish.steps
+        """How many there are with those of the last parts."""
+        return self.steps + self.finish.steps + self.polish.steps + self.everyday.steps
 
     def part_at(self, step: int) -> Finish | None:
-        """The finish or the polish to which a step belongs; None for those before."""
+        """The finish, the polish or the everyday to which a step belongs; None for those before."""
         if step < self.steps:
             return None
-        return self.finish if step < self.steps + self.finish.steps else self.polish
+        end = self.steps
+        for part in (self.finish, self.polish):
+            end += part.steps
+            if step < end:
+                return part
+        return self.everyday
 
 
 class CrossValidation(_Section):
@@ -134,6 +140,7 @@ class CrossValidation(_Section):
     steps: int
     finish_steps: int
     polish_steps: int
+    everyday_steps: int
     rooms: int
     home_minutes: float
 
