@@ -204,7 +204,7 @@ def test_the_last_steps_have_a_rate_and_shares_of_their_own(
         "train.steps": 1,
         "train.finish.steps": 1,
         "train.polish.steps": 1,
-        "train.polish.rate": 0.05,
+        "train.everyday.steps": 1,
     }
     config = load_config(overrides={**SMALL, **overrides})
     trainer = Trainer(config, prepared / "sounds", tmp_path, print)
@@ -212,17 +212,18 @@ def test_the_last_steps_have_a_rate_and_shares_of_their_own(
     draw = trainer.mixer.draw
 
     def spy(rng: np.random.Generator, size: int, shares: dict[str, float]) -> mixing.Batch:
-        drawn.append(shares["smoke_alarm"])
+        drawn.append(shares["glass_clink"])
         return draw(rng, size, shares)
 
     monkeypatch.setattr(trainer.mixer, "draw", spy)
     train(trainer)
-    assert trainer.step == 3
-    parts = (config.train, config.train.finish, config.train.polish)
-    assert drawn == [part.shares["smoke_alarm"] for part in parts]
-    assert len(set(drawn)) == 3
-    assert config.train.finish.rate != config.train.polish.rate
-    rate = config.train.learning_rate * config.train.polish.rate
+    assert trainer.step == config.train.all_steps == 4
+    settings = config.train
+    parts = (settings, settings.finish, settings.polish, settings.everyday)
+    assert drawn == [part.shares["glass_clink"] for part in parts]
+    assert len(set(drawn[1:])) == 3
+    assert settings.polish.rate != settings.everyday.rate
+    rate = settings.learning_rate * settings.everyday.rate
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
