@@ -116,22 +116,27 @@ class Train(_Section):
     finish: Finish
     polish: Finish
     everyday: Finish
+    steady: Finish
 
     @property
     def all_steps(self) -> int:
         """How many there are with those of the last parts."""
-        return self.steps + self.finish.steps + self.polish.steps + self.everyday.steps
+        return self.steps + sum(part.steps for part in self._last_parts)
+
+    @property
+    def _last_parts(self) -> tuple[Finish, ...]:
+        return (self.finish, self.polish, self.everyday, self.steady)
 
     def part_at(self, step: int) -> Finish | None:
-        """The finish, the polish or the everyday to which a step belongs; None for those before."""
-        if step < self.steps:
-            return None
+        """The last part to which a step belongs; None for the steps before them."""
         end = self.steps
-        for part in (self.finish, self.polish):
+        if step < end:
+            return None
+        for part in self._last_parts:
             end += part.steps
             if step < end:
                 return part
-        return self.everyday
+        return self._last_parts[-1]
 
 
 class CrossValidation(_Section):
@@ -141,6 +146,7 @@ class CrossValidation(_Section):
     finish_steps: int
     polish_steps: int
     everyday_steps: int
+    steady_steps: int
     rooms: int
     home_minutes: float
 

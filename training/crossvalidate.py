@@ -238,6 +238,7 @@ def crossvalidate(config: Config, data: Path, runs: Path, folds: Sequence[int] =
         "finish": train.finish.model_copy(update={"steps": steps.finish_steps}),
         "polish": train.polish.model_copy(update={"steps": steps.polish_steps}),
         "everyday": train.everyday.model_copy(update={"steps": steps.everyday_steps}),
+        "steady": train.steady.model_copy(update={"steps": steps.steady_steps}),
     }
     shorter = config.model_copy(update={"train": train.model_copy(update=parts)})
     for fold in folds or range(len(config.split.folds)):

@@ -205,25 +205,27 @@ def test_the_last_steps_have_a_rate_and_shares_of_their_own(
         "train.finish.steps": 1,
         "train.polish.steps": 1,
         "train.everyday.steps": 1,
+        "train.steady.steps": 1,
     }
     config = load_config(overrides={**SMALL, **overrides})
     trainer = Trainer(config, prepared / "sounds", tmp_path, print)
-    drawn: list[float] = []
+    drawn: list[tuple[float, float | None]] = []
     draw = trainer.mixer.draw
 
     def spy(rng: np.random.Generator, size: int, shares: dict[str, float]) -> mixing.Batch:
-        drawn.append(shares["glass_clink"])
+        drawn.append((shares["glass_clink"], shares.get("noise")))
         return draw(rng, size, shares)
 
     monkeypatch.setattr(trainer.mixer, "draw", spy)
     train(trainer)
-    assert trainer.step == config.train.all_steps == 4
+    assert trainer.step == config.train.all_steps == 5
     settings = config.train
-    parts = (settings, settings.finish, settings.polish, settings.everyday)
-    assert drawn == [part.shares["glass_clink"] for part in parts]
-    assert len(set(drawn[1:])) == 3
-    assert settings.polish.rate != settings.everyday.rate
-    rate = settings.learning_rate * settings.everyday.rate
+    shares = settings.shares
+    parts = (settings.finish, settings.polish, settings.everyday, settings.steady)
+    expected = [shares, *(shares | part.shares for part in parts)]
+    assert drawn == [(of["glass_clink"], of["noise"]) for of in expected]
+    assert len(set(drawn[1:])) == 4
+    rate = settings.learning_rate * settings.steady.rate
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
