@@ -290,7 +290,8 @@ class Mixer:
         for name in shares:
             if name not in groups and name != "synthetic":
                 groups[name] = both((name,), synthetic if name in (*ALARMS, *CLINKS) else 0.3)
-                taken.add(name)
+                if shares[name] > 0:
+                    taken.add(name)
         rest: list[tuple[list[Item], float]] = []
         for name, (recorded, made) in by_concept.items():
             if name not in taken:
