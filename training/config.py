@@ -47,9 +47,7 @@ class Prepare(_Section):
     processes: int
     shard: int
     rooms: int
-    rare: tuple[str, ...]
-    rare_copies: int
-    common_copies: int
+    copies: int
     room_share: float
     image_source_share: float
     device_share: float
