@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 # At this peak a copy is kept, so that its noise stays above the floor of the spectrogram.
 PEAK = 0.7
 _RATES = (8_000, 11_025, 16_000, 22_050, 32_000)
-# Of tails of decaying noise: the time in which they fall by 60 dB.
-_TAIL_DECAY_S = (0.15, 0.9)
 _BLOCK_S = 0.01
 
 
@@ -184,11 +182,6 @@ def device(
     return _at_peak(heard, PEAK), name
 
 
-def _rung_out(samples: NDArray[np.float32], decay_s: float, sample_rate: int) -> NDArray[np.float32]:
-    """``samples`` and silence for the tail: a recording ends with its sound, a room goes on."""
-    return np.pad(samples, (0, round(decay_s * sample_rate)))
-
-
 def rerecord(
     samples: NDArray[np.float32],
     rng: np.random.Generator,
@@ -206,20 +199,16 @@ def rerecord(
         settings: how often what.
 
     Returns:
-        ``(n,)``, or with a room as many more as it rings on, and what was done: ``room`` (image sources) or
-        ``tail`` (synthetic), ``device``, the codec's name, joined by ``+``.
+        ``(n,)`` and what was done: ``room`` (image sources) or ``tail`` (synthetic), ``device``, the codec's
+        name, joined by ``+``.
     """
     done: list[str] = []
     if rng.random() < settings.room_share:
         if rng.random() < settings.image_source_share:
-            room = int(rng.integers(len(rooms.responses)))
-            samples = rooms.play(_rung_out(samples, rooms.decay_s[room], sample_rate), room)
+            samples = rooms.play(samples, int(rng.integers(len(rooms.responses))))
             done.append("room")
         else:
-            decay_s = rng.uniform(*_TAIL_DECAY_S)
-            samples = synthesis.reverberate(
-                _rung_out(samples, decay_s, sample_rate), rng, sample_rate, decay_s=decay_s
-            )
+            samples = synthesis.reverberate(samples, rng, sample_rate)
             done.append("tail")
     if not done or rng.random() < settings.device_share:
         samples, codec = device(samples, rng, sample_rate, codec_share=settings.codec_share)

@@ -47,7 +47,9 @@ class Prepare(_Section):
     processes: int
     shard: int
     rooms: int
-    copies: int
+    rare: tuple[str, ...]
+    rare_copies: int
+    common_copies: int
     room_share: float
     image_source_share: float
     device_share: float

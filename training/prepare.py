@@ -181,11 +181,11 @@ def _sounds(config: Config, data: Path) -> Iterator[_Sound]:
     """What there is to do, in the order of the manifest and of the settings.
 
     Raises:
-        SystemExit: the settings name a maker that is not known.
+        SystemExit: the settings name a maker or a concept that is not known.
     """
     concepts = load_concepts()
     settings = config.prepare
-    unknown = sorted(set(settings.synthetic) - set(MAKERS))
+    unknown = sorted((set(settings.synthetic) - set(MAKERS)) | (set(settings.rare) - set(concepts.index)))
     if unknown:
         raise SystemExit(
             f"[prepare] names sounds that are not known: {', '.join(unknown)}. Mend config.toml."
@@ -204,7 +204,7 @@ def _sounds(config: Config, data: Path) -> Iterator[_Sound]:
             licence=recording.licence,
             path=recording.source_path,
         )
-        yield _Sound(item, "", settings.copies)
+        yield _Sound(item, "", settings.rare_copies if concept in settings.rare else settings.common_copies)
     for maker, count in settings.synthetic.items():
         for index in range(count):
             name = f"{maker}/{index}"

@@ -201,23 +201,10 @@ def test_copies_tell_what_was_done_to_them(rooms: Rooms) -> None:
     done = set()
     for seed in range(40):
         heard, what = rerecord(played, np.random.default_rng(seed), rooms, RATE, settings)
-        in_room = {"room", "tail"} & set(what.split("+"))
-        assert len(heard) > len(played) if in_room else len(heard) == len(played)
+        assert heard.shape == played.shape
         assert np.isfinite(heard).all()
         done.add(what)
     assert {"room", "tail", "device"} <= {piece for what in done for piece in what.split("+")}
     assert "" not in done
     again, _ = rerecord(played, np.random.default_rng(39), rooms, RATE, settings)
     assert np.array_equal(heard, again)
-
-
-def test_a_room_rings_on_after_a_recording_that_ends_loud(rooms: Rooms) -> None:
-    settings = load_config().prepare.model_copy(update={"room_share": 1.0, "device_share": 0.0})
-    hiss = synthesis.noise(np.random.default_rng(1), RATE, kind="white", duration_s=1.0)
-    for seed in range(8):
-        heard, _ = rerecord(hiss, np.random.default_rng(seed), rooms, RATE, settings)
-        level = np.square(heard[: len(heard) // 480 * 480]).reshape(-1, 480).mean(axis=1)
-        after = level[len(hiss) // 480 + 1 :]
-        # It dies away rather than being cut off.
-        assert after[0] > 3 * after[-1] > 0
-        assert after[-1] < 1e-4 * level[: len(hiss) // 480].mean()

@@ -39,7 +39,7 @@ def settings(processes: int = 1, **synthetic: int) -> Config:
             "prepare.processes": processes,
             "prepare.shard": 2,
             "prepare.rooms": 2,
-            "prepare.copies": 3,
+            "prepare.rare_copies": 3,
             **{f"prepare.synthetic.{maker}": synthetic.get(maker, 0) for maker in MAKERS},
         }
     )
@@ -70,26 +70,20 @@ def runs(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_recording_is_copied_as_often(runs: Path) -> None:
+def test_what_is_scarce_is_copied_most(runs: Path) -> None:
     cache = Cache(runs / "cache")
     copies = {
-        name: [item for item in cache.items if item.name == name] for name in ("clip0.flac", "clip1.flac")
+        name: [item.copy for item in cache.items if item.name == name]
+        for name in ("clip0.flac", "clip1.flac")
     }
-    for items in copies.values():
-        assert [item.copy == "dry" for item in items] == [True, False, False, False]
-        # Copies differ from each other, and go on for as long as the room does.
-        dry, *others = [cache.spectrogram(item) for item in items]
-        assert len({other.tobytes() for other in others}) == len(others)
-        for item, other in zip(items[1:], others, strict=True):
-            in_room = {"room", "tail"} & set(item.copy.split("+"))
-            assert len(other) > len(dry) if in_room else len(other) == len(dry)
-
-
-def test_a_sound_that_nothing_can_make_is_an_error(sounds: Path, tmp_path: Path) -> None:
-    config = load_config(overrides={"prepare.synthetic.coins": 1})
-    unknown = config.prepare.model_copy(update={"synthetic": {"earthquake": 3}})
-    with pytest.raises(SystemExit, match="not known: earthquake"):
-        prepare(config.model_copy(update={"prepare": unknown}), sounds, tmp_path)
+    assert [len(copies[name]) for name in copies] == [4, 2]
+    for kinds in copies.values():
+        assert kinds[0] == "dry"
+        assert "dry" not in kinds[1:]
+    # Copies differ from each other and stay aligned with the recording.
+    first, *others = [cache.spectrogram(item) for item in cache.items if item.name == "clip0.flac"]
+    assert all(other.shape == first.shape for other in others)
+    assert len({other.tobytes() for other in others}) == len(others)
 
 
 def test_every_spectrogram_knows_where_it_comes_from(runs: Path) -> None:
