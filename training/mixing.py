@@ -289,7 +289,8 @@ class Mixer:
         }
         for name in shares:
             if name not in groups and name != "synthetic":
-                groups[name] = both((name,), synthetic if name in (*ALARMS, *CLINKS) else 0.3)
+                made_share = synthetic if name in (*ALARMS, *CLINKS, "explosion_gunshot") else 0.3
+                groups[name] = both((name,), made_share)
                 if shares[name] > 0:
                     taken.add(name)
         rest: list[tuple[list[Item], float]] = []

@@ -17,7 +17,7 @@ from clap_server.synthesis.animals import BEAST_KINDS, BIRD_KINDS, animal_calls,
 from clap_server.synthesis.blows import TAP_KINDS, chair_scrape, hammering, tap_on_glass
 from clap_server.synthesis.clinks import coins, cutlery, dishes, glass_clink, keys
 from clap_server.synthesis.glass import GLASS_KINDS, glass_break
-from clap_server.synthesis.impacts import explosion, impact, thud
+from clap_server.synthesis.impacts import impact, thud
 from clap_server.synthesis.kitchen import CUPBOARD_KINDS, STOVE_KINDS, chopping, cupboard, dishwashing, stove
 from clap_server.synthesis.music import music
 from clap_server.synthesis.noise import NOISE_KINDS, noise
@@ -25,7 +25,7 @@ from clap_server.synthesis.panes import PANE_KINDS, pane_break
 from clap_server.synthesis.percussion import CHIME_KINDS, CYMBAL_KINDS, chimes, cymbals
 from clap_server.synthesis.room import impulse_response, loudest_rms, mix_at, reverberate
 from clap_server.synthesis.scene import DEMO_SEED, Scene, demo_scene
-from clap_server.synthesis.shots import GUN_KINDS, fireworks, gunshot
+from clap_server.synthesis.shots import GUN_KINDS, explosion, fireworks, gunshot
 from clap_server.synthesis.signal import SAMPLE_RATE
 from clap_server.synthesis.sounders import (
     HORN_KINDS,

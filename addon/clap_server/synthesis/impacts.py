@@ -1,4 +1,4 @@
-"""Blows: struck metal, doors and boxes, explosions."""
+"""Blows: struck metal, doors and boxes."""
 
 from __future__ import annotations
 
@@ -52,19 +52,3 @@ def thud(
         blow = body + rattle * np.exp(-times / rng.uniform(0.01, 0.05))
         add_at(sound, int(start * sample_rate), blow * rng.uniform(0.4, 1.0))
     return normalize(sound)
-
-
-def explosion(
-    rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 2.0
-) -> NDArray[np.float32]:
-    """A shot or an explosion: a steep front, then a noise whose pitch and level fall."""
-    count = int(duration_s * sample_rate)
-    times = np.arange(count) / sample_rate
-    size = rng.uniform(0, 1)  # 0 is a pistol, 1 a bomb
-    front = shaped_noise(rng, count, sample_rate, band(60, rng.uniform(4000, 12000), 1.0))
-    front *= np.exp(-times / (0.01 + 0.06 * size)).astype(np.float32)
-    tail = shaped_noise(rng, count, sample_rate, band(30, 300 + 900 * (1 - size), 1.0))
-    tail *= np.exp(-times / (0.08 + 0.6 * size)).astype(np.float32)
-    attack = np.minimum(times / (0.0005 + 0.01 * size * rng.random()), 1.0)
-    sound = np.tanh((2.5 * front + rng.uniform(0.3, 1.5) * tail) * rng.uniform(0.5, 3)) * attack
-    return normalize(fade(sound.astype(np.float32), sample_rate, 0.0003))
