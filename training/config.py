@@ -91,6 +91,13 @@ class Finish(_Section):
     shares: dict[str, float]
 
 
+class Settle(Finish):
+    """The very last part, in which a model learns what its prompts and other names for them say together."""
+
+    weight: float
+    names: dict[str, tuple[str, ...]]
+
+
 class Train(_Section):
     """The joint training."""
 
@@ -117,6 +124,7 @@ class Train(_Section):
     polish: Finish
     everyday: Finish
     steady: Finish
+    settle: Settle
 
     @property
     def all_steps(self) -> int:
@@ -125,7 +133,7 @@ class Train(_Section):
 
     @property
     def _last_parts(self) -> tuple[Finish, ...]:
-        return (self.finish, self.polish, self.everyday, self.steady)
+        return (self.finish, self.polish, self.everyday, self.steady, self.settle)
 
     def part_at(self, step: int) -> Finish | None:
         """The last part to which a step belongs; None for the steps before them."""
@@ -147,6 +155,7 @@ class CrossValidation(_Section):
     polish_steps: int
     everyday_steps: int
     steady_steps: int
+    settle_steps: int
     rooms: int
     home_minutes: float
 

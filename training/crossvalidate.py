@@ -239,6 +239,7 @@ def crossvalidate(config: Config, data: Path, runs: Path, folds: Sequence[int] =
         "polish": train.polish.model_copy(update={"steps": steps.polish_steps}),
         "everyday": train.everyday.model_copy(update={"steps": steps.everyday_steps}),
         "steady": train.steady.model_copy(update={"steps": steps.steady_steps}),
+        "settle": train.settle.model_copy(update={"steps": steps.settle_steps}),
     }
     shorter = config.model_copy(update={"train": train.model_copy(update=parts)})
     for fold in folds or range(len(config.split.folds)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import signal
@@ -19,13 +20,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clap_server.clap.builtin.audio_tower import AudioTower
 from clap_server.clap.builtin.text_tower import TextTower, load_tokenizer, token_ids
+from training.consensus import Consensus
 from training.mixing import Batch, Mixer
 from training.prepare import Cache
 from training.text import HIDDEN, TEACHER_DIMENSION, UNRELATED, text_settings
 from training.texts import LibraryScore, Phrases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -41,6 +43,8 @@ _NAMED_HEARD, _NAMED_OTHERS = 64, 64
 # The losses of its classes are summed, as nearly all are absent nearly always; about so many are not.
 _CLASSES_HEARD = 10
 _JUDGED_AT_ONCE = 96
+# Of windows whose scores tell the mean and spread of a consensus.
+_FITTED_BATCHES = 12
 _WEIGHT_OF_YES = 4.0
 # What decides only where, how often or on how much is measured, not what is learnt.
 _OF_NO_CONSEQUENCE: dict[str, Any] = {
@@ -165,6 +169,9 @@ class Trainer:
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimizer = self._optimizer()
         self.step = 0
+        # The weights that settling began with; none before it.
+        self.settled: dict[str, torch.Tensor] | None = None
+        self._consensus: Consensus | None = None
         self.validation: list[dict[str, float]] = []
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -230,11 +237,19 @@ class Trainer:
 
         bank = self.score.bank(prompts.detach())
         margins = self.score.margins(audio, prompts, bank)
-        library = masked(
-            margins * model.library_scale.exp() + model.library_bias,
-            targets[:, self.score.concepts],
-            smoothing=settings.smoothing,
-        )
+        logits = margins * model.library_scale.exp() + model.library_bias
+        wanted = targets[:, self.score.concepts]
+        settle = audio.new_zeros(())
+        if self._consensus is not None:
+            columns = self._consensus.columns
+            chances = self._consensus.chances(batch.mels.to(device))
+            # Summed as the few that are likely would vanish in a mean over all.
+            settle = functional.binary_cross_entropy_with_logits(
+                logits[:, columns], chances, reduction="none"
+            )
+            settle = settle.sum(1).mean()
+            wanted[:, columns] = -1.0  # the consensus knows them already
+        library = masked(logits, wanted, smoothing=settings.smoothing)
 
         taught = batch.taught.to(device)
         soft = functional.binary_cross_entropy_with_logits(
@@ -257,6 +272,7 @@ class Trainer:
             + settings.teacher_weight * teacher
             + settings.named_weight * named
             + settings.distil_weight * distil
+            + settings.settle.weight * settle
         )
         return {
             "total": total,
@@ -265,6 +281,7 @@ class Trainer:
             "teacher": teacher,
             "named": named,
             "distil": distil,
+            "settle": settle,
         }
 
     def _named(self, audio: torch.Tensor, batch: Batch, rng: np.random.Generator) -> torch.Tensor:
@@ -305,6 +322,8 @@ class Trainer:
         settings = self.config.train
         last = settings.part_at(self.step)
         shares = settings.shares if last is None else settings.shares | last.shares
+        if last is settings.settle and self._consensus is None:
+            self._settle(shares)
         batch = self.mixer.draw(rng, settings.batch, shares)
         # On short texts the plain formula of attention is several times as fast on a CPU as the blocked one.
         with sdpa_kernel(SDPBackend.MATH):
@@ -324,6 +343,20 @@ class Trainer:
                 kept.copy_(value)
         self.step += 1
         return {name: value.item() for name, value in losses.items()}
+
+    def _settle(self, shares: Mapping[str, float]) -> None:
+        """Begin, or go on with, the part that learns from the averaged weights that it began with."""
+        if self.settled is None:
+            self.settled = {name: value.clone() for name, value in self.average.items()}
+            self.model.load_state_dict(self.average)
+        before = copy.deepcopy(self.model)
+        before.load_state_dict(self.settled)
+        settings = self.config.train
+        self._consensus = Consensus(before, self.score, self.tokenizer, settings.settle.names)
+        rng = np.random.default_rng((self.config.seed, settings.all_steps))
+        self._consensus.fit(
+            self.mixer.draw(rng, settings.batch, shares).mels.to(self.device) for _ in range(_FITTED_BATCHES)
+        )
 
     def judge(self, windows: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Margins and targets ``(n, labels)`` of mixed windows of the validation sources.
@@ -364,6 +397,7 @@ class Trainer:
             "settings": self.settings,
             "model": self.model.state_dict(),
             "average": self.average,
+            "settled": self.settled,
             "optimizer": self.optimizer.state_dict(),
             "validation": self.validation,
         }
@@ -393,6 +427,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average, self.step, self.validation = state["average"], state["step"], state["validation"]
+        self.settled = state["settled"]
         self.log(f"resumed at step {self.step}")
 
 

@@ -24,6 +24,7 @@ from training.__main__ import main
 from training.calibrate import fit
 from training.concepts import load_concepts
 from training.config import ROOT, load_config
+from training.consensus import Consensus
 from training.crossvalidate import held_out_recordings
 from training.data import COLUMNS, Recording, fold_of, read_recordings
 from training.export import _attribution, write_model
@@ -206,6 +207,7 @@ def test_the_last_steps_have_a_rate_and_shares_of_their_own(
         "train.polish.steps": 1,
         "train.everyday.steps": 1,
         "train.steady.steps": 1,
+        "train.settle.steps": 1,
     }
     config = load_config(overrides={**SMALL, **overrides})
     trainer = Trainer(config, prepared / "sounds", tmp_path, print)
@@ -219,15 +221,95 @@ def test_the_last_steps_have_a_rate_and_shares_of_their_own(
 
     monkeypatch.setattr(trainer.mixer, "draw", spy)
     train(trainer)
-    assert trainer.step == config.train.all_steps == 5
+    assert trainer.step == config.train.all_steps == 6
     settings = config.train
     shares = settings.shares
     parts = (settings.finish, settings.polish, settings.everyday, settings.steady)
     expected = [shares, *(shares | part.shares for part in parts)]
+    settled = drawn[5:]  # the consensus is fitted on the windows of its part
+    assert len(settled) > 1
+    assert set(settled) == {tuple((shares | settings.settle.shares)[name] for name in watched)}
+    del drawn[5:]
     assert drawn == [tuple(of[name] for name in watched) for of in expected]
     assert len(set(drawn[1:])) == 4
-    rate = settings.learning_rate * settings.steady.rate
+    rate = settings.learning_rate * settings.settle.rate
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+
+
+def _about_to_settle(prepared: Path, folder: Path, steps: int) -> Trainer:
+    for name in ("cache", "text"):
+        (folder / name).symlink_to(prepared / "runs" / name)
+    parts = ("finish", "polish", "everyday", "steady")
+    none = {f"train.{part}.steps": 0 for part in parts}
+    config = load_config(
+        overrides={**SMALL, **none, "train.steps": 1, "train.settle.steps": steps, "train.batch": 8}
+    )
+    return Trainer(config, prepared / "sounds", folder, print)
+
+
+def test_settling_teaches_the_prompts_what_they_and_other_names_say_together(
+    prepared: Path, tmp_path: Path
+) -> None:
+    trainer = _about_to_settle(prepared, tmp_path, 2)
+    names = trainer.config.train.settle.names
+    assert set(names) <= set(trainer.score.label_ids)
+    trainer.advance()
+    assert trainer.settled is None
+    first = trainer.advance()
+    assert first["settle"] > 0
+    assert trainer.settled is not None
+    consensus = trainer._consensus
+    assert consensus is not None
+    mels = trainer.mixer.draw(np.random.default_rng(3), 32).mels
+    # The sums have the level and spread of the logits that the prompts alone had ...
+    before = consensus._model
+    consensus.fit([mels])
+    chances = consensus.chances(mels)
+    with torch.no_grad():
+        audio = before.audio(mels)
+        prompts = before.text(trainer.score.ids)
+        margins = trainer.score.margins(audio, prompts, trainer.score.bank(prompts))
+        logits = (margins * before.library_scale.exp() + before.library_bias)[:, consensus.columns]
+    told = torch.logit(chances)
+    torch.testing.assert_close(told.mean(0), logits.mean(0), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(told.std(0), logits.std(0), rtol=0.05, atol=0.02)
+    # ... but another order, in which the names have their say.
+    assert (told - logits).abs().max() > 0.01
+    with torch.no_grad():
+        named = torch.stack(
+            [
+                (audio @ before.text(token_ids(trainer.tokenizer, list(words))).T).mean(1)
+                for words in names.values()
+            ],
+            dim=1,
+        )
+    for column in range(len(names)):
+        ours, other = told[:, column], logits[:, column]
+        rest = (ours - other) - (ours - other).mean()
+        assert rest @ (named[:, column] - named[:, column].mean()) > 0
+
+
+def test_settling_that_was_interrupted_ends_like_one_in_a_piece(prepared: Path, tmp_path: Path) -> None:
+    weights = {}
+    for name in ("whole", "pieces"):
+        (tmp_path / name).mkdir()
+        trainer = _about_to_settle(prepared, tmp_path / name, 3)
+        trainer.advance()
+        trainer.advance()
+        if name == "pieces":
+            trainer.save()
+            trainer = Trainer(trainer.config, prepared / "sounds", tmp_path / name, print)
+            trainer.resume()
+        trainer.advance()
+        weights[name] = trainer.average
+    for name, value in weights["whole"].items():
+        assert torch.allclose(value.float(), weights["pieces"][name].float(), atol=1e-6), name
+
+
+def test_a_label_that_the_library_lacks_cannot_settle(prepared: Path, tmp_path: Path) -> None:
+    trainer = _about_to_settle(prepared, tmp_path, 1)
+    with pytest.raises(SystemExit, match=r"lacks: yodelling\. Mend config\.toml"):
+        Consensus(trainer.model, trainer.score, trainer.tokenizer, {"yodelling": ["yodel"]})
 
 
 @pytest.mark.parametrize("anchor", [0, 2, 100, 188])
