@@ -1,4 +1,4 @@
-"""What the library's prompts and the names of the audio teacher's classes say together.
+"""What the library's prompts and other names for a label, mostly the audio teacher's, say together.
 
 The prompts learnt from the manifest's labels, which are certain but few; the names learnt from the teacher's
 scores, which tell of sounds that no label names. They are wrong about different sounds, so that their sum
@@ -32,7 +32,7 @@ class Consensus:
         model: is frozen.
         score: of the library.
         tokenizer: of the text tower.
-        names: for each of the labels what the audio teacher calls it.
+        names: for each of the labels what the audio teacher's classes, or other words, call it.
 
     Raises:
         SystemExit: the library has no such label.

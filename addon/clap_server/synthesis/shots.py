@@ -164,8 +164,8 @@ def explosion(
 ) -> NDArray[np.float32]:
     """An explosion, near or far: a blast, a roar that grows duller, echoes, and what comes down after it.
 
-    Decay and spectrum spread as those of recorded ones do: from a pop to a bomb, 60 ms to seconds until it
-    is 20 dB down, half of them loudest below 150 Hz.
+    Decay and spectrum spread as those of recorded ones do: from a pop to a bomb, a tenth of a second to
+    seconds until it is 20 dB down, half of them loudest below 150 Hz.
 
     Args:
         rng: gives size, distance and place.
