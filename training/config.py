@@ -84,7 +84,7 @@ class Model(_Section):
 
 
 class Finish(_Section):
-    """A last part of the joint training, at a constant rate and with shares of its own."""
+    """A last part of the joint training, at a constant rate; its shares replace those of the parts before."""
 
     steps: int
     rate: float
@@ -145,6 +145,15 @@ class Train(_Section):
             if step < end:
                 return part
         return self._last_parts[-1]
+
+    def shares_at(self, step: int) -> dict[str, float]:
+        """The shares of a step: those of all steps, replaced by those of each last part up to its own."""
+        shares, part = dict(self.shares), self.part_at(step)
+        for earlier in self._last_parts if part is not None else ():
+            shares |= earlier.shares
+            if earlier is part:
+                break
+        return shares
 
 
 class CrossValidation(_Section):

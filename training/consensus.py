@@ -87,3 +87,17 @@ class Consensus:
     def chances(self, mels: torch.Tensor) -> torch.Tensor:
         """How likely each label is in windows ``(n, frames, mels)`` in dB: ``(n, k)`` in 0..1."""
         return torch.sigmoid(self._scale * self._heard(mels)[1] + self._bias)
+
+    def loss(self, logits: torch.Tensor, mels: torch.Tensor) -> torch.Tensor:
+        """Binary cross entropy against the chances: the mean over windows of the sum over the labels.
+
+        In a mean over labels the few that are likely would vanish.
+
+        Args:
+            logits: ``(n, labels)`` of all labels of the library.
+            mels: ``(n, frames, mels)`` in dB of the same windows.
+        """
+        losses = functional.binary_cross_entropy_with_logits(
+            logits[:, self.columns], self.chances(mels), reduction="none"
+        )
+        return losses.sum(1).mean()

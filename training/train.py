@@ -241,14 +241,8 @@ class Trainer:
         wanted = targets[:, self.score.concepts]
         settle = audio.new_zeros(())
         if self._consensus is not None:
-            columns = self._consensus.columns
-            chances = self._consensus.chances(batch.mels.to(device))
-            # Summed as the few that are likely would vanish in a mean over all.
-            settle = functional.binary_cross_entropy_with_logits(
-                logits[:, columns], chances, reduction="none"
-            )
-            settle = settle.sum(1).mean()
-            wanted[:, columns] = -1.0  # the consensus knows them already
+            settle = self._consensus.loss(logits, batch.mels.to(device))
+            wanted[:, self._consensus.columns] = -1.0  # the consensus knows them already
         library = masked(logits, wanted, smoothing=settings.smoothing)
 
         taught = batch.taught.to(device)
@@ -320,9 +314,8 @@ class Trainer:
         torch.manual_seed(self.config.seed + self.step)
         self.model.train()
         settings = self.config.train
-        last = settings.part_at(self.step)
-        shares = settings.shares if last is None else settings.shares | last.shares
-        if last is settings.settle and self._consensus is None:
+        shares = settings.shares_at(self.step)
+        if settings.part_at(self.step) is settings.settle and self._consensus is None:
             self._settle(shares)
         batch = self.mixer.draw(rng, settings.batch, shares)
         # On short texts the plain formula of attention is several times as fast on a CPU as the blocked one.

@@ -225,10 +225,12 @@ def test_the_last_steps_have_a_rate_and_shares_of_their_own(
     settings = config.train
     shares = settings.shares
     parts = (settings.finish, settings.polish, settings.everyday, settings.steady)
-    expected = [shares, *(shares | part.shares for part in parts)]
+    expected = [shares]
+    for part in parts:
+        expected.append(expected[-1] | part.shares)
     settled = drawn[5:]  # the consensus is fitted on the windows of its part
     assert len(settled) > 1
-    assert set(settled) == {tuple((shares | settings.settle.shares)[name] for name in watched)}
+    assert set(settled) == {tuple((expected[-1] | settings.settle.shares)[name] for name in watched)}
     del drawn[5:]
     assert drawn == [tuple(of[name] for name in watched) for of in expected]
     assert len(set(drawn[1:])) == 4
