@@ -247,15 +247,20 @@ def conditions_as_markdown(found: Sequence[ConditionMetrics]) -> str:
     lines = [
         "## Share found over other held-out sounds and at a distance",
         "",
-        "Each at its own threshold; *clean* is 50 dB above a background.",
+        "Each at its own threshold; *clean* is 50 dB above a background. Delays count from the onset to the",
+        "decision: median / 95th percentile.",
         "",
-        f"| label | clips | {' | '.join(names)} |",
-        "|---" * (len(names) + 2) + "|",
+        f"| label | clips | {' | '.join(names)} | {' | '.join(f'delay, {name}' for name in names[:2])} |",
+        "|---" * (len(names) + 4) + "|",
     ]
     for label in dict.fromkeys(entry.label_id for entry in found):
         row = {entry.condition: entry for entry in found if entry.label_id == label}
         recalls = " | ".join(_number(row[name].recall, 2) for name in names)
-        lines.append(f"| {label} | {row[names[0]].clips} | {recalls} |")
+        delays = " | ".join(
+            f"{_number(row[name].delay_median_s, 2)} / {_number(row[name].delay_p95_s, 2)} s"
+            for name in names[:2]
+        )
+        lines.append(f"| {label} | {row[names[0]].clips} | {recalls} | {delays} |")
     return "\n".join([*lines, ""])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -64,7 +65,9 @@ def test_a_fold_is_judged_on_its_sources_as_they_are_and_in_strange_rooms(
         (label, place.name): 1 for label in ("glass_breaking", "alarm") for place in conditions.CONDITIONS
     }
     row = [line for line in table.splitlines() if line.startswith("| alarm | 1 | ")][-1]
-    assert row.count("|") == len(conditions.CONDITIONS) + 3
+    # Besides what is found there are the delays in the first two conditions.
+    assert row.count("|") == len(conditions.CONDITIONS) + 5
+    assert all(re.fullmatch(r"(\d\.\d\d|-) / (\d\.\d\d|-) s", cell.strip()) for cell in row.split("|")[-3:-1])
 
 
 @pytest.mark.parametrize("fold", ["4", "-1"])

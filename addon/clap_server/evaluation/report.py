@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from clap_server.evaluation.events import EventMetrics
 
 _NOTHING = "-"
+# How long it takes is told of sounds as they are and of those within a faint background.
+_TIMED = CONDITIONS[:2]
 
 
 def as_text(evaluations: Sequence[Evaluation]) -> str:
@@ -143,12 +145,17 @@ def _conditions(result: Evaluation) -> Iterator[str]:
             label_id,
             str(recalls[label_id, CONDITIONS[0].name].clips),
             *(_figure(recalls[label_id, condition.name].recall, 2) for condition in CONDITIONS),
-            _delay(recalls[label_id, CONDITIONS[1].name]),
+            *(_delay(recalls[label_id, condition.name]) for condition in _TIMED),
         )
         for label_id in labels
     ]
     yield from _table(
-        ("label", "clips", *(condition.name for condition in CONDITIONS), f"delay at {CONDITIONS[1].name}"),
+        (
+            "label",
+            "clips",
+            *(condition.name for condition in CONDITIONS),
+            *(f"delay, {condition.name}" for condition in _TIMED),
+        ),
         rows,
     )
 

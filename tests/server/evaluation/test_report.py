@@ -45,8 +45,8 @@ def bare() -> Evaluation:
 
 def conditions(label_id: str) -> list[ConditionMetrics]:
     return [
-        ConditionMetrics(label_id, condition.name, 20, 15, 0.75, 0.51, 0.91, 0.25, 0.5)
-        for condition in CONDITIONS
+        ConditionMetrics(label_id, condition.name, 20, 15, 0.75, 0.51, 0.91, 0.25 + place, 0.5 + place)
+        for place, condition in enumerate(CONDITIONS)
     ]
 
 
@@ -69,8 +69,10 @@ def test_every_section_is_told(evaluation: Evaluation) -> None:
     assert re.search(r"With one threshold for all, 0\.\d\d, at 1 an hour: glass", text)
     assert "PSDS (DCASE 2021 task 4), scenario 1: 0." in text
     assert "some windows" not in text
-    condition = text[text.index("Share found over background") :].splitlines()[2].split()
-    assert condition[:9] == ["glass", "20", *["0.75"] * 7]
+    header, condition = text[text.index("Share found over background") :].splitlines()[1:3]
+    assert header.endswith("delay, clean     delay, 20 dB"), header
+    assert condition.split()[:9] == ["glass", "20", *["0.75"] * 7]
+    assert condition.endswith("0.25 s / 0.50 s  1.25 s / 1.50 s")
     by_group = text[text.index("ROC AUC by group") :].splitlines()[2].split()
     assert by_group == ["glass", "2", "0.625", "0.530", "0.250", "b"]
     assert "negative (kitchen)" in text
