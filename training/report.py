@@ -14,7 +14,12 @@ from sklearn.metrics import roc_auc_score
 from clap_server.clap.model import Calibration
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import sigmoid
-from clap_server.evaluation.conditions import CONDITIONS, ConditionMetrics, condition_metrics
+from clap_server.evaluation.conditions import (
+    CONDITIONS,
+    TIMED_CONDITIONS,
+    ConditionMetrics,
+    condition_metrics,
+)
 from clap_server.evaluation.evaluate import summarise
 from clap_server.evaluation.events import (
     PER_HOUR,
@@ -188,6 +193,10 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def _delay(median_s: float | None, p95_s: float | None) -> str:
+    return f"{_number(median_s, 2)} / {_number(p95_s, 2)} s"
+
+
 def as_markdown(parts: Sequence[dict[str, Any]]) -> str:
     """The tables for people."""
     lines: list[str] = []
@@ -213,7 +222,7 @@ def as_markdown(parts: Sequence[dict[str, Any]]) -> str:
                 f" ({_number(own['false_alarms_per_hour_low'], 1)} to"
                 f" {_number(own['false_alarms_per_hour_high'], 1)})"
                 f" | {_number(told['at_one_false_alarm_an_hour']['recall'], 2)}"
-                f" | {_number(own['delay_median_s'], 2)} / {_number(own['delay_p95_s'], 2)} s |"
+                f" | {_delay(own['delay_median_s'], own['delay_p95_s'])} |"
             )
         if shared is None:
             line = "No one threshold keeps every label within one false alarm an hour."
@@ -244,22 +253,20 @@ def in_conditions(folds: Sequence[Path], calibration: Calibration) -> tuple[Cond
 def conditions_as_markdown(found: Sequence[ConditionMetrics]) -> str:
     """The table of them for people."""
     names = [condition.name for condition in CONDITIONS]
+    timed = [condition.name for condition in TIMED_CONDITIONS]
     lines = [
         "## Share found over other held-out sounds and at a distance",
         "",
         "Each at its own threshold; *clean* is 50 dB above a background. Delays count from the onset to the",
         "decision: median / 95th percentile.",
         "",
-        f"| label | clips | {' | '.join(names)} | {' | '.join(f'delay, {name}' for name in names[:2])} |",
-        "|---" * (len(names) + 4) + "|",
+        f"| label | clips | {' | '.join(names)} | {' | '.join(f'delay, {name}' for name in timed)} |",
+        "|---" * (2 + len(names) + len(timed)) + "|",
     ]
     for label in dict.fromkeys(entry.label_id for entry in found):
         row = {entry.condition: entry for entry in found if entry.label_id == label}
         recalls = " | ".join(_number(row[name].recall, 2) for name in names)
-        delays = " | ".join(
-            f"{_number(row[name].delay_median_s, 2)} / {_number(row[name].delay_p95_s, 2)} s"
-            for name in names[:2]
-        )
+        delays = " | ".join(_delay(row[name].delay_median_s, row[name].delay_p95_s) for name in timed)
         lines.append(f"| {label} | {row[names[0]].clips} | {recalls} | {delays} |")
     return "\n".join([*lines, ""])
 

@@ -88,6 +88,8 @@ CONDITIONS = (
         for distance in DISTANCES_M
     ),
 )
+TIMED_CONDITIONS = CONDITIONS[:2]
+"""Of which the delay is told: the sound as it is, and within a faint background."""
 
 
 @dataclass(frozen=True, slots=True)

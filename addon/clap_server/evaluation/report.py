@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from clap_server.detection.calibration import NEGATIVES_PER_POSITIVE
-from clap_server.evaluation.conditions import CONDITIONS, NEAR_SNR_DB
+from clap_server.evaluation.conditions import CONDITIONS, NEAR_SNR_DB, TIMED_CONDITIONS
 from clap_server.evaluation.events import PER_HOUR
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from clap_server.evaluation.events import EventMetrics
 
 _NOTHING = "-"
-# How long it takes is told of sounds as they are and of those within a faint background.
-_TIMED = CONDITIONS[:2]
 
 
 def as_text(evaluations: Sequence[Evaluation]) -> str:
@@ -145,7 +143,7 @@ def _conditions(result: Evaluation) -> Iterator[str]:
             label_id,
             str(recalls[label_id, CONDITIONS[0].name].clips),
             *(_figure(recalls[label_id, condition.name].recall, 2) for condition in CONDITIONS),
-            *(_delay(recalls[label_id, condition.name]) for condition in _TIMED),
+            *(_delay(recalls[label_id, condition.name]) for condition in TIMED_CONDITIONS),
         )
         for label_id in labels
     ]
@@ -154,7 +152,7 @@ def _conditions(result: Evaluation) -> Iterator[str]:
             "label",
             "clips",
             *(condition.name for condition in CONDITIONS),
-            *(f"delay, {condition.name}" for condition in _TIMED),
+            *(f"delay, {condition.name}" for condition in TIMED_CONDITIONS),
         ),
         rows,
     )
