@@ -31,7 +31,7 @@ def async_describe_events(
 def _describe(event: Event) -> dict[str, str | None]:
     data = event.data
     started_at = dt_util.as_local(dt_util.parse_datetime(data["started_at"], raise_on_error=True))
-    when = started_at.isoformat(sep=" ", timespec="seconds") if data["late"] else f"{started_at:%X}"
+    when = f"{started_at:%Y-%m-%d %H:%M:%S}" if data["late"] else f"{started_at:%H:%M:%S}"
     message = f"heard {data['label']} at {when}, score {data['score']:.2f}"
     return {
         LOGBOOK_ENTRY_NAME: data["microphone"],
