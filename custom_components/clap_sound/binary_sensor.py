@@ -26,7 +26,6 @@ async def async_setup_entry(
     entry: ClapSoundConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the entities of each microphone."""
     add_entities_of_microphones(
         entry,
         async_add_entities,
@@ -43,7 +42,6 @@ class SoundSensor(LabelEntity, BinarySensorEntity):
     @property
     @override
     def is_on(self) -> bool:
-        """Whether an event of the label is going on."""
         return self._key in self.coordinator.data.active
 
 

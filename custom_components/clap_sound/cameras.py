@@ -44,7 +44,6 @@ class CameraWatch:
 
     @callback
     def stop(self) -> None:
-        """Watch no camera any more."""
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None

@@ -92,14 +92,12 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
 
     @override
     async def _async_update_data(self) -> ClapSoundData:
-        """Return what was pushed."""
         if not self.connected:
             raise self._update_failed(ClapSoundConnectionError("not connected"))
         return self.data
 
     @override
     async def async_shutdown(self) -> None:
-        """Remember where this run got to."""
         await super().async_shutdown()
         await self.teller.save()
 

@@ -51,7 +51,6 @@ class ClapSoundData:
         return data
 
     def with_info(self, info: ServerInfo) -> Self:
-        """Replace what is known of the server itself."""
         return replace(self, info=info)
 
     def with_microphone(self, microphone: MicrophoneInfo) -> Self:
@@ -74,7 +73,6 @@ class ClapSoundData:
         )
 
     def with_status(self, microphone_id: str, status: MicrophoneStatus) -> Self:
-        """Replace one microphone's status."""
         if (microphone := self.microphones.get(microphone_id)) is None:
             return self
         return replace(

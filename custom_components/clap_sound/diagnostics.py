@@ -35,7 +35,6 @@ async def async_get_config_entry_diagnostics(
     hass: HomeAssistant,  # noqa: ARG001 - Home Assistant's signature
     entry: ClapSoundConfigEntry,
 ) -> dict[str, Any]:
-    """Return the state of a server and its microphones."""
     coordinator = entry.runtime_data
     data = coordinator.data
     received = coordinator.teller.received

@@ -135,7 +135,6 @@ class LabelEntity(ClapSoundEntity):
     @property
     @override
     def extra_state_attributes(self) -> Mapping[str, Any]:
-        """Threshold, and the newest event."""
         label = self.labels.get(self._key[1])
         heard = self.coordinator.data.latest.get(self._key)
         event = heard.event if heard else None

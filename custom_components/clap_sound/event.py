@@ -26,7 +26,6 @@ async def async_setup_entry(
     entry: ClapSoundConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the entity of each microphone."""
     add_entities_of_microphones(entry, async_add_entities, lambda subentry: [SoundDetected(entry, subentry)])
 
 
@@ -48,7 +47,6 @@ class SoundDetected(ClapSoundEntity, EventEntity):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Receive the microphone's events."""
         await super().async_added_to_hass()
         self.async_on_remove(
             async_dispatcher_connect(

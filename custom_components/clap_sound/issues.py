@@ -70,7 +70,6 @@ def set_server_issues(hass: HomeAssistant, entry: ConfigEntry, info: ServerInfo)
 def set_microphone_issue(
     hass: HomeAssistant, subentry: ConfigSubentry, translation_key: str, detail: str
 ) -> None:
-    """Show that a microphone cannot be declared to the server."""
     ir.async_create_issue(
         hass,
         DOMAIN,
@@ -84,13 +83,11 @@ def set_microphone_issue(
 
 @callback
 def clear_microphone_issue(hass: HomeAssistant, subentry_id: str) -> None:
-    """Clear that a microphone cannot be declared."""
     ir.async_delete_issue(hass, DOMAIN, f"microphone_{subentry_id}")
 
 
 @callback
 def clear_issues(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Clear all issues of an entry and its microphones."""
     ours = {entry.entry_id, *entry.subentries}
     for domain, issue_id in tuple(ir.async_get(hass).issues):
         if domain == DOMAIN and issue_id.rsplit("_", 1)[-1] in ours:

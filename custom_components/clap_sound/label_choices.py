@@ -100,7 +100,6 @@ class LabelChoices:
         )
 
     def default(self) -> list[dict[str, Any]]:
-        """Return what a new microphone listens for."""
         return self.to_form({CONF_LABEL: label} for label in DEFAULT_LABELS)
 
     def to_form(self, choices: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -23,7 +23,6 @@ def async_describe_events(
     hass: HomeAssistant,  # noqa: ARG001 - Home Assistant's signature
     async_describe_event: Callable[[str, str, Callable[[Event], dict[str, str | None]]], None],
 ) -> None:
-    """Describe the event of a sound."""
     async_describe_event(DOMAIN, EVENT_SOUND, _describe)
 
 

@@ -117,7 +117,6 @@ class MicrophoneFlow(ConfigSubentryFlow):
     """Asks for a name and a source, then for the source's details and what to listen for."""
 
     def __init__(self) -> None:
-        """Begin with nothing known and nothing wrong."""
         self._name = ""
         self._data: dict[str, Any] = {}
         self._adoptable: tuple[MicrophoneInfo, ...] = ()
@@ -153,7 +152,6 @@ class MicrophoneFlow(ConfigSubentryFlow):
         return self._form("reconfigure", schema, user_input or known)
 
     async def async_step_url(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Ask for the address of a stream."""
         return await self._ask_for_url("url", probatio.Required(SOURCE_URL), user_input)
 
     async def async_step_change_url(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
@@ -179,7 +177,6 @@ class MicrophoneFlow(ConfigSubentryFlow):
         return await self._details_form(step_id, {key: field}, user_input, {})
 
     async def async_step_camera(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Ask for a camera entity."""
         if user_input is not None:
             camera, url = user_input[CONF_CAMERA], ""
             try:

@@ -34,7 +34,6 @@ async def async_setup_entry(
     entry: ClapSoundConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the entities of each microphone."""
     add_entities_of_microphones(
         entry,
         async_add_entities,
@@ -59,13 +58,11 @@ class TopSound(ClapSoundEntity, SensorEntity):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Score of the label, and its name."""
         label = self.labels.get(str(self._attr_native_value))
         return {"score": self._score, "label": label.name if label else None}
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Receive the microphone's scores."""
         await super().async_added_to_hass()
         self.async_on_remove(
             async_dispatcher_connect(
@@ -116,7 +113,6 @@ class Level(ClapSoundEntity, SensorEntity):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Receive the microphone's level."""
         await super().async_added_to_hass()
         self.async_on_remove(
             async_dispatcher_connect(
@@ -157,7 +153,6 @@ class Status(ClapSoundEntity, SensorEntity):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Why it is so."""
         if (microphone := self.microphone) is None:
             return {}
         status = microphone.status

@@ -120,7 +120,6 @@ class EventTeller:
             self._told = self.received = Position(saved.get("epoch"), saved["last_sequence"])
 
     async def save(self) -> None:
-        """Remember where this run got to."""
         await self._store.async_save(self._to_save())
 
     @callback

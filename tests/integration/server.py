@@ -36,8 +36,18 @@ MODEL = schemas.ModelInfo(
 
 def wire(kind: type[BaseModel], **fields: Any) -> dict[str, Any]:
     """Return a message as JSON, checked by the server's schema where it knows the fields."""
-    known = kind.model_validate(fields).model_dump(mode="json")
-    return json.loads(json.dumps(fields, default=str)) | known
+    checked = kind.model_validate(fields).model_dump(mode="json")
+    whole: dict[str, Any] = _with_unknown(checked, json.loads(json.dumps(fields, default=str)))
+    return whole
+
+
+def _with_unknown(checked: Any, sent: Any) -> Any:
+    """Add what the schema left out."""
+    if isinstance(checked, dict) and isinstance(sent, dict):
+        return {key: _with_unknown(checked.get(key, sent.get(key)), sent.get(key)) for key in checked | sent}
+    if isinstance(checked, list) and isinstance(sent, list):
+        return [_with_unknown(*pair) for pair in zip(checked, sent, strict=True)]
+    return checked
 
 
 def status(

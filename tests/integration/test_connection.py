@@ -14,9 +14,9 @@ from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.setup import async_setup_component
 
 from custom_components.clap_sound import coordinator as coordinator_module
-from custom_components.clap_sound.client import backoff, client
+from custom_components.clap_sound.client import backoff, client, connection
 from tests.integration.conftest import make_entry, microphone_data, state_of, until
-from tests.integration.server import MODEL, TOKEN
+from tests.integration.server import MODEL, TOKEN, status
 
 if TYPE_CHECKING:
     from homeassistant.core import Event, EventStateChangedData, HomeAssistant
@@ -410,3 +410,43 @@ async def test_time_without_an_offset_is_utc(hass: HomeAssistant, peer: Peer, ki
     state = hass.states.get(GLASS)
     assert state is not None
     assert state.attributes["started_at"] == event.started_at.isoformat()
+
+
+# aiohttp arms its heartbeat once more when the answer to our close arrives; it does nothing then.
+@pytest.mark.parametrize("expected_lingering_timers", [True])
+async def test_server_that_does_not_say_what_it_has_is_given_up(
+    hass: HomeAssistant, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MESSAGE_TIMEOUT_S", 0.1)
+    peer.replayed = '{"type": "something_new"}'
+    entry = make_entry(hass, peer, microphone_data())
+    assert not await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.reason is not None
+    assert "in time" in entry.reason
+
+
+async def test_database_that_is_made_anew_while_connected_loses_no_event(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    ids = heard_ids(hass)
+    for _ in range(3):
+        await peer.start_event(kitchen)
+    await until(hass, lambda: len(ids) == 3)
+    peer.changes.clear()
+    peer.epoch = "another"
+    await peer.send(peer.info())
+    event = await peer.start_event(kitchen)
+    await until(hass, lambda: ids[-1] == event.id)
+    assert len(peer.subscriptions) == 1
+
+
+async def test_remark_of_the_server_on_a_microphone_is_shown(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    remark = "left and right cancel each other: only the left channel is used"
+    await peer.set_status(kitchen, status(notice=remark))
+    for entity_id in ("sensor.kitchen_status", "binary_sensor.kitchen_problem"):
+        await until(
+            hass, lambda entity_id=entity_id: hass.states.get(entity_id).attributes["notice"] == remark
+        )

@@ -86,11 +86,9 @@ class ClapSoundClient:
         return await self._json("GET", "info", ServerInfo.from_json)
 
     async def labels(self) -> tuple[LabelInfo, ...]:
-        """Return the label library."""
         return await self._json("GET", "labels", labels_from_json)
 
     async def microphones(self) -> tuple[MicrophoneInfo, ...]:
-        """Return all microphones of the server."""
         return await self._json("GET", "microphones", microphones_from_json)
 
     async def put_microphone(self, microphone_id: str, settings: Mapping[str, Any]) -> MicrophoneInfo:

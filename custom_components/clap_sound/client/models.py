@@ -200,12 +200,10 @@ class MicrophoneInfo:
 
 
 def microphones_from_json(data: Json) -> tuple[MicrophoneInfo, ...]:
-    """Parse the answer of GET /api/microphones."""
     return tuple(MicrophoneInfo.from_json(item) for item in data["microphones"])
 
 
 def labels_from_json(data: Json) -> tuple[LabelInfo, ...]:
-    """Parse the answer of GET /api/labels."""
     return tuple(LabelInfo.from_json(item) for item in data["labels"])
 
 
