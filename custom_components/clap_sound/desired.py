@@ -21,6 +21,7 @@ from .const import (
     CONF_SOURCE,
     CONF_THRESHOLD,
     DEFAULT_HOP_S,
+    OWNER_SERVER,
     SOURCE_CAMERA,
     SOURCE_SERVER,
     SOURCE_URL,
@@ -147,13 +148,18 @@ class DesiredState:
         self, subentry: ConfigSubentry, known: Mapping[str, MicrophoneInfo]
     ) -> MicrophoneInfo | None:
         identifier = microphone_id(subentry)
+        present = known.get(identifier)
         try:
-            source = await self._source(subentry, known.get(identifier))
+            source = await self._source(subentry, present)
         except CameraError as error:
             self._camera_failed(subentry, error)
             return None
         settings = microphone_settings(subentry.title, source, subentry.data, self._owner)
+        forgotten = present is None or (present.owner == self._owner and not present.adopted)
         try:
+            if is_adopted(subentry) and forgotten:
+                # The server lost its database, or the microphone was adopted before servers remembered that.
+                await self._client.put_microphone(identifier, {**settings, "owner": OWNER_SERVER})
             microphone = await self._client.put_microphone(identifier, settings)
         except InvalidRequestError as error:
             _LOGGER.warning("The server refuses the microphone %s: %s", subentry.title, error.detail)

@@ -130,6 +130,18 @@ async def test_adopted_microphone_survives_a_crash_of_home_assistant(hass: HomeA
     await until(hass, lambda: peer.settings["usb"].owner == "server")
 
 
+async def test_microphone_that_the_server_forgot_to_be_its_own_goes_back_to_it_all_the_same(
+    hass: HomeAssistant, peer: Peer
+) -> None:
+    entry = make_entry(hass, peer, ADOPTED)
+    # Adopted by an earlier version of the integration.
+    peer.settings["usb"] = declared("USB", f"home_assistant:{entry.entry_id}")
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert peer.settings["usb"].owner == f"home_assistant:{entry.entry_id}"
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert peer.settings["usb"].owner == "server"
+
+
 async def test_declaring_twice_at_once_deletes_no_adopted_microphone(hass: HomeAssistant, peer: Peer) -> None:
     entry = make_entry(hass, peer)
     assert await hass.config_entries.async_setup(entry.entry_id)

@@ -215,6 +215,18 @@ async def test_old_sounds_of_a_restart_are_told_once_when_automations_listen(
     assert peer.subscriptions[-1].after == peer.last_sequence
 
 
+async def test_setting_up_again_is_no_sound_for_those_that_wait_for_one(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    await peer.end_event(await peer.start_event(kitchen))
+    await until(hass, lambda: state_of(hass, HEARD) not in ("unknown", None))
+    events, reactions = fired(hass), await automate(hass)
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert not events
+    assert not {name for name, _ in reactions} & {"received", "bus", "on"}
+
+
 async def test_sound_that_waited_for_the_start_of_home_assistant_is_late(
     hass: HomeAssistant, peer: Peer
 ) -> None:

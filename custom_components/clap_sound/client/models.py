@@ -172,7 +172,10 @@ class MicrophoneStatus:
 
 @dataclass(frozen=True, slots=True)
 class MicrophoneInfo:
-    """A microphone as it is; secrets in ``source`` are redacted by the server."""
+    """A microphone as it is; secrets in ``source`` are redacted by the server.
+
+    ``adopted``: it was the server's own before its owner took it, and becomes that again when released.
+    """
 
     id: str
     name: str
@@ -182,6 +185,7 @@ class MicrophoneInfo:
     hop_s: float
     enabled: bool
     owner: str
+    adopted: bool
     status: MicrophoneStatus
 
     @classmethod
@@ -195,6 +199,7 @@ class MicrophoneInfo:
             hop_s=float(data["hop_s"]),
             enabled=bool(data["enabled"]),
             owner=str(data["owner"]),
+            adopted=bool(data["adopted"]),
             status=MicrophoneStatus.from_json(data["status"]),
         )
 
