@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from clap_evaluation.manifest import read_manifest
 from clap_server.clap.builtin import load_builtin
 from clap_server.clap.builtin.audio_tower import QUIET_LEAD
 from clap_server.clap.builtin.text_tower import token_ids
 from clap_server.detection.library import load_library
-from clap_server.evaluation.manifest import read_manifest
 from tests.support.training import SMALL, run
 from training import mixing
 from training.__main__ import main
