@@ -27,7 +27,6 @@ from clap_evaluation.events import (
 )
 from clap_evaluation.groups import GroupMetrics, group_metrics
 from clap_evaluation.metrics import LabelMetrics, label_metrics
-from clap_evaluation.optional import require
 from clap_evaluation.psds import PsdsScenario, psds
 from clap_evaluation.reading import read_blocks
 from clap_evaluation.reliability import Reliability, reliability
@@ -135,17 +134,13 @@ def evaluate(
         The figures. A recording that cannot be used is left out and named in ``problems``.
 
     Raises:
-        ConfigurationError: not one recording could be used, a label cannot be measured, or a library of the
-            extra ``evaluate`` is not installed.
+        ConfigurationError: not one recording could be used or a label cannot be measured.
         KeyboardInterrupt: before the first recording was scored.
     """
     if any(label.id == NORMAL.id for label in labels):
         raise ConfigurationError(
             f"{NORMAL.id!r} cannot be measured, as it is what other labels leave: name the others."
         )
-    # Better now than when all is scored.
-    require("scipy.stats", "SciPy")
-    require("sklearn.metrics", "scikit-learn")
     scorer = LabelScorer(model, labels, background)
     scored = _score_all(model, scorer, recordings, hop_s=hop_s, on_scored=on_scored, progress=progress)
     if not scored.results:
@@ -259,9 +254,6 @@ def summarise(
         conditions_left_out: why there are none.
         problems: recordings that could not be used.
         interrupted: whether it was broken off.
-
-    Raises:
-        ConfigurationError: a library of the extra ``evaluate`` is not installed.
     """
     ids = [label.id for label in labels]
     curves = event_curves(results, labels)

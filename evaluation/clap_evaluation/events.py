@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clap_evaluation.detecting import detect
-from clap_evaluation.optional import require
 from clap_server.detection.labels import WatchedLabel
 
 if TYPE_CHECKING:
@@ -179,7 +178,6 @@ def event_metrics(
     Raises:
         ValueError: a label was not scored.
         LabelError: a threshold makes detection impossible.
-        ConfigurationError: scipy is not installed.
     """
     watched = [WatchedLabel(label, label.threshold if threshold is None else threshold) for label in labels]
     tallies = {label.id: _Tally(delays_s=[]) for label in labels}
@@ -233,7 +231,9 @@ def recall_bounds(hits: int, events: int) -> tuple[float | None, float | None]:
     """Exact 95 % interval of a share (Clopper and Pearson, 1934); None without events."""
     if not events:
         return None, None
-    interval = require("scipy.stats", "SciPy").binomtest(hits, events).proportion_ci(_CONFIDENCE)
+    from scipy.stats import binomtest
+
+    interval = binomtest(hits, events).proportion_ci(_CONFIDENCE)
     return float(interval.low), float(interval.high)
 
 
@@ -241,7 +241,8 @@ def rate_bounds(count: int, hours: float) -> tuple[float | None, float | None]:
     """Exact 95 % interval of a Poisson rate per hour (Garwood, 1936); None without time."""
     if hours <= 0:
         return None, None
-    chi2 = require("scipy.stats", "SciPy").chi2
+    from scipy.stats import chi2
+
     tail = (1 - _CONFIDENCE) / 2
     low = float(chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
     return low / hours, float(chi2.ppf(1 - tail, 2 * count + 2)) / 2 / hours

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_evaluation.optional import require
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -39,11 +37,9 @@ def group_metrics(results: Sequence[ScoredRecording], label_id: str) -> GroupMet
 
     Returns:
         None if no group holds the label, or no recording is without it.
-
-    Raises:
-        ConfigurationError: scikit-learn is not installed.
     """
-    roc_auc_score = require("sklearn.metrics", "scikit-learn").roc_auc_score
+    from sklearn.metrics import roc_auc_score
+
     without: list[float] = []
     groups: dict[str, list[float]] = {}
     for result in results:

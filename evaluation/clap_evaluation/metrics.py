@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clap_evaluation.optional import require
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -47,11 +45,9 @@ def label_metrics(
         threshold: from which a score counts as heard.
         present: ``(n,)`` whether each recording holds it.
         scores: ``(n,)`` the highest score in each recording.
-
-    Raises:
-        ConfigurationError: scikit-learn is not installed.
     """
-    metrics = require("sklearn.metrics", "scikit-learn")
+    from sklearn import metrics
+
     positives, negatives = int(present.sum()), int((~present).sum())
     both = positives > 0 and negatives > 0
     heard = scores >= threshold

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clap_evaluation.grid import DECIMALS, grid
-from clap_evaluation.optional import require
-from clap_server.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,11 +64,10 @@ def psds(results: Sequence[ScoredRecording], label_ids: Sequence[str]) -> dict[s
     """
     if not any(o.onset_s is not None and o.label_id in label_ids for r in results for o in r.occurrences):
         return "no row of the manifest says when a sound starts (onset_s)"
-    try:
-        library = require("sed_scores_eval", "sed-scores-eval")
-    except ConfigurationError as error:
-        # All other figures do without it.
-        return str(error)
+    # What a library has to say about its own code on import is no news for the user.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import sed_scores_eval as library
     heard = [label_id for label_id in label_ids if any(result.events(label_id) for result in results)]
     truth = {str(number): _events(result, heard) for number, result in enumerate(results)}
     durations = {str(number): result.duration_s for number, result in enumerate(results)}

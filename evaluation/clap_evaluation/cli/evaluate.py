@@ -16,7 +16,6 @@ from clap_evaluation.conditions import CLIPS_PER_LABEL
 from clap_evaluation.evaluate import Evaluation, evaluate
 from clap_evaluation.grid import file_names, write_scores
 from clap_evaluation.manifest import recordings_and_labels
-from clap_evaluation.optional import require
 from clap_evaluation.report import as_json, as_text
 from clap_server.cli import INTERRUPTED_STATUS
 from clap_server.cli.model import load_calibrated
@@ -92,7 +91,6 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigurationError("The manifest has only negatives: name labels to measure with --labels.")
     if args.plots:
         # Better now than when all is scored.
-        require("matplotlib", "matplotlib")
         _make_folder(args.plots, "--plots")
     console = Console(stderr=True, highlight=False)
     names = list(dict.fromkeys(args.model or ["builtin"]))
