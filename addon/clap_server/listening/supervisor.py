@@ -146,9 +146,14 @@ class Supervisor:
         """
         plan, source = self.check(microphone.settings)
         old = self._entries.get(microphone.id)
-        going_on = old is not None and _same_stream(old.microphone.settings, microphone.settings)
-        listener = old.listener if old is not None and going_on else None
-        scoring = await listener.prepare(plan) if listener is not None else None
+        scoring = None
+        if (
+            old is not None
+            and old.listener is not None
+            and plan != old.plan
+            and _same_stream(old.microphone.settings, microphone.settings)
+        ):
+            scoring = await old.listener.prepare(plan)
         return Prepared(microphone, plan, source, scoring)
 
     async def use(self, prepared: Prepared) -> None:
