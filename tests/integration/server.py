@@ -226,10 +226,11 @@ class Peer:
     async def remove_microphone(self, microphone_id: str) -> None:
         del self.settings[microphone_id]
         self.adopted.discard(microphone_id)
-        await self.send({"type": "microphone_removed", "microphone_id": microphone_id})
+        await self.send(schemas.MicrophoneRemovedMessage(microphone_id=microphone_id))
 
-    async def _changed(self, microphone_id: str) -> None:
-        await self.send({"type": "microphone_changed", "microphone": self.microphone(microphone_id)})
+    async def tell_microphone(self, microphone_id: str) -> None:
+        message = wire(schemas.MicrophoneChangedMessage, microphone=self.microphone(microphone_id))
+        await self.send(message)
 
     # --- what it knows ---
 
@@ -351,7 +352,7 @@ class Peer:
         if old is not None and old.owner == "server" != settings.owner:
             self.adopted.add(microphone_id)
         if old != settings:
-            await self._changed(microphone_id)
+            await self.tell_microphone(microphone_id)
         return answer(self.microphone(microphone_id))
 
     async def _check_microphone(self, request: web.Request) -> web.Response:
@@ -360,7 +361,7 @@ class Peer:
         settings = self._checked(body["id"], body["settings"])
         if isinstance(settings, web.Response):
             return settings
-        return answer({"labels": [], "source": settings.source.model_dump(mode="json")})
+        return answer(schemas.CheckedMicrophone(labels=[], source=settings.source))
 
     def _checked(self, microphone_id: str | None, body: Any) -> MicrophoneSettings | web.Response:
         try:
@@ -383,16 +384,15 @@ class Peer:
 
     async def _release_microphone(self, request: web.Request) -> web.Response:
         microphone_id = request.match_info["id"]
-        body = await request.json()
-        assert body.keys() == {"owner"}
+        release = schemas.Release.model_validate_json(await request.read())
         if (settings := self.settings.get(microphone_id)) is None:
             return problem(404, "no-such-microphone", "There is no such microphone.")
-        if settings.owner != body["owner"]:
+        if settings.owner != release.owner:
             return problem(409, "not-owner", "It belongs to another.")
         if microphone_id in self.adopted:
             self.adopted.discard(microphone_id)
             self.settings[microphone_id] = settings.model_copy(update={"owner": "server"})
-            await self._changed(microphone_id)
+            await self.tell_microphone(microphone_id)
         else:
             await self.remove_microphone(microphone_id)
         self.owner_changed.set()

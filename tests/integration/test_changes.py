@@ -181,7 +181,7 @@ async def test_microphone_changed_on_the_server_shows_at_once(
     settings = peer.settings[kitchen]
     changed = [choice.model_copy(update={"threshold": 0.33}) for choice in settings.labels]
     peer.settings[kitchen] = settings.model_copy(update={"labels": tuple(changed)})
-    await peer.send({"type": "microphone_changed", "microphone": peer.microphone(kitchen)})
+    await peer.tell_microphone(kitchen)
     await until(hass, lambda: hass.states.get(GLASS).attributes["threshold"] == 0.33)
     assert states == []
 
