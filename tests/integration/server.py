@@ -252,20 +252,21 @@ class Peer:
             | changes
         )
 
-    def active(self) -> set[tuple[str, str]]:
-        open_events: dict[str, tuple[str, str]] = {}
+    def open_events(self) -> dict[str, tuple[str, str]]:
+        """Return microphone and label of the events that go on, by their ids."""
+        found: dict[str, tuple[str, str]] = {}
         for message in self.changes:
             if message.event.id in self.forgotten:
                 continue
             if message.change == "started":
-                open_events[message.event.id] = (message.event.microphone_id, message.event.label_id)
+                found[message.event.id] = (message.event.microphone_id, message.event.label_id)
             else:
-                open_events.pop(message.event.id, None)
-        return set(open_events.values())
+                found.pop(message.event.id, None)
+        return found
 
     def microphone(self, microphone_id: str) -> dict[str, Any]:
         settings = self.settings[microphone_id]
-        active = self.active()
+        active = set(self.open_events().values())
         labels = []
         for choice in settings.labels:
             label = self.library.resolve(choice.label)
@@ -444,7 +445,9 @@ class Peer:
             self.break_after_changes = None
             await socket.close()
             return socket
-        replayed = schemas.ReplayedMessage(last_sequence=self.last_sequence)
+        replayed = wire(
+            schemas.ReplayedMessage, last_sequence=self.last_sequence, active=list(self.open_events())
+        )
         await socket.send_str(text(self.replayed or replayed))
         self._sockets.add(socket)
         async with self._subscribed:
