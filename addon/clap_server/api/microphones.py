@@ -27,7 +27,7 @@ from clap_server.api.schemas import (
 from clap_server.audio.source import SourceError
 from clap_server.audio.url import check_url, restore_url
 from clap_server.errors import AudioError, ConfigurationError, LabelError
-from clap_server.listening.config import Microphone, MicrophoneSettings, UrlSource
+from clap_server.listening.config import Microphone, MicrophoneSettings, UrlSourceSettings
 from clap_server.store.microphones import OWNER_SERVER
 
 if TYPE_CHECKING:
@@ -189,11 +189,11 @@ def _checked(
     """Put stored secrets back and refuse what cannot work, before anything is changed."""
     _require_room(shared, microphone_id)
     source = settings.source
-    if isinstance(source, UrlSource):
+    if isinstance(source, UrlSourceSettings):
         old_source = old.settings.source if old is not None else None
-        old_url = old_source.url if isinstance(old_source, UrlSource) else None
+        old_url = old_source.url if isinstance(old_source, UrlSourceSettings) else None
         try:
-            source = UrlSource(url=restore_url(source.url, old_url))
+            source = UrlSourceSettings(url=restore_url(source.url, old_url))
             check_url(source.url)
         except SourceError as error:
             raise invalid("source.url", error.reason, error.code.replace("_", "-")) from error

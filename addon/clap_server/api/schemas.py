@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clap_server.audio.source import SourceState
 from clap_server.detection.labels import LabelKind
-from clap_server.listening.config import MicrophoneSettings, Source
+from clap_server.listening.config import MicrophoneSettings, SourceSettings
 
 API_VERSION = 1
 MAX_SEQUENCE = 2**63 - 1
@@ -99,7 +99,7 @@ class MicrophoneInfo(Schema):
 
     id: str
     name: str
-    source: Source
+    source: SourceSettings
     labels: list[WatchedLabelInfo]
     negatives: list[str]
     hop_s: float
@@ -129,7 +129,7 @@ class CheckedMicrophone(Schema):
     """What settings mean that were found usable."""
 
     labels: list[WatchedLabelInfo]
-    source: Source = Field(description="secrets redacted")
+    source: SourceSettings = Field(description="secrets redacted")
 
 
 class Release(Received):
@@ -330,7 +330,7 @@ class DeviceList(Schema):
 class SourceCheck(Received):
     """POST /api/sources/check."""
 
-    source: Source
+    source: SourceSettings
 
 
 class SourceHeard(Schema):
