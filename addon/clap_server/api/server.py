@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import WSCloseCode, web
 
 from clap_server.api.app import AccessLogger, build_app
-from clap_server.api.auth import Authenticator
+from clap_server.api.authenticator import Authenticator
 from clap_server.api.bus import EventBus
 from clap_server.api.context import INGRESS_PEERS, Context
 from clap_server.api.metrics import Metrics
@@ -123,7 +123,7 @@ class Server:
             library=library,
             supervisor=Supervisor(holder, library, sink, media_dir=settings.media),
             bus=bus,
-            authenticator=Authenticator(self.token, folder.server_id()),
+            authenticator=Authenticator(self.token, folder.server_id(), folder.signed_out),
             metrics=metrics,
             media_dir=settings.media,
             ingress_peers=self._ingress_peers,

@@ -44,6 +44,11 @@ class DataFolder:
         """What can be made again at any time."""
         return self.root / "cache"
 
+    @property
+    def signed_out(self) -> Path:
+        """Sessions of the page that ended before their time."""
+        return self.root / "signed_out"
+
     def create(self) -> None:
         """Make the folder and those inside it, where they are missing.
 
