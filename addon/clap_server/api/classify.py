@@ -239,11 +239,11 @@ ROUTES = (
                             "audio": {
                                 "type": "string",
                                 "format": "binary",
-                                "description": "any recording that FFmpeg reads",
+                                "description": "WAV, FLAC, MP3, OGG, M4A or another format that FFmpeg reads",
                             },
                             "labels": {
                                 "type": "string",
-                                "description": "1 to 200 labels, separated by commas",
+                                "description": "1 to 200 labels, separated by Latin, Chinese or Arabic commas",
                                 "examples": ["glass breaking, alarm, normal"],
                             },
                             "threshold": {

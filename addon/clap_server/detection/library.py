@@ -11,6 +11,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from clap_server.detection.labels import Label, LabelKind
+from clap_server.detection.text import hidden_character
 from clap_server.errors import LabelError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MAX_LABELS = 200
 MAX_TEXT_LENGTH = 200
 _MAX_ID_LENGTH = 40
+_COMMA = re.compile("[,\uff0c\u3001\u060c]")  # also the full-width, the enumeration and the Arabic one
 _HASH_LENGTH = 8
 # Phrasings under which the user's own words are embedded; CLAP was trained on captions.
 _TEMPLATES = ("{}", "the sound of {}", "a recording of {}")
@@ -119,6 +121,10 @@ class LabelLibrary:
                 f"The label {text[:30]!r}... is {len(text)} characters long: use at most {MAX_TEXT_LENGTH}, "
                 "such as 'glass breaking'."
             )
+        if (hidden := hidden_character(" ".join(text.split()))) is not None:
+            raise LabelError(
+                f"The label {text!r} has a character that cannot be seen ({hidden}): type it anew."
+            )
         key = _key(text)
         if not key:
             raise LabelError(
@@ -151,12 +157,12 @@ class LabelLibrary:
 
 
 def split_labels(text: str) -> list[str]:
-    """Split comma-separated labels as a user types them; empty parts and repetitions are left out.
+    """Split labels at commas of any script, as a user types them; empty parts and repetitions are left out.
 
     Raises:
         LabelError: nothing is left, or too much.
     """
-    parts = list(dict.fromkeys(part for part in (piece.strip() for piece in text.split(",")) if part))
+    parts = list(dict.fromkeys(part for part in (piece.strip() for piece in _COMMA.split(text)) if part))
     if not parts:
         raise LabelError("No labels were given: name at least one sound, such as 'glass breaking, alarm'.")
     if len(parts) > MAX_LABELS:

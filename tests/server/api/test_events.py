@@ -56,6 +56,7 @@ async def test_events_are_listed_oldest_first(client: Client) -> None:
         "colour=red",
         "after=" + "9" * 30,
         "limit=²",
+        "limit=1&limit=2",
     ],
 )
 async def test_bad_query_is_explained(client: Client, query: str) -> None:
@@ -96,6 +97,46 @@ async def test_part_of_a_clip_can_be_fetched(client: Client) -> None:
     headers["Range"] = "bytes=99999999-"
     async with client.request("GET", path, headers=headers) as response:
         assert response.status == 416
+
+
+@pytest.mark.parametrize("name", ["clip.flac", "clip.mp3", "spectrogram.png"])
+async def test_head_tells_what_get_would(client: Client, name: str) -> None:
+    event = await _heard(client)
+    path = f"/api/events/{event.id}/{name}"
+    async with client.request("GET", path) as response:
+        length = len(await response.read())
+    async with client.request("HEAD", path) as response:
+        assert response.status == 200
+        assert int(response.headers["Content-Length"]) == length
+        assert await response.read() == b""
+    async with client.request("HEAD", path.replace(event.id, "none")) as response:
+        assert response.status == 404
+    async with client.request("HEAD", path, headers={}) as response:
+        assert response.status == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/api/info", "/api/events", "/metrics", "/", "/api/openapi.json"]
+)
+async def test_whatever_can_be_got_has_a_head(client: Client, path: str) -> None:
+    async with client.request("HEAD", path) as response:
+        assert response.status == 200
+        assert await response.read() == b""
+
+
+@pytest.mark.parametrize(
+    "wanted", ["bytes=5-2", "bytes=x-y", "bytes=-", "bytes=1-2,4-5", "lines=1-2", "bytes", "bytes=²-"]
+)
+async def test_range_that_is_none_is_ignored(client: Client, wanted: str) -> None:
+    event = await _heard(client)
+    path = f"/api/events/{event.id}/clip.flac"
+    whole = await (await client.request("GET", path)).read()
+    headers = {"Authorization": "Bearer a-token-for-tests", "Range": wanted}
+    async with client.request("GET", path, headers=headers) as response:
+        assert response.status == 200
+        assert await response.read() == whole
+    async with client.request("GET", "/app.css", headers=headers) as response:
+        assert response.status == 200
 
 
 async def test_spectrogram_is_a_picture_of_the_clip(client: Client) -> None:

@@ -17,6 +17,8 @@ function connection(kind, text) {
 
 function showInfo(info) {
   show("problem", info.model.problem);
+  show("storage-problem", info.storage?.problem);
+  show("overload", info.overload);
   byId("model").textContent =
     `CLAP Sound ${info.version} · model ${info.model.name} on ${info.model.device} (${info.model.dtype})`;
 }
@@ -25,6 +27,7 @@ function showSignIn() {
   live?.stop();
   live = null;
   byId("app").hidden = true;
+  for (const id of ["problem", "storage-problem", "overload"]) show(id, "");
   byId("sign-out").hidden = true;
   byId("sign-in").hidden = false;
   show("connection", "");
