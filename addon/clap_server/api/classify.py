@@ -243,7 +243,7 @@ ROUTES = (
                             },
                             "labels": {
                                 "type": "string",
-                                "description": "1 to 200 labels, separated by Latin, Chinese or Arabic commas",
+                                "description": "1 to 200 labels, parted by Latin, Chinese or Arabic commas",
                                 "examples": ["glass breaking, alarm, normal"],
                             },
                             "threshold": {
