@@ -92,6 +92,41 @@ async def test_hls_is_heard() -> None:
     assert strongest_hz(samples) == pytest.approx(1000, abs=5)
 
 
+@pytest.mark.parametrize("link", ["segment?id=1", "seg/1?token=a", "segment.php", "1"])
+async def test_hls_segments_may_have_any_name(link: str) -> None:
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{link}\n#EXT-X-ENDLIST\n".encode()
+    segment = whole(to_file(sine(1000, 2.0), "mpegts", "aac"), "video/mp2t")
+    name = link.partition("?")[0].replace(".", "_")
+    handlers = {"live_m3u8": whole(playlist, "application/vnd.apple.mpegurl"), name: segment}
+    async with serving(**handlers) as url:
+        samples = await listen(StreamSource(f"{url}/live.m3u8"), 1.0)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=5)
+
+
+async def test_only_hls_may_be_silent_for_the_length_of_a_segment() -> None:
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nsegment.ts\n#EXT-X-ENDLIST\n"
+    segment = whole(to_file(sine(1000, 2.0), "mpegts", "aac"), "video/mp2t")
+    tone = whole(to_file(sine(440, 1.0), "wav", "pcm_s16le"))
+    async with serving(live_m3u8=whole(playlist), segment_ts=segment, tone_wav=tone) as url:
+        hls, radio = StreamSource(f"{url}/live.m3u8"), StreamSource(f"{url}/tone.wav")
+        await listen(hls, 0.5)
+        await listen(radio, 0.5)
+    # Ten seconds are a usual segment, and a playlist may be a segment late.
+    assert hls.patience.silence_s >= 30.0
+    assert radio.patience.silence_s == 20.0
+    assert StreamSource("rtsp://camera/x").patience.silence_s == 10.0
+
+
+async def test_a_stream_that_changes_its_format_is_connected_to_again() -> None:
+    links = [to_file(sine(1000, 1.0), "ogg", "libopus", channels=count) for count in (1, 2)]
+    async with serving(radio_ogg=whole(b"".join(links), "application/ogg")) as url:
+        error = await failure(StreamSource(f"{url}/radio.ogg"))
+    assert (error.code, error.reason) == (
+        "ended",
+        "the server changed sample rate or channels: connecting again",
+    )
+
+
 async def test_a_recording_is_not_rushed_through() -> None:
     async with serving(tone_flac=whole(to_file(sine(440, 60.0), "flac", "flac"))) as url:
         source = StreamSource(f"{url}/tone.flac")
@@ -216,7 +251,18 @@ async def test_closing_does_not_wait_for_a_server_that_says_nothing() -> None:
         assert done
 
 
-LOCAL = ["file://{path}", "{path}", "file:{path}", "subfile,,start,0,end,0,,:{path}", "crypto:file://{path}"]
+LOCAL = [
+    "file:///etc/passwd",
+    "file://{path}",
+    "{path}",
+    "file:{path}",
+    "concat:{path}|{path}",
+    "concatf:{path}",
+    "data:video/mp2t;base64,R0BBMBABA",
+    "pipe:0",
+    "subfile,,start,0,end,0,,:{path}",
+    "crypto:file://{path}",
+]
 
 
 @pytest.mark.parametrize("target", LOCAL)
