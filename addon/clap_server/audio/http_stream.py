@@ -9,10 +9,13 @@ import av
 import av.error
 
 from clap_server.audio.container import harmless_formats
+from clap_server.audio.raw_pcm import request_raw_pcm
 from clap_server.audio.source import Patience
 from clap_server.audio.stream_errors import explain, no_answer
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from av.container import InputContainer
 
     from clap_server.audio.source import SourceError
@@ -41,8 +44,8 @@ class HttpOpener:
         self._url = url
         self._open_timeout_s = open_timeout_s
 
-    def open(self, feed: Feed) -> InputContainer:
-        """Connect. Blocks.
+    def open(self, feed: Feed) -> AbstractContextManager[InputContainer]:
+        """Connect; the context manager hangs up. Blocks.
 
         Raises:
             SourceError: with the reason.
@@ -56,6 +59,10 @@ class HttpOpener:
             if time.monotonic() - started_s >= self._open_timeout_s:
                 # FFmpeg gives all sorts of errors for a conversation that was cut short.
                 raise no_answer(self.who, self._open_timeout_s) from None
+            if isinstance(error, av.error.InvalidDataError):
+                pcm = request_raw_pcm(self._url, _SILENCE_S)
+                if pcm is not None:
+                    return pcm
             raise explain(error, self.who, self._open_timeout_s) from None
 
     def patience(self, container: InputContainer) -> Patience:

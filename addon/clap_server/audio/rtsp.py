@@ -13,6 +13,8 @@ from clap_server.audio.source import Patience
 from clap_server.audio.stream_errors import explain, no_answer, no_audio_track, no_transport, udp_is_lost
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from av.container import InputContainer
 
     from clap_server.audio.source import SourceError
@@ -53,8 +55,8 @@ class RtspOpener:
         self._open_timeout_s = open_timeout_s
         self._over_udp = False
 
-    def open(self, feed: Feed) -> InputContainer:
-        """Connect and ask for all audio tracks. Blocks.
+    def open(self, feed: Feed) -> AbstractContextManager[InputContainer]:
+        """Connect and ask for all audio tracks; the context manager hangs up. Blocks.
 
         Raises:
             SourceError: with the reason.

@@ -81,8 +81,7 @@ class StreamSource:
 
     def _produce(self, feed: Feed) -> None:
         self._look_up_host()
-        container = self._opener.open(feed)
-        try:
+        with self._opener.open(feed) as container:
             self._patience = self._opener.patience(container)
             if not container.streams.audio:
                 raise no_audio_track(self._opener.who)
@@ -93,8 +92,6 @@ class StreamSource:
                 if stream not in tracks:
                     stream.discard = Discard.all
             self._play(first_sounding(self._packets(container, tracks, feed), tracks), feed)
-        finally:
-            container.close()
 
     def _play(self, frames: Iterator[AudioFrame], feed: Feed) -> None:
         timeline, downmix = Timeline(), Downmix()

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from aiohttp import BasicAuth, web
 from aiohttp.test_utils import TestServer
@@ -125,6 +126,53 @@ async def test_a_stream_that_changes_its_format_is_connected_to_again() -> None:
         "ended",
         "the server changed sample rate or channels: connecting again",
     )
+
+
+def raw(content_type: str, pcm: bytes) -> Handler:
+    async def serve(request: web.Request) -> web.Response:
+        header = request.headers.get("Authorization")
+        if header is None or BasicAuth.decode(header).password != SECRET:
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+        return web.Response(body=pcm, headers={"Content-Type": content_type})
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("content_type", "sample", "rate", "channels"),
+    [
+        ("audio/L16;rate=16000", ">i2", 16_000, 1),
+        ("audio/l16; rate=44100; channels=2", ">i2", 44_100, 2),
+        ('audio/L16;channels=1;rate="8000"', ">i2", 8_000, 1),
+        ("audio/L8;rate=8000", "u1", 8_000, 1),
+    ],
+)
+async def test_raw_pcm_is_read_as_its_content_type_says(
+    content_type: str, sample: str, rate: int, channels: int
+) -> None:
+    tone = sine(1000, 2.0, rate)
+    wide = tone * 32767 if sample == ">i2" else tone * 127 + 128
+    pcm = np.repeat(np.round(wide).astype(sample), channels).tobytes()
+    async with serving(live=raw(content_type, pcm)) as url:
+        samples = await listen(StreamSource(f"{url}/live"), 1.0)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=3)
+    assert np.abs(samples).max() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["audio/L16", "audio/L16;rate=fast", "audio/L16;rate=16000;channels=0"]
+)
+async def test_raw_pcm_without_its_rate_is_said_so(content_type: str) -> None:
+    async with serving(live=raw(content_type, bytes(32_000))) as url:
+        error = await failure(StreamSource(f"{url}/live"))
+    assert error.code == "not_usable"
+    assert "audio/L16;rate=16000" in error.reason
+
+
+async def test_raw_pcm_that_never_comes_is_said_so() -> None:
+    async with serving(live=raw("audio/L16;rate=16000", b"")) as url:
+        error = await failure(StreamSource(f"{url}/live"))
+    assert error.code == "ended"
 
 
 async def test_a_recording_is_not_rushed_through() -> None:
