@@ -45,9 +45,11 @@ async def supervisor(tmp_path: Path, sink: RememberingSink, holder: ModelHolder)
 
 
 async def push(source: PushSource, samples: NDArray[np.float32]) -> None:
-    """Send sound as fast as it is taken."""
+    """Send sound as fast as it is taken, as a client of its own."""
+    source.disconnect()
+    pusher = source.connect(PCM)
     for start in range(0, len(samples), RATE // 2):
-        source.feed(samples[start : start + RATE // 2].tobytes(), PCM)
+        pusher.feed(samples[start : start + RATE // 2].tobytes())
         await eventually(lambda: not source._queue)
 
 
@@ -273,9 +275,9 @@ async def test_when_the_model_is_too_slow_windows_are_dropped_and_counted_and_al
         return supervisor.snapshot(microphone_id).windows_dropped
 
     async def shout(microphone_id: str) -> None:
-        source = supervisor.push_source(microphone_id)
+        pusher = supervisor.push_source(microphone_id).connect(PCM)
         while not all(map(dropped, ids)):
-            source.feed(tone(0.5).tobytes(), PCM)
+            pusher.feed(tone(0.5).tobytes())
             await asyncio.sleep(0.02)
 
     async with asyncio.timeout(60):
