@@ -51,9 +51,11 @@ def classification(found: FileScores, threshold: float) -> Classification:
                 start_s=round(window.start_s, 3),
                 end_s=round(window.end_s, 3),
                 scores={label: round(score(value), 6) for label, value in window.scores.items()},
+                gated=window.gated,
             )
             for window in found.windows
         ],
+        too_quiet=found.too_quiet,
     )
 
 

@@ -154,6 +154,10 @@ class WindowScores(Schema):
     start_s: float
     end_s: float
     scores: dict[str, Score]
+    gated: bool = Field(
+        default=False,
+        description="so quiet that live sound would not be scored: labels score 0 and `normal` 1",
+    )
 
 
 class Classification(Schema):
@@ -165,6 +169,11 @@ class Classification(Schema):
     threshold: Score
     duration_s: float
     windows: list[WindowScores]
+    too_quiet: bool = Field(
+        default=False,
+        description="nothing in it rises above its own noise, so live sound would not be scored at all;"
+        " these are the scores regardless",
+    )
 
 
 class Feedback(Schema):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from clap_server.audio.level import FLOOR_DBFS
 from clap_server.audio.reconnect import ReconnectingSource
@@ -22,6 +20,7 @@ from clap_server.listening.stretch import Stretch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from clap_server.audio.block import AudioBlock
@@ -46,7 +45,6 @@ _GRACE_S = 15.0
 _ANSWER_S = 30.0
 # Windows that wait to be judged at most, if the model hangs for minutes; newer ones are dropped.
 _LONGEST_QUEUE = 600
-_NOTHING = np.empty(0, np.float32)
 STARTING = SourceStatus(SourceState.CONNECTING, "connecting", "starting")
 
 
@@ -70,7 +68,7 @@ class _Scoring:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """A window to judge, without its samples: not scored if there is no embedding to come."""
+    """A window to judge; not scored if there is no embedding to come."""
 
     stretch: Stretch
     window: Window
@@ -205,7 +203,7 @@ class MicrophoneListener:
                 self._scoring = _Scoring(model, scorer)
             self._plan = plan
             if self._stretch is not None and self._stretch.sample_rate == model.sample_rate:
-                self._stretch.cutter.reshape(window_s=model.window_s, hop_s=plan.hop_s)
+                self._stretch.front.reshape(window_s=model.window_s, hop_s=plan.hop_s)
 
     async def _follow_model(self) -> None:
         while True:
@@ -260,12 +258,12 @@ class MicrophoneListener:
                 continue
             embedding = None
             if admitted:
-                embedding = self._batcher.submit(self._id, scoring.model, window.samples[-longest:])
+                samples = stretch.front.samples(window)[-longest:]
+                embedding = self._batcher.submit(self._id, scoring.model, samples)
                 self._under_way.append(embedding)
             else:
                 self._counters.gated += 1
-            heard = replace(window, samples=_NOTHING)
-            self._queue.put_nowait(_Heard(stretch, heard, scoring.scorer, embedding))
+            self._queue.put_nowait(_Heard(stretch, window, scoring.scorer, embedding))
             self._under_way = [future for future in self._under_way if not future.done()]
             if len(self._under_way) >= _UNDER_WAY:
                 await asyncio.wait(self._under_way[:1], timeout=self._plan.hop_s / 2)

@@ -1,6 +1,5 @@
 """Scores become events that start, last, end and never stick."""
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +9,6 @@ from clap_server.detection.labels import Label, LabelKind, WatchedLabel
 from clap_server.detection.temporal import TIMING
 from clap_server.detection.windows import Window
 from clap_server.errors import LabelError
-
-NOTHING = np.zeros(0, np.float32)
 
 
 def watched(id_: str, kind: LabelKind, threshold: float = 0.5) -> WatchedLabel:
@@ -23,7 +20,7 @@ ALARM = watched("alarm", LabelKind.SUSTAINED)
 
 
 def window(end_s: float, *, level_dbfs: float = -30.0, onset_s: float | None = None) -> Window:
-    return Window(max(0.0, end_s - 2), end_s, NOTHING, level_dbfs, onset_s)
+    return Window(max(0.0, end_s - 2), end_s, level_dbfs, onset_s)
 
 
 def play(

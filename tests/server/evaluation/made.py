@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from clap_server.detection.labels import Label, LabelKind
+from clap_server.detection.windows import PIECE_S
 from clap_server.evaluation.manifest import Occurrence
 from clap_server.evaluation.scored import ScoredRecording
-from clap_server.evaluation.streaming import PIECE_S, WindowScores
+from clap_server.evaluation.streaming import WindowScores
 
 GLASS = Label("glass", {"en": "Glass"}, ("glass",), kind=LabelKind.IMPULSIVE, threshold=0.7)
 ALARM = Label("alarm", {"en": "Alarm"}, ("alarm",), kind=LabelKind.SUSTAINED, threshold=0.5)
