@@ -18,7 +18,7 @@ from clap_server.api.schemas import MicrophoneInfo, MicrophoneList
 from clap_server.audio.source import SourceError
 from clap_server.audio.url import check_url, restore_url
 from clap_server.errors import AudioError, ConfigurationError, LabelError, StoreError
-from clap_server.listening.config import Microphone, MicrophoneSettings, UrlSource
+from clap_server.listening.config import Microphone, MicrophoneSettings, UrlSourceSettings
 
 if TYPE_CHECKING:
     from clap_server.api.context import Context
@@ -128,11 +128,11 @@ async def _put(shared: Context, microphone_id: str, settings: MicrophoneSettings
 def _checked(shared: Context, settings: MicrophoneSettings, old: Microphone | None) -> MicrophoneSettings:
     """Put stored secrets back and refuse what cannot work, before anything is changed."""
     source = settings.source
-    if isinstance(source, UrlSource):
+    if isinstance(source, UrlSourceSettings):
         old_source = old.settings.source if old is not None else None
-        old_url = old_source.url if isinstance(old_source, UrlSource) else None
+        old_url = old_source.url if isinstance(old_source, UrlSourceSettings) else None
         try:
-            source = UrlSource(url=restore_url(source.url, old_url))
+            source = UrlSourceSettings(url=restore_url(source.url, old_url))
             check_url(source.url)
         except SourceError as error:
             raise invalid("source.url", error.reason, error.code.replace("_", "-")) from error

@@ -19,13 +19,13 @@ from clap_server.api.schemas import (
     WindowScores,
 )
 from clap_server.audio.url import redact_url
-from clap_server.listening.config import UrlSource
+from clap_server.listening.config import UrlSourceSettings
 
 if TYPE_CHECKING:
     from clap_server.api.context import Context
     from clap_server.detection.classify import FileScores
     from clap_server.detection.labels import Label
-    from clap_server.listening.config import Microphone, MicrophoneSettings, Source
+    from clap_server.listening.config import Microphone, MicrophoneSettings, SourceSettings
     from clap_server.store.events import StoredEvent
 
 
@@ -95,9 +95,9 @@ def label_info(label: Label) -> LabelInfo:
     )
 
 
-def redacted(source: Source) -> Source:
+def redacted(source: SourceSettings) -> SourceSettings:
     """A source without its secrets."""
-    if isinstance(source, UrlSource):
+    if isinstance(source, UrlSourceSettings):
         return source.model_copy(update={"url": redact_url(source.url)})
     return source
 

@@ -11,7 +11,7 @@ from clap_server.audio.source import SourceState
 from clap_server.detection.labels import LabelKind
 from clap_server.listening.config import (
     MicrophoneSettings,  # noqa: F401 - part of the contract
-    Source,
+    SourceSettings,
 )
 
 API_VERSION = 1
@@ -95,7 +95,7 @@ class MicrophoneInfo(Schema):
 
     id: str
     name: str
-    source: Source
+    source: SourceSettings
     labels: list[WatchedLabelInfo]
     negatives: list[str]
     hop_s: float
@@ -290,7 +290,7 @@ class SourceCheck(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    source: Source
+    source: SourceSettings
 
 
 class SourceHeard(Schema):

@@ -13,7 +13,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class UrlSource(_Model):
+class UrlSourceSettings(_Model):
     """A stream to pull: RTSP(S) or HTTP(S), such as a camera, Icecast, HLS or go2rtc."""
 
     type: Literal["url"] = "url"
@@ -22,7 +22,7 @@ class UrlSource(_Model):
     )
 
 
-class FileSource(_Model):
+class FileSourceSettings(_Model):
     """A recording from the media folder, for trying things out."""
 
     type: Literal["file"] = "file"
@@ -30,20 +30,23 @@ class FileSource(_Model):
     loop: bool = True
 
 
-class DeviceSource(_Model):
+class DeviceSourceSettings(_Model):
     """A capture device of the server's machine."""
 
     type: Literal["device"] = "device"
     device: str = Field(default="default", description="as GET /api/devices lists it", max_length=256)
 
 
-class PushSource(_Model):
+class PushSourceSettings(_Model):
     """Sound that a client sends to WS /api/microphones/{id}/audio."""
 
     type: Literal["push"] = "push"
 
 
-Source = Annotated[UrlSource | FileSource | DeviceSource | PushSource, Field(discriminator="type")]
+SourceSettings = Annotated[
+    UrlSourceSettings | FileSourceSettings | DeviceSourceSettings | PushSourceSettings,
+    Field(discriminator="type"),
+]
 
 
 class LabelChoice(_Model):
@@ -62,7 +65,7 @@ class MicrophoneSettings(_Model):
     """One microphone as its owner wants it."""
 
     name: str = Field(min_length=1, max_length=100)
-    source: Source
+    source: SourceSettings
     labels: tuple[LabelChoice, ...] = Field(min_length=1, max_length=200)
     negatives: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
         default=(), max_length=50, description="what it is not, in words: 'dishes in the sink'"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clap_server import synthesis
 from tests.server.synthesis.measures import (
     RATE,
     centroid,
@@ -17,6 +16,7 @@ from tests.server.synthesis.measures import (
     power,
     share,
 )
+from training import synthesis
 
 
 def test_a_glass_that_is_rubbed_or_bowed_sings_one_steady_note() -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.synthesis.blows import board, steady_blows
 from clap_server.synthesis.clinks import cutlery, dishes, glass_clink
 from clap_server.synthesis.grains import body, bounces, decays, hiss, ragged, rises, struck, wander
 from clap_server.synthesis.signal import (
@@ -20,7 +19,8 @@ from clap_server.synthesis.signal import (
     normalize,
     shaped_noise,
 )
-from clap_server.synthesis.textures import pouring
+from training.synthesis.blows import board, steady_blows
+from training.synthesis.textures import pouring
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

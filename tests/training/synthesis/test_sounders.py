@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from clap_server import synthesis
 from tests.server.synthesis.measures import RATE, flatness, levels, period_s, pitch_hz, power
+from training import synthesis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clap_server import synthesis
+from clap_server.synthesis import glass_clink
 from tests.server.synthesis.measures import RATE, centroid, flatness, levels, loudest, share
+from training import synthesis
 
 
 @pytest.mark.parametrize("kind", synthesis.PANE_KINDS)
@@ -24,7 +25,7 @@ def test_a_break_is_far_more_broadband_than_glass_that_only_clinks(kind: str) ->
     breaks = [
         flatness(loudest(synthesis.pane_break(np.random.default_rng(s), RATE, kind=kind))) for s in range(7)
     ]
-    clinks = [flatness(loudest(synthesis.glass_clink(np.random.default_rng(s), RATE))) for s in range(7)]
+    clinks = [flatness(loudest(glass_clink(np.random.default_rng(s), RATE))) for s in range(7)]
     assert np.median(breaks) > 0.12
     assert np.median(breaks) > 5 * np.median(clinks)
 
