@@ -29,6 +29,8 @@ _BINARY = {"audio/flac", "audio/mpeg", "image/png"}
 _MESSAGES: tuple[type[BaseModel], ...] = (
     schemas.Subscribe,
     schemas.MicrophonesMessage,
+    schemas.MicrophoneChangedMessage,
+    schemas.MicrophoneRemovedMessage,
     schemas.MicrophoneMessage,
     schemas.EventMessage,
     schemas.ReplayedMessage,
@@ -113,7 +115,10 @@ def _responses(route: Route) -> dict[str, Any]:
     problem = {CONTENT_TYPE: {"schema": _reference(schemas.Problem)}}
     statuses = sorted({*route.errors, *(() if route.public else (401, 429)), 503})
     return {
-        str(route.status): good,
+        **{
+            str(status): {**good, "description": HTTPStatus(status).phrase}
+            for status in (route.status, *route.also)
+        },
         **{
             str(status): {"description": HTTPStatus(status).phrase, "content": problem} for status in statuses
         },

@@ -40,6 +40,7 @@ class Route:
         tag: heading under which it is documented.
         description: more, in Markdown.
         status: of the good answer.
+        also: further statuses of good answers with the same body.
         answer: schema of the good answer, or its content type; None if it has no body.
         body: schema of a JSON body, or an OpenAPI request body.
         query: parameters in the address.
@@ -54,6 +55,7 @@ class Route:
     tag: str
     description: str = ""
     status: int = 200
+    also: tuple[int, ...] = ()
     answer: type[BaseModel] | str | None = None
     body: type[BaseModel] | dict[str, Any] | None = None
     query: tuple[Parameter, ...] = ()

@@ -9,10 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clap_server.audio.source import SourceState
 from clap_server.detection.labels import LabelKind
-from clap_server.listening.config import (
-    MicrophoneSettings,  # noqa: F401 - part of the contract
-    SourceSettings,
-)
+from clap_server.listening.config import MicrophoneSettings, SourceSettings
 
 API_VERSION = 1
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -101,6 +98,7 @@ class MicrophoneInfo(Schema):
     hop_s: float
     enabled: bool
     owner: str
+    adopted: bool = Field(description="the server's own before its owner took it; a release gives it back")
     status: MicrophoneStatus
     windows_scored: int
     windows_gated: int
@@ -111,6 +109,30 @@ class MicrophoneList(Schema):
     """GET /api/microphones."""
 
     microphones: list[MicrophoneInfo]
+
+
+class MicrophoneCheck(BaseModel):
+    """POST /api/microphones/check."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(default=None, description="of the microphone to change, if there is one")
+    settings: MicrophoneSettings
+
+
+class CheckedMicrophone(Schema):
+    """What settings mean that were found usable."""
+
+    labels: list[WatchedLabelInfo]
+    source: Source = Field(description="secrets redacted")
+
+
+class Release(BaseModel):
+    """POST /api/microphones/{id}/release."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    owner: str = Field(max_length=100, description="who lets it go; must be its present owner")
 
 
 class EventInfo(Schema):
@@ -208,10 +230,25 @@ class Subscribe(BaseModel):
 
 
 class MicrophonesMessage(Schema):
-    """All microphones; again whenever one is added, changed or removed."""
+    """All microphones as they are at first, in one or more messages of about 1 MB at most."""
 
     type: Literal["microphones"] = "microphones"
     microphones: list[MicrophoneInfo]
+    more: bool = Field(default=False, description="another such message follows with the next ones")
+
+
+class MicrophoneChangedMessage(Schema):
+    """One microphone was added, or its settings changed."""
+
+    type: Literal["microphone_changed"] = "microphone_changed"
+    microphone: MicrophoneInfo
+
+
+class MicrophoneRemovedMessage(Schema):
+    """One microphone is there no more."""
+
+    type: Literal["microphone_removed"] = "microphone_removed"
+    microphone_id: str
 
 
 class MicrophoneMessage(Schema):

@@ -62,14 +62,18 @@ class Stretch:
         Yields:
             Windows as they become due, and whether each is worth scoring.
         """
-        end = self.front.ring.total_samples + len(block.samples)
-        self.clock.observe(end / self.sample_rate, block.captured_at)
+        self.clock.observe(self.length_s + block.duration_s, block.captured_at)
         for piece in self.front.pieces(block.samples):
             for heard in self.front.take(piece, self._reporting):
                 self._gated = not heard.admitted
                 yield heard
             self.reporter.keep()
             self._tell_level()
+
+    @property
+    def length_s(self) -> float:
+        """How long it is by now, seconds."""
+        return self.front.ring.total_samples / self.sample_rate
 
     def _reporting(self) -> bool:
         return bool(self.detector.active)
