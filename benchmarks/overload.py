@@ -1,7 +1,7 @@
 """What happens when there are far more microphones than the machine can serve.
 
-Sound is pushed to all of them in real time, from this process, for some seconds; then some microphones are left
-and the rest removed. Every window that came due must be counted, as scored, gated or dropped.
+Sound is pushed to all of them in real time, from this process, for some seconds; then all but a few are
+removed. Every window that came due must be counted, as scored, gated or dropped.
 
     .venv/server/bin/python -m benchmarks.overload [--microphones N] [--seconds T] [--model M] [--device D]
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.latency import Clocking
 from benchmarks.report import write
-from clap_server.audio.push import PushFormat, Pusher
+from clap_server.audio.push import Pusher, PushFormat
 from clap_server.clap.holder import ModelHolder
 from clap_server.detection.library import load_library
 from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSource
@@ -122,7 +122,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = asyncio.run(measure(arguments, Path(folder)))
-    table = "\n".join(["| figure | |", "|---|---|", *(f"| {name} | {value} |" for name, value in figures.items())])
+    table = "\n".join(
+        ["| figure | |", "|---|---|", *(f"| {name} | {value} |" for name, value in figures.items())]
+    )
     parameters = {
         "model": arguments.model,
         "microphones": arguments.microphones,

@@ -82,6 +82,7 @@ def server_info(context: Context) -> ServerInfo:
         ),
         label_library_version=context.library.version,
         last_sequence=context.bus.last_sequence,
+        overload=context.supervisor.overload,
     )
 
 
@@ -130,6 +131,7 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
             code=snapshot.status.code,
             reason=snapshot.status.reason,
             since=snapshot.since,
+            notice=snapshot.status.notice,
         ),
         windows_scored=snapshot.windows_scored,
         windows_gated=snapshot.windows_gated,

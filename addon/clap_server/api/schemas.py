@@ -44,6 +44,9 @@ class ServerInfo(Schema):
     model: ModelInfo
     label_library_version: int
     last_sequence: int = Field(description="of the newest event change")
+    overload: str | None = Field(
+        default=None, description="for how many microphones the computer is too slow, in words"
+    )
 
 
 class LabelInfo(Schema):
@@ -85,6 +88,7 @@ class MicrophoneStatus(Schema):
     code: str
     reason: str
     since: datetime
+    notice: str | None = Field(default=None, description="a remark besides, in words")
 
 
 class MicrophoneInfo(Schema):
@@ -124,7 +128,7 @@ class CheckedMicrophone(Schema):
     """What settings mean that were found usable."""
 
     labels: list[WatchedLabelInfo]
-    source: Source = Field(description="secrets redacted")
+    source: SourceSettings = Field(description="secrets redacted")
 
 
 class Release(BaseModel):

@@ -191,7 +191,7 @@ class Detector:
         """End everything now, because the stream broke off or listening stops.
 
         Args:
-            at_s: when that was, and so when the sounds ended that go on; if left out, when they were last heard.
+            at_s: when that was, and so when what goes on ended; if left out, each ended when last heard.
         """
         ended = self._ended(track.end(self._now_s) for track in self._tracks.values())
         return ended if at_s is None else [replace(detection, ended_s=at_s) for detection in ended]

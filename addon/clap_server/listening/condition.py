@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STARTING = SourceStatus(SourceState.CONNECTING, "connecting", "starting")
 TOO_SLOW = "too_slow"
 SILENT_S = 60.0
-"""Digital silence for so long is no quiet room: a switch, a cable, or an application that holds the device."""
+"""Digital silence for so long is no quiet room, but a switch, a cable, or whatever else has the device."""
 
 _RECENT_S = 60.0
 # From this share of lost windows the computer is too slow, below half of it no longer; one hiccup is neither.
@@ -53,8 +53,8 @@ class Losses:
         elif self.reason is None or abs(share - self._told_share) >= _NEWS_SHARE:
             self._told_share = share
             self.reason = (
-                f"the computer is too slow: {self._lost} of the last {len(self._recent)} windows were dropped; "
-                "use fewer microphones or a longer hop"
+                f"the computer is too slow: {self._lost} of the last {len(self._recent)} windows were"
+                " dropped; use fewer microphones or a longer hop"
             )
 
 
@@ -112,7 +112,9 @@ class Condition:
     def _status(self) -> SourceStatus:
         source = self._source
         if self._model_error is not None:
-            return SourceStatus(SourceState.FAILED, "model_failed", f"cannot score sound: {self._model_error}")
+            return SourceStatus(
+                SourceState.FAILED, "model_failed", f"cannot score sound: {self._model_error}"
+            )
         if source.state is not SourceState.LISTENING:
             return source
         if self._silent:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from clap_server.listening.condition import Condition
     from clap_server.listening.counters import Counters
     from clap_server.listening.judging import Judging
-    from clap_server.listening.scoring import Scoring, ScoringKeeper
+    from clap_server.listening.scoring import ScoringKeeper
     from clap_server.listening.sink import ListeningSink
 
 # Bursts (HLS) are held back a little rather than dropped, when this many windows are under way.
@@ -153,7 +153,7 @@ class Hearing:
         if self._judging.is_full:
             self._count_lost(1)
             return
-        scoring: Scoring = self._scoring.present
+        scoring = self._scoring.present
         embedding = None
         if admitted:
             # A window may have been cut for a model that came in the meantime.

@@ -105,9 +105,7 @@ class ScoringKeeper:
             if scoring.serves(self._holder.model, self.plan):
                 self._present = scoring
 
-    async def follow(
-        self, on_change: Callable[[], None], on_error: Callable[[ModelError], None]
-    ) -> None:
+    async def follow(self, on_change: Callable[[], None], on_error: Callable[[ModelError], None]) -> None:
         """Make a new scorer whenever the present one is outdated, until cancelled.
 
         Args:

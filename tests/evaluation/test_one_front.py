@@ -13,8 +13,8 @@ from clap_server.detection.detector import Detector
 from clap_server.detection.labels import WatchedLabel
 from clap_server.detection.recording import judge
 from clap_server.detection.scoring import LabelScorer
-from clap_server.evaluation.detecting import detect
-from clap_server.evaluation.streaming import score_recording
+from clap_evaluation.detecting import detect
+from clap_evaluation.streaming import score_recording
 from tests.server.listening.rig import LIBRARY, MORNING, ArraySource, Rig, eventually
 from tests.server.listening.spectral import SpectralModel, crash, scene, tone
 
@@ -41,7 +41,9 @@ class PacedSource(ArraySource):
 
     def _is_judged(self) -> bool:
         listener = self.rig.listener
-        return not listener._queue.qsize() and all(future.done() for future in listener._under_way)
+        return not listener._judging._queue.qsize() and all(
+            future.done() for future in listener._hearing._under_way
+        )
 
 
 @pytest.mark.parametrize("block_s", [0.02, 0.37])
