@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from clap_evaluation.detecting import detect
+from clap_evaluation.streaming import score_recording
 from clap_server.api.present import classification
 from clap_server.detection.classify import classify
 from clap_server.detection.detector import Detector
 from clap_server.detection.labels import WatchedLabel
 from clap_server.detection.recording import judge
 from clap_server.detection.scoring import LabelScorer
-from clap_evaluation.detecting import detect
-from clap_evaluation.streaming import score_recording
 from tests.server.listening.rig import LIBRARY, MORNING, ArraySource, Rig, eventually
 from tests.server.listening.spectral import SpectralModel, crash, scene, tone
 

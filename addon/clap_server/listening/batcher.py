@@ -232,9 +232,8 @@ class Batcher:
                 self._arrived.clear()
                 await self._arrived.wait()
                 await asyncio.sleep(self._collect_s)
-            batch, windows = self._read(self._next_batch())
-            if batch:
-                await self._embed(batch, windows)
+            # Kept in no variable: it would hold the sound of its owners until the next one.
+            await self._embed(*self._read(self._next_batch()))
 
     def _next_batch(self) -> list[_Item]:
         """Take one window of each owner in turn, all for one model; then some of files."""
@@ -277,6 +276,8 @@ class Batcher:
         return kept, windows
 
     async def _embed(self, batch: list[_Item], windows: list[NDArray[np.float32]]) -> None:
+        if not batch:
+            return
         started = time.perf_counter()
         try:
             rows = await asyncio.get_running_loop().run_in_executor(

@@ -3,12 +3,13 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clap_server.errors import ModelError
+from clap_server.errors import AudioError, ModelError
 from clap_server.listening.batcher import Batcher, WindowDroppedError
 from tests.server.listening.spectral import SpectralModel, room
 
@@ -215,3 +216,75 @@ async def test_a_batcher_that_broke_off_says_so_and_begins_anew(
         await submit(batcher, "a", model, WINDOW)
     assert (await submit(batcher, "a", model, WINDOW)).shape == (model.dimension,)
     assert "begins anew" in caplog.text
+
+
+async def test_the_sound_of_a_window_that_is_dropped_is_never_read(batcher: Batcher) -> None:
+    model = HeldModel()
+    first = await hold(batcher, model)
+    read: list[int] = []
+
+    def window(number: int) -> NDArray[np.float32]:
+        read.append(number)
+        return marked(number)
+
+    waiting = [batcher.submit("a", model, partial(window, number)) for number in range(20)]
+    assert read == []
+    model.go.set()
+    await asyncio.gather(first, *waiting, return_exceptions=True)
+    assert read == [17, 18, 19]
+    assert batcher.metrics.dropped == 17
+
+
+async def test_a_window_whose_sound_is_forgotten_counts_as_dropped(batcher: Batcher) -> None:
+    def forgotten() -> NDArray[np.float32]:
+        raise AudioError("samples 1 to 2 are not held")
+
+    model = SpectralModel()
+    with pytest.raises(WindowDroppedError):
+        await batcher.submit("a", model, forgotten)
+    assert batcher.metrics.dropped == 1
+    assert (await submit(batcher, "a", model, WINDOW)).shape == (model.dimension,)
+
+
+async def test_the_backlog_goes_with_its_owner(batcher: Batcher) -> None:
+    model = HeldModel()
+    first = await hold(batcher, model)
+    departed = [submit(batcher, "departed", model, marked(mark)) for mark in (1, 2, 3)]
+    stays = submit(batcher, "stays", model, marked(9))
+    batcher.forget("departed")
+    batcher.forget("nobody")
+    assert batcher.queue_length == 1
+    model.go.set()
+    await asyncio.gather(first, stays)
+    assert model.seen == [[-1], [9]]
+    assert all(future.cancelled() for future in departed)
+    assert batcher.metrics.dropped == 0
+
+
+async def test_after_the_stop_everyone_is_told_at_once() -> None:
+    batcher = Batcher()
+    batcher.start()
+    await batcher.stop()
+    model = SpectralModel()
+    with pytest.raises(ModelError, match="the server stops"):
+        await batcher.embed(model, [WINDOW])
+    with pytest.raises(ModelError, match="the server stops"):
+        await submit(batcher, "a", model, WINDOW)
+    with pytest.raises(ModelError, match="the server stops"):
+        await batcher.run(lambda: None)
+    assert batcher.queue_length == 0
+
+
+async def test_a_file_that_waits_when_the_server_stops_is_told() -> None:
+    batcher = Batcher()
+    model = HeldModel()
+    batcher.start()
+    first = await hold(batcher, model)
+    file = asyncio.create_task(batcher.embed(model, [WINDOW] * 3))
+    await asyncio.sleep(0)
+    await batcher.stop()
+    with pytest.raises(ModelError, match="the server stops"):
+        await file
+    with pytest.raises(ModelError, match="the server stops"):
+        await first
+    model.go.set()

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from clap_server.audio.block import AudioBlock
 from clap_server.detection.gate import NoiseGate
-from clap_server.detection.windows import Window
 from clap_server.listening.plan import make_plan
 from clap_server.listening.stretch import Stretch
 from tests.server.listening.rig import LIBRARY, MORNING, ArraySource, RememberingSink, Rig, microphone
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from clap_server.detection.windows import Window
 
 LOW_RATE = 1_000
 

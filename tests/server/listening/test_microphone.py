@@ -382,3 +382,25 @@ async def test_an_event_ends_by_the_clock_when_the_model_hangs(
         # No window follows: as if the model never answered again.
         await rig.sink.until(lambda: bool(rig.sink.ended))
     assert len(rig.sink.ended) == 1
+
+
+async def test_a_mute_microphone_is_a_problem_until_there_is_sound(tmp_path: Path) -> None:
+    samples = np.concatenate((room(2), np.zeros(65 * RATE, np.float32), room(3)))
+    rig = Rig(ArraySource(samples), tmp_path)
+    async with rig.running():
+        await rig.until_heard(70)
+    told = [(status.state, status.code) for status in rig.statuses]
+    assert told == [
+        (SourceState.CONNECTING, "connecting"),
+        (SourceState.LISTENING, "listening"),
+        (SourceState.STALLED, "silent"),
+        (SourceState.LISTENING, "listening"),
+    ]
+    assert "muted" in rig.statuses[2].reason
+
+
+async def test_a_quiet_room_is_not_mute(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(room(70, dbfs=-95)), tmp_path)
+    async with rig.running():
+        await rig.until_heard(70)
+    assert [status.code for status in rig.statuses] == ["connecting", "listening"]

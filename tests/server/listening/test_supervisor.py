@@ -1,7 +1,9 @@
 """Microphones live side by side; what is wrong with one never disturbs another."""
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -331,3 +333,30 @@ async def test_a_task_that_nothing_restarts_is_told(
     monkeypatch.undo()
     await supervisor.apply(microphone(source=config.FileSourceSettings(path="not-there.flac")))
     await sink.until(lambda: bool(sink.statuses) and sink.statuses[-1][1].code == "not_found")
+
+
+async def test_the_sound_of_a_removed_microphone_is_freed_at_once(
+    supervisor: Supervisor, sink: RememberingSink
+) -> None:
+    """Without waiting for the garbage collector, which may come much later."""
+    await supervisor.apply(microphone())
+    await push(supervisor.push_source("kitchen"), scene(5, (3, crash())))
+    await sink.until(lambda: bool(sink.started))
+    listener = supervisor._entries["kitchen"].listener
+    assert listener is not None
+    assert listener._hearing._stretch is not None
+    kept = [
+        weakref.ref(listener._hearing._stretch),
+        weakref.ref(listener._hearing._stretch.front.ring),
+        weakref.ref(listener._judging),
+        weakref.ref(listener),
+    ]
+    del listener
+    gc.collect()
+    gc.disable()
+    try:
+        await supervisor.remove("kitchen")
+        await asyncio.sleep(0)
+        assert [reference() for reference in kept[:2]] == [None, None]
+    finally:
+        gc.enable()
