@@ -168,17 +168,7 @@ def bird_calls(
 ) -> NDArray[np.float32]:
     """Songbirds, a cock or gulls.
 
-    Args:
-        rng: gives bird and calls.
-        sample_rate: in Hz.
-        kind: one of ``BIRD_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7, the first call at the start.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
+    The first call is at the start.
     """
     name = chosen(rng, kind, BIRD_KINDS, "bird", (0.3, 0.2, 0.2, 0.3))
     call = {"song": _song, "trill": _trill, "crow": _crow, "gull": _gull}[name]
@@ -195,17 +185,7 @@ def animal_calls(
 ) -> NDArray[np.float32]:
     """Beasts that growl, snort, bleat or howl.
 
-    Args:
-        rng: gives animal and calls.
-        sample_rate: in Hz.
-        kind: one of ``BEAST_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7, the first call at the start.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
+    The first call is at the start.
     """
     name = chosen(rng, kind, BEAST_KINDS, "beast", (0.35, 0.25, 0.2, 0.2))
     call = {"growl": _growl, "snort": _snort, "bleat": _bleat, "howl": _howl}[name]

@@ -27,8 +27,6 @@ def board(rng: np.random.Generator, sample_rate: int, low_hz: float, high_hz: fl
     """A piece of wood that is struck: well damped modes and a dull knock.
 
     Args:
-        rng: gives the details.
-        sample_rate: in Hz.
         low_hz: lowest mode.
         high_hz: highest mode.
 
@@ -60,18 +58,6 @@ def tap_on_glass(
 
     The frame damps a pane's modes within some tens of milliseconds, and the longer a contact takes, the less
     treble it excites (K. van den Doel, P. G. Kry and D. K. Pai, "FoleyAutomatic", SIGGRAPH 2001).
-
-    Args:
-        rng: gives pane and rhythm.
-        sample_rate: in Hz.
-        kind: one of ``TAP_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
     """
     name = chosen(rng, kind, TAP_KINDS, "tap")
     contact_s = {"knuckle": (0.0008, 0.003), "nail": (0.0001, 0.0004), "hard": (0.00003, 0.0002)}[name]
@@ -125,11 +111,7 @@ def steady_blows(
 def hammering(
     rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 3.0
 ) -> NDArray[np.float32]:
-    """A hammer that drives nails into wood or a wall, two to four blows a second.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-    """
+    """A hammer that drives nails into wood or a wall, two to four blows a second."""
     count = int(duration_s * sample_rate)
     hits = steady_blows(
         rng, duration_s, rate_hz=(1.5, 4.0), first_s=0.02, jitter=0.03, spread=0.2, missed=0.1
@@ -149,9 +131,6 @@ def chair_scrape(
 
     Stick and slip repeat as a sawtooth whose rate follows the speed (A. Akay, "Acoustics of friction",
     Journal of the Acoustical Society of America 111, 2002), heard through the resonances of the furniture.
-
-    Returns:
-        ``(n,)``, peak 0.7.
     """
     count = int(duration_s * sample_rate)
     sound = np.zeros(count, np.float32)

@@ -36,20 +36,7 @@ def cupboard(
     kind: str | None = None,
     duration_s: float = 2.0,
 ) -> NDArray[np.float32]:
-    """A cupboard door or drawer that is shut: runners, the thud and its bounces, and what rattles inside.
-
-    Args:
-        rng: gives furniture, force and contents.
-        sample_rate: in Hz.
-        kind: one of ``CUPBOARD_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
-    """
+    """A cupboard door or drawer that is shut: runners, the thud and its bounces, and what rattles inside."""
     name = chosen(rng, kind, CUPBOARD_KINDS, "cupboard")
     count = int(duration_s * sample_rate)
     sound = np.zeros(count, np.float32)
@@ -84,11 +71,7 @@ def cupboard(
 def dishwashing(
     rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 6.0
 ) -> NDArray[np.float32]:
-    """Dishes, glasses and cutlery handled in a sink, with water running or splashing, and thuds of the basin.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-    """
+    """Dishes, glasses and cutlery in a sink, with water running or splashing, and thuds of the basin."""
     count = int(duration_s * sample_rate)
     sound = np.zeros(count, np.float32)
     water = float(log_uniform(rng, 0.02, 0.5))
@@ -117,11 +100,7 @@ def dishwashing(
 def chopping(
     rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 3.0
 ) -> NDArray[np.float32]:
-    """A knife that goes through something and hits the board, two to eight times a second.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-    """
+    """A knife that goes through something and hits the board, two to eight times a second."""
     count = int(duration_s * sample_rate)
     starts, levels = steady_blows(
         rng, duration_s, rate_hz=(2, 8), first_s=0.03, jitter=0.05, spread=0.3, missed=0.05
@@ -148,20 +127,7 @@ def stove(
     kind: str | None = None,
     duration_s: float = 3.0,
 ) -> NDArray[np.float32]:
-    """A gas stove that is lit with sparks, a pan that is set down, or a lid that settles on a pot.
-
-    Args:
-        rng: gives every detail.
-        sample_rate: in Hz.
-        kind: one of ``STOVE_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
-    """
+    """A gas stove that is lit with sparks, a pan that is set down, or a lid that settles on a pot."""
     name = chosen(rng, kind, STOVE_KINDS, "stove")
     count = int(duration_s * sample_rate)
     begin = rng.uniform(0.01, 0.15 * duration_s)

@@ -214,17 +214,10 @@ def pane_break(
     bounce. A window may hold out against a first blow, a dropped glass may bounce before it breaks, and a
     second pane or piece may follow.
 
+    Something is heard within the first 20 ms.
+
     Args:
-        rng: every detail is drawn from it.
-        sample_rate: in Hz.
-        kind: one of ``PANE_KINDS``; drawn if left out.
         duration_s: length; 0.6 to 2.5 s if left out.
-
-    Returns:
-        ``(n,)``, peak 0.7; something is heard within the first 20 ms.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
     """
     name = chosen(rng, kind, PANE_KINDS, "pane", (0.32, 0.12, 0.12, 0.08, 0.16, 0.2))
     pane = _PANES[name]

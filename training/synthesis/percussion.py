@@ -53,20 +53,7 @@ def chimes(
     kind: str | None = None,
     duration_s: float = 4.0,
 ) -> NDArray[np.float32]:
-    """Wind chimes of metal or glass, a triangle, or a hand or shop bell.
-
-    Args:
-        rng: gives instrument and strikes.
-        sample_rate: in Hz.
-        kind: one of ``CHIME_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
-    """
+    """Wind chimes of metal or glass, a triangle, or a hand or shop bell."""
     name = chosen(rng, kind, CHIME_KINDS, "chime", (0.4, 0.2, 0.25, 0.15))
     if name == "wind":
         base, decay = float(log_uniform(rng, 400, 2200)), float(log_uniform(rng, 0.2, 1.5))
@@ -153,17 +140,7 @@ def cymbals(
 ) -> NDArray[np.float32]:
     """Crash, ride or hi-hat, alone or in a pattern with bass drum and snare.
 
-    Args:
-        rng: gives instruments, tempo and pattern.
-        sample_rate: in Hz.
-        kind: one of ``CYMBAL_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7, starting with a strike.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
+    It starts with a strike.
     """
     name = chosen(rng, kind, CYMBAL_KINDS, "cymbal", (0.25, 0.15, 0.15, 0.45))
     count = int(duration_s * sample_rate)

@@ -40,14 +40,10 @@ def bell_alarm(
     Fletcher and T. D. Rossing, "The Physics of Musical Instruments", 2nd ed., chapter 21), each split in two
     by imperfections, which beat.
 
-    Args:
-        rng: gives gong and clapper.
-        sample_rate: in Hz.
-        strikes_hz: strikes a second; 8 to 25 if left out.
-        duration_s: length in seconds.
+    It rings from the start.
 
-    Returns:
-        ``(n,)``, peak 0.7, ringing from the start.
+    Args:
+        strikes_hz: strikes a second; 8 to 25 if left out.
     """
     count = int(duration_s * sample_rate)
     rate = strikes_hz if strikes_hz is not None else rng.uniform(8, 25)
@@ -120,17 +116,7 @@ def sounder_alarm(
 ) -> NDArray[np.float32]:
     """A wall sounder of a fire panel, playing one of the tones of the usual tone tables (EN 54-3, BS 5839-1).
 
-    Args:
-        rng: gives the timbre and a pitch off by up to 2 %.
-        sample_rate: in Hz.
-        kind: one of ``SOUNDER_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7, the pattern from its start.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
+    The pattern begins at its start.
     """
     name = chosen(rng, kind, SOUNDER_KINDS, "sounder")
     count = int(duration_s * sample_rate)
@@ -168,16 +154,8 @@ def horn_alarm(
     sweep the tone 10 to 120 times a second, and the harmonics are uneven.
 
     Args:
-        rng: gives model and timbre.
-        sample_rate: in Hz.
         kind: one of ``HORN_KINDS``; drawn if left out. ``low`` is 520 Hz with the temporal-three pattern.
         duration_s: length in seconds; patterns start with their first pulse.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
     """
     name = chosen(rng, kind, HORN_KINDS, "horn", (0.35, 0.15, 0.1, 0.25, 0.15))
     count = int(duration_s * sample_rate)
@@ -207,8 +185,7 @@ def car_alarm(
 ) -> NDArray[np.float32]:
     """The six-tone siren of a car alarm: wail, yelp, hi-lo, whoop, chirps and falling sweeps, in turn.
 
-    Returns:
-        ``(n,)``, peak 0.7, starting somewhere in the cycle.
+    It starts somewhere in the cycle.
     """
     sound = np.zeros(int(duration_s * sample_rate), np.float32)
     low = rng.uniform(500, 1100)
@@ -245,20 +222,7 @@ def reversing_beeps(
     kind: str | None = None,
     duration_s: float = 5.0,
 ) -> NDArray[np.float32]:
-    """A lorry that reverses: beeps of 1 to 1.4 kHz (SAE J994) or bursts of noise, about one a second.
-
-    Args:
-        rng: gives pitch, rhythm and the engine's level.
-        sample_rate: in Hz.
-        kind: one of ``REVERSING_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
-    """
+    """A lorry that reverses: beeps of 1 to 1.4 kHz (SAE J994) or bursts of noise, about one a second."""
     name = chosen(rng, kind, REVERSING_KINDS, "reversing alarm", (0.75, 0.25))
     count = int(duration_s * sample_rate)
     if name == "tonal":

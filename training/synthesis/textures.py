@@ -54,18 +54,6 @@ def crinkle(
 
     Crumpling sheets click with energies that follow a power law, in bursts (E. M. Kramer and A. E. Lobkovsky,
     "Universal power law in the noise from a crumpled elastic sheet", Physical Review E 53, 1996).
-
-    Args:
-        rng: gives material and motion.
-        sample_rate: in Hz.
-        kind: one of ``CRINKLE_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
     """
     name = chosen(rng, kind, CRINKLE_KINDS, "crinkle")
     ranges = {  # clicks a second, lowest frequency, longest ring, exponent of the click amplitudes
@@ -112,11 +100,7 @@ def _stream(rng: np.random.Generator, sample_rate: int, count: int, bubbles_hz: 
 def pouring(
     rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 4.0
 ) -> NDArray[np.float32]:
-    """A tap that runs, or a vessel that fills: its air column's resonance rises as a quarter wave, c / 4L.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-    """
+    """A tap that runs, or a vessel that fills: its air column's resonance rises as a quarter wave, c / 4L."""
     count = int(duration_s * sample_rate)
     sound = _stream(rng, sample_rate, count, float(log_uniform(rng, 500, 2500)))
     if rng.random() < 0.5:
@@ -139,8 +123,7 @@ def splash(
 
     A bubble of radius r (m) rings at 3.26 / r Hz (Minnaert, 1933).
 
-    Returns:
-        ``(n,)``, peak 0.7, the first splash at the start.
+    The first splash is at the start.
     """
     count = int(duration_s * sample_rate)
     sound = np.zeros(count, np.float32)
@@ -171,11 +154,7 @@ def splash(
 def frying(
     rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 4.0
 ) -> NDArray[np.float32]:
-    """Something in a hot pan: a hiss and droplets that burst, now more, now less.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-    """
+    """Something in a hot pan: a hiss and droplets that burst, now more, now less."""
     count = int(duration_s * sample_rate)
     steam = shaped_noise(rng, count, sample_rate, ragged(rng, rng.uniform(1500, 4000), 14000, 2))
     steam *= wander(rng, count, sample_rate, 6, 0.3)
@@ -197,9 +176,6 @@ def applause(
 
     A clap is a burst of 2 to 10 ms around a resonance of the cupped hands at 0.6 to 2.5 kHz (B. H. Repp, "The
     sound of two hands clapping", Journal of the Acoustical Society of America 81, 1987).
-
-    Returns:
-        ``(n,)``, peak 0.7.
     """
     count = int(duration_s * sample_rate)
     people = int(log_uniform(rng, 2, 300))

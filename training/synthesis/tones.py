@@ -44,18 +44,6 @@ def singing_glass(
 
     A finger goes round the rim one to three times a second; as the mode turns with it, the tone swells four
     times a turn.
-
-    Args:
-        rng: gives vessel and player.
-        sample_rate: in Hz.
-        kind: one of ``SINGING_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
     """
     name = chosen(rng, kind, SINGING_KINDS, "way of singing", (0.4, 0.25, 0.35))
     count = int(duration_s * sample_rate)
@@ -126,20 +114,7 @@ def whistling(
     kind: str | None = None,
     duration_s: float = 4.0,
 ) -> NDArray[np.float32]:
-    """Someone who whistles a tune, a referee's whistle, a flute or a slide whistle.
-
-    Args:
-        rng: gives instrument and tune.
-        sample_rate: in Hz.
-        kind: one of ``WHISTLE_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
-    """
+    """Someone who whistles a tune, a referee's whistle, a flute or a slide whistle."""
     name = chosen(rng, kind, WHISTLE_KINDS, "whistle", (0.4, 0.15, 0.3, 0.15))
     count = int(duration_s * sample_rate)
     pitch, level = _notes(rng, sample_rate, name, count)

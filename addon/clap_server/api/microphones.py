@@ -333,20 +333,10 @@ ROUTES = (
             "Only the settings that are sent change; `labels` and `source` are replaced"
             f" whole. {_DESCRIPTION}"
         ),
-        body={
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "description": "any of the settings of a microphone",
-                        "additionalProperties": True,
-                    }
-                }
-            },
-        },
+        body=MicrophoneSettings,
+        partial=True,
         answer=MicrophoneInfo,
-        errors=(400, 404, 413, 422),
+        errors=(400, 404, 409, 413, 422),
     ),
     Route(
         "DELETE",

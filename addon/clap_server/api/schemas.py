@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,7 @@ from clap_server.detection.labels import LabelKind
 from clap_server.listening.config import MicrophoneSettings, SourceSettings
 
 API_VERSION = 1
+MAX_SEQUENCE = 2**63 - 1
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -19,6 +20,12 @@ class Schema(BaseModel):
     """Base of what the server sends."""
 
     model_config = ConfigDict(frozen=True)
+
+
+class Received(BaseModel):
+    """Base of what a client sends: nothing unknown, and no text where a number is due."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class ModelInfo(Schema):
@@ -115,10 +122,8 @@ class MicrophoneList(Schema):
     microphones: list[MicrophoneInfo]
 
 
-class MicrophoneCheck(BaseModel):
+class MicrophoneCheck(Received):
     """POST /api/microphones/check."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: str | None = Field(default=None, description="of the microphone to change, if there is one")
     settings: MicrophoneSettings
@@ -131,10 +136,8 @@ class CheckedMicrophone(Schema):
     source: SourceSettings = Field(description="secrets redacted")
 
 
-class Release(BaseModel):
+class Release(Received):
     """POST /api/microphones/{id}/release."""
-
-    model_config = ConfigDict(extra="forbid")
 
     owner: str = Field(max_length=100, description="who lets it go; must be its present owner")
 
@@ -202,7 +205,7 @@ class Classification(Schema):
     )
 
 
-class Feedback(Schema):
+class Feedback(Received):
     """POST /api/events/{id}/feedback."""
 
     verdict: Literal["correct", "false_alarm"]
@@ -223,13 +226,13 @@ class Problem(Schema):
 # then ReplayedMessage, then live messages of the subscribed topics. `microphones` and `event` always come.
 
 
-class Subscribe(BaseModel):
+class Subscribe(Received):
     """First and only message of the client."""
 
-    model_config = ConfigDict(extra="forbid")
-
     type: Literal["subscribe"] = "subscribe"
-    after: int | None = Field(default=None, ge=0, description="last sequence seen; null: no replay")
+    after: int | None = Field(
+        default=None, ge=0, le=MAX_SEQUENCE, description="last sequence seen; null: no replay"
+    )
     topics: set[Literal["scores", "levels"]] = Field(default_factory=set)
 
 
@@ -313,6 +316,17 @@ class Health(Schema):
     status: Literal["ok", "starting"]
 
 
+class OpenApi(Schema):
+    """GET /api/openapi.json: a description by OpenAPI 3.1, of which more than this is said elsewhere."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, dict[str, Any]]
+    components: dict[str, dict[str, Any]]
+
+
 class DeviceInfo(Schema):
     """A capture device of the server's machine."""
 
@@ -326,10 +340,8 @@ class DeviceList(Schema):
     devices: list[DeviceInfo]
 
 
-class SourceCheck(BaseModel):
+class SourceCheck(Received):
     """POST /api/sources/check."""
-
-    model_config = ConfigDict(extra="forbid")
 
     source: SourceSettings
 
@@ -340,10 +352,8 @@ class SourceHeard(Schema):
     level_dbfs: float = Field(description="of its first moment")
 
 
-class AudioFormat(BaseModel):
+class AudioFormat(Received):
     """First message of the client on WS /api/microphones/{id}/audio; then it sends interleaved PCM."""
-
-    model_config = ConfigDict(extra="forbid")
 
     format: Literal["s16le", "f32le"]
     sample_rate: int = Field(ge=4000, le=192_000, description="Hz")

@@ -30,7 +30,6 @@ _DEFAULT_LABELS = "glass breaking, alarm, fighting or shouting, explosion or gun
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the command to the command line."""
     parser = subparsers.add_parser(
         "classify",
         help="say which sounds recordings hold",

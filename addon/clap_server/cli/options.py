@@ -6,17 +6,14 @@ import argparse
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``."""
     parser.add_argument("--model", default="builtin", metavar="NAME", help="builtin, a folder or a hub name")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add ``--device``."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
 
 
 def add_hop(parser: argparse.ArgumentParser) -> None:
-    """Add ``--hop``, in seconds."""
     parser.add_argument("--hop", type=_hop, default=0.5, metavar="S", help="seconds between windows (0.5)")
 
 

@@ -27,7 +27,7 @@ class FileSourceSettings(_Model):
 
     type: Literal["file"] = "file"
     path: str = Field(description="relative to the server's media folder", max_length=1024)
-    loop: bool = True
+    loop: bool = Field(default=True, strict=True)
 
 
 class DeviceSourceSettings(_Model):
@@ -57,7 +57,7 @@ class LabelChoice(_Model):
 
     label: str = Field(min_length=1, max_length=200)
     threshold: float | None = Field(
-        default=None, ge=0, le=1, description="the label's own default if left out"
+        default=None, ge=0, le=1, strict=True, description="the label's own default if left out"
     )
 
 
@@ -70,8 +70,10 @@ class MicrophoneSettings(_Model):
     negatives: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
         default=(), max_length=50, description="what it is not, in words: 'dishes in the sink'"
     )
-    hop_s: float = Field(default=HOP_S_DEFAULT, ge=0.1, le=5, description="seconds between windows")
-    enabled: bool = True
+    hop_s: float = Field(
+        default=HOP_S_DEFAULT, ge=0.1, le=5, strict=True, description="seconds between windows"
+    )
+    enabled: bool = Field(default=True, strict=True)
     owner: str = Field(
         default="server", max_length=100, description="'server', or who declares it: 'home_assistant:<entry>'"
     )

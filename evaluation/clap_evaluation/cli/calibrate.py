@@ -68,7 +68,6 @@ class _Source:
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the command to the command line."""
     parser = subparsers.add_parser(
         "calibrate",
         help="make a model's scores mean what they should",

@@ -43,7 +43,6 @@ signal-to-noise ratios and distances. docs/evaluation.md explains the figures.
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the command."""
     parser = subparsers.add_parser(
         "evaluate",
         help="measure models on your own recordings",

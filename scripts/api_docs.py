@@ -1,16 +1,25 @@
-"""docs/api.md from the OpenAPI document."""
+"""Writes docs/api.md, the API's description for people.
+
+After a change of the API: .venv/server/bin/python scripts/api_docs.py
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from clap_server.api.app import ROUTES
+from clap_server.api.openapi import document
+
+TARGET = Path(__file__).parent.parent / "docs" / "api.md"
 
 
 def to_markdown(document: dict[str, Any]) -> str:
-    """Describe an API for people."""
+    """Describe an API for people; ``document`` is its OpenAPI description."""
     lines = [
         "# The API",
         "",
-        "<!-- Made by `python -m clap_server.api.openapi --markdown`; do not edit. -->",
+        "<!-- Made by scripts/api_docs.py; do not edit. -->",
         "",
         f"{document['info']['description']}",
         "",
@@ -25,7 +34,7 @@ def to_markdown(document: dict[str, Any]) -> str:
     lines += ["", "## Schemas"]
     for name, schema in sorted(document["components"]["schemas"].items()):
         lines += _schema(name, schema)
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def _operation(path: str, method: str, operation: dict[str, Any]) -> list[str]:
@@ -94,10 +103,14 @@ def _type(schema: dict[str, Any]) -> str:  # noqa: PLR0911 - one line for each k
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         return f"object of {_type(schema['additionalProperties'])}"
     limits = [
-        f"{word} {schema[key]:g}"
+        f"{word} {schema[key]:.15g}" if isinstance(schema[key], float) else f"{word} {schema[key]}"
         for key, word in (("minimum", "from"), ("maximum", "to"), ("maxLength", "up to"))
         if key in schema
     ]
     if schema.get("format") == "date-time":
         kind = "time"
     return " ".join([str(kind), *limits])
+
+
+if __name__ == "__main__":
+    TARGET.write_text(to_markdown(document(ROUTES)), "utf-8")
