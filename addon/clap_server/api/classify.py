@@ -18,8 +18,8 @@ from clap_server.api.problems import ProblemError, invalid
 from clap_server.api.route import Route
 from clap_server.api.schemas import Classification
 from clap_server.api.shared_model import SharedModel
-from clap_server.audio.decode import decode
-from clap_server.detection.classify import classify as classify_samples
+from clap_server.audio.decode import decode_blocks
+from clap_server.detection.classify import classify as classify_blocks
 from clap_server.detection.library import split_labels
 from clap_server.errors import AudioError, LabelError, StoreError
 
@@ -198,9 +198,9 @@ async def _classify(shared: Context, audio: Path, upload: _Upload) -> Classifica
     model = SharedModel(shared.holder.model, shared.supervisor.batcher)
 
     def score_file() -> FileScores:
-        samples = decode(audio, model.sample_rate, max_duration_s=MAX_DURATION_S)
-        return classify_samples(
-            model, shared.library, samples, upload.labels, hop_s=HOP_S, normalize=upload.normalize
+        blocks = decode_blocks(audio, model.sample_rate, max_duration_s=MAX_DURATION_S)
+        return classify_blocks(
+            model, shared.library, blocks, upload.labels, hop_s=HOP_S, normalize=upload.normalize
         )
 
     try:
@@ -220,10 +220,13 @@ ROUTES = (
         "Score a recording",
         "Classify",
         description=(
-            "Each label's score is independent of the other labels, and is the highest of any window."
+            "The windows are those of live sound, and so is the gate for quiet: a window that live would not"
+            " be scored counts as 0. Each label's score in a window is independent of the other labels;"
+            " its score of the recording is the highest of any window."
             " `normal` is the complement of the others: its score is the lowest of any window."
             " With `normalize=softmax` the scores of a window are a distribution over the labels; the window"
-            " that stands for the recording is the one in which a label other than `normal` is highest."
+            " that stands for the recording is the one in which a label other than `normal` is highest, and"
+            " quiet is scored like the rest."
             f" Recordings may have up to {MAX_UPLOAD_BYTES // 1_000_000} MB"
             f" and {MAX_DURATION_S / 60:.0f} minutes."
         ),

@@ -55,9 +55,11 @@ def classification(found: FileScores, threshold: float) -> Classification:
                 start_s=round(window.start_s, 3),
                 end_s=round(window.end_s, 3),
                 scores={label: round(score(value), 6) for label, value in window.scores.items()},
+                gated=window.gated,
             )
             for window in found.windows
         ],
+        too_quiet=found.too_quiet,
     )
 
 
@@ -80,6 +82,7 @@ def server_info(context: Context) -> ServerInfo:
         ),
         label_library_version=context.library.version,
         last_sequence=context.bus.last_sequence,
+        overload=context.supervisor.overload,
     )
 
 
@@ -128,6 +131,7 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
             code=snapshot.status.code,
             reason=snapshot.status.reason,
             since=snapshot.since,
+            notice=snapshot.status.notice,
         ),
         windows_scored=snapshot.windows_scored,
         windows_gated=snapshot.windows_gated,

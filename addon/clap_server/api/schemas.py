@@ -51,6 +51,9 @@ class ServerInfo(Schema):
     model: ModelInfo
     label_library_version: int
     last_sequence: int = Field(description="of the newest event change")
+    overload: str | None = Field(
+        default=None, description="for how many microphones the computer is too slow, in words"
+    )
 
 
 class LabelInfo(Schema):
@@ -92,6 +95,7 @@ class MicrophoneStatus(Schema):
     code: str
     reason: str
     since: datetime
+    notice: str | None = Field(default=None, description="a remark besides, in words")
 
 
 class MicrophoneInfo(Schema):
@@ -179,6 +183,10 @@ class WindowScores(Schema):
     start_s: float
     end_s: float
     scores: dict[str, Score]
+    gated: bool = Field(
+        default=False,
+        description="so quiet that live sound would not be scored: labels score 0 and `normal` 1",
+    )
 
 
 class Classification(Schema):
@@ -190,6 +198,11 @@ class Classification(Schema):
     threshold: Score
     duration_s: float
     windows: list[WindowScores]
+    too_quiet: bool = Field(
+        default=False,
+        description="nothing in it rises above its own noise, so live sound would not be scored at all;"
+        " these are the scores regardless",
+    )
 
 
 class Feedback(Received):

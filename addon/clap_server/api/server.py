@@ -121,7 +121,9 @@ class Server:
             store=store,
             holder=holder,
             library=library,
-            supervisor=Supervisor(holder, library, sink, media_dir=settings.media),
+            supervisor=Supervisor(
+                holder, library, sink, media_dir=settings.media, on_overload=self._model_changed
+            ),
             bus=bus,
             authenticator=Authenticator(self.token, folder.server_id(), folder.signed_out),
             metrics=metrics,

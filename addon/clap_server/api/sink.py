@@ -105,6 +105,10 @@ class EventSink:
     def status(self, microphone_id: str, status: SourceStatus) -> None:
         """Publish to all."""
         described = MicrophoneStatus(
-            state=status.state, code=status.code, reason=status.reason, since=datetime.now(UTC)
+            state=status.state,
+            code=status.code,
+            reason=status.reason,
+            since=datetime.now(UTC),
+            notice=status.notice,
         )
         self._bus.publish(MicrophoneMessage(microphone_id=microphone_id, status=described))

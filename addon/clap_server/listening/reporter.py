@@ -94,7 +94,7 @@ class EventReporter:
         ended_at = entry.starts_at + timedelta(seconds=ended_s - entry.first_sample / self._rate)
         ended = replace(
             entry.event,
-            ended_at=max(entry.event.detected_at, min(ended_at, datetime.now(UTC))),
+            ended_at=max(entry.event.started_at, min(ended_at, datetime.now(UTC))),
             peak_score=detection.peak_score,
             peak_level_dbfs=detection.peak_level_dbfs,
         )
