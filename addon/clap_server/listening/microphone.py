@@ -15,7 +15,7 @@ from clap_server.audio.reconnect import ReconnectingSource
 from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.detection.gate import NoiseGate
 from clap_server.detection.scoring import LabelScorer
-from clap_server.errors import ClapServerError, ModelError
+from clap_server.errors import ModelError
 from clap_server.listening.batcher import WindowDroppedError
 from clap_server.listening.stretch import Stretch
 
@@ -367,8 +367,9 @@ class MicrophoneListener:
             for detection in detections:
                 try:
                     await stretch.reporter.report(detection)
-                except ClapServerError as error:
-                    _LOGGER.error("%s: an event could not be kept: %s", self._id, error)  # noqa: TRY400 - in words
+                except Exception:
+                    # The others must still be told: without its end an event would stick.
+                    _LOGGER.exception("%s: an event could not be told", self._id)
 
     async def _keep_time(self) -> None:
         while True:

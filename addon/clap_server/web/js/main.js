@@ -16,7 +16,7 @@ function connection(kind, text) {
 }
 
 function showInfo(info) {
-  show("problem", info.model.problem);
+  show("problem", [info.storage.problem, info.model.problem].filter(Boolean).join(" · "));
   byId("model").textContent =
     `CLAP Sound ${info.version} · model ${info.model.name} on ${info.model.device} (${info.model.dtype})`;
 }
