@@ -43,7 +43,9 @@ async def list_events(request: web.Request) -> web.Response:
         label=request.query.get("label"),
         limit=DEFAULT_LIMIT if limit is None else limit,
     )
-    answer = EventList(events=[event_info(stored) for stored in found], last_sequence=last_sequence)
+    answer = EventList(
+        events=[event_info(stored) for stored in found], last_sequence=last_sequence, epoch=events.epoch
+    )
     return json_response(answer.model_dump_json())
 
 

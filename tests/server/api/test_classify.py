@@ -275,7 +275,7 @@ async def test_full_disk_is_explained(client: Client, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(classify, "_finish", full)
     problem = await _classify(client, _recording(), status=503, labels=LABELS)
-    assert "No space left" in problem["detail"]
+    assert "free some space" in problem["detail"]
     monkeypatch.undo()
     cache = client.server.context.store.folder.cache
     (cache / "uploads").rmdir()

@@ -16,9 +16,7 @@ function connection(kind, text) {
 }
 
 function showInfo(info) {
-  show("problem", info.model.problem);
-  show("storage-problem", info.storage?.problem);
-  show("overload", info.overload);
+  show("problem", [info.storage.problem, info.overload, info.model.problem].filter(Boolean).join(" · "));
   byId("model").textContent =
     `CLAP Sound ${info.version} · model ${info.model.name} on ${info.model.device} (${info.model.dtype})`;
 }
@@ -27,7 +25,7 @@ function showSignIn() {
   live?.stop();
   live = null;
   byId("app").hidden = true;
-  for (const id of ["problem", "storage-problem", "overload"]) show(id, "");
+  show("problem", "");
   byId("sign-out").hidden = true;
   byId("sign-in").hidden = false;
   show("connection", "");
