@@ -18,10 +18,12 @@ from clap_server.api.problems import ProblemError, invalid
 from clap_server.api.route import Route
 from clap_server.api.schemas import Classification
 from clap_server.api.shared_model import SharedModel
-from clap_server.audio.decode import decode
-from clap_server.detection.classify import classify as classify_samples
+from clap_server.audio.decode import decode_blocks
+from clap_server.detection.classify import classify as classify_blocks
 from clap_server.detection.library import split_labels
-from clap_server.errors import AudioError, LabelError, StoreError
+from clap_server.errors import AudioError, LabelError
+from clap_server.store.folder import PRIVATE_FOLDER
+from clap_server.store.trouble import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -88,14 +90,14 @@ async def _received(request: web.Request, shared: Context) -> AsyncIterator[_Upl
         )
     if (request.content_length or 0) > MAX_UPLOAD_BYTES + MAX_FIELD_BYTES:
         raise _too_large()
-    folder = shared.store.folder.cache / "uploads"
+    folder = shared.store.folder.uploads
     upload = _Upload()
     with contextlib.ExitStack() as stack:
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
             file = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix="upload-"))
         except OSError as error:
-            raise _unwritable(error) from error
+            raise explain(error, folder, "clips_failed") from error
         try:
             await _read_form(request, upload, file)
         except (ValueError, AssertionError, RuntimeError, BadHttpMessage) as error:
@@ -150,18 +152,12 @@ async def _store(part: BodyPartReader, file: tempfile._TemporaryFileWrapper[byte
                 waiting.clear()
         await asyncio.to_thread(_finish, file, bytes(waiting))
     except OSError as error:
-        raise _unwritable(error) from error
+        raise explain(error, Path(file.name).parent, "clips_failed") from error
 
 
 def _finish(file: tempfile._TemporaryFileWrapper[bytes], rest: bytes) -> None:
     file.write(rest)
     file.flush()
-
-
-def _unwritable(error: OSError) -> StoreError:
-    return StoreError(
-        f"The upload cannot be kept while it is read ({error.strerror}); free some space on the server"
-    )
 
 
 async def _text(part: BodyPartReader) -> str:
@@ -198,9 +194,9 @@ async def _classify(shared: Context, audio: Path, upload: _Upload) -> Classifica
     model = SharedModel(shared.holder.model, shared.supervisor.batcher)
 
     def score_file() -> FileScores:
-        samples = decode(audio, model.sample_rate, max_duration_s=MAX_DURATION_S)
-        return classify_samples(
-            model, shared.library, samples, upload.labels, hop_s=HOP_S, normalize=upload.normalize
+        blocks = decode_blocks(audio, model.sample_rate, max_duration_s=MAX_DURATION_S)
+        return classify_blocks(
+            model, shared.library, blocks, upload.labels, hop_s=HOP_S, normalize=upload.normalize
         )
 
     try:
@@ -220,10 +216,13 @@ ROUTES = (
         "Score a recording",
         "Classify",
         description=(
-            "Each label's score is independent of the other labels, and is the highest of any window."
+            "The windows are those of live sound, and so is the gate for quiet: a window that live would not"
+            " be scored counts as 0. Each label's score in a window is independent of the other labels;"
+            " its score of the recording is the highest of any window."
             " `normal` is the complement of the others: its score is the lowest of any window."
             " With `normalize=softmax` the scores of a window are a distribution over the labels; the window"
-            " that stands for the recording is the one in which a label other than `normal` is highest."
+            " that stands for the recording is the one in which a label other than `normal` is highest, and"
+            " quiet is scored like the rest."
             f" Recordings may have up to {MAX_UPLOAD_BYTES // 1_000_000} MB"
             f" and {MAX_DURATION_S / 60:.0f} minutes."
         ),
@@ -239,11 +238,11 @@ ROUTES = (
                             "audio": {
                                 "type": "string",
                                 "format": "binary",
-                                "description": "any recording that FFmpeg reads",
+                                "description": "WAV, FLAC, MP3, OGG, M4A or another format that FFmpeg reads",
                             },
                             "labels": {
                                 "type": "string",
-                                "description": "1 to 200 labels, separated by commas",
+                                "description": "1 to 200 labels, parted by Latin, Chinese or Arabic commas",
                                 "examples": ["glass breaking, alarm, normal"],
                             },
                             "threshold": {

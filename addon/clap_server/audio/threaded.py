@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,11 +79,14 @@ class Feed:
         self._lock = threading.Lock()
         self._queue: deque[AudioBlock] = deque()
         self._queued_samples = 0
+        self._after_gap = False
         self._error: BaseException | None = None
         self._finished = False
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
-        self.dropped_samples = 0
+        self._dropped_s = 0.0
+        self.notice: str | None = None
+        """What the blocks from here on are to tell the user; set in the thread."""
 
     # --- in the thread ---
 
@@ -109,6 +113,12 @@ class Feed:
         if self._pacer is not None:
             self.wait(self._pacer.wait_s(len(samples) / rate, time.monotonic()))
 
+    def gap(self) -> None:
+        """Say that sound is missing before what is pushed next."""
+        self._collect(self._resampler.flush())
+        self._emit(1)
+        self._after_gap = True
+
     def run(self, produce: Callable[[Feed], None]) -> None:
         """Body of the thread: ``produce`` until it returns or fails, then say so to the loop."""
         try:
@@ -134,14 +144,22 @@ class Feed:
         now = time.time()
         with self._lock:
             for start in range(0, len(samples), longest):
-                block = AudioBlock(samples[start : start + longest], self._sample_rate, now)
-                self._queue.append(block)
-                self._queued_samples += len(block.samples)
+                piece = samples[start : start + longest]
+                self._queue.append(
+                    AudioBlock(piece, self._sample_rate, now, after_gap=self._after_gap, notice=self.notice)
+                )
+                self._queued_samples += len(piece)
+                self._after_gap = False
             while self._queued_samples > QUEUE_S * self._sample_rate:
-                oldest = len(self._queue.popleft().samples)
-                self._queued_samples -= oldest
-                self.dropped_samples += oldest
+                self._drop_oldest()
         self._notify()
+
+    def _drop_oldest(self) -> None:
+        oldest = self._queue.popleft()
+        self._queued_samples -= len(oldest.samples)
+        self._dropped_s += oldest.duration_s
+        dropped_s = oldest.dropped_s + oldest.duration_s
+        self._queue[0] = replace(self._queue[0], after_gap=True, dropped_s=dropped_s)
 
     def _notify(self) -> None:
         with suppress(RuntimeError):  # the event loop is closed: nobody is left to be told
@@ -180,9 +198,8 @@ class Feed:
                     self._news.clear()
                     if not self._finished:
                         await self._news.wait()
-        if self.dropped_samples:
-            seconds = self.dropped_samples / self._sample_rate
-            _LOGGER.warning("%.1f s of sound were dropped because listening was too slow", seconds)
+        if self._dropped_s:
+            _LOGGER.warning("%.1f s of sound were dropped because listening was too slow", self._dropped_s)
 
 
 async def blocks_from_thread(

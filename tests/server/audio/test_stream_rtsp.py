@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from clap_server.audio.rtsp import RtspOpener
 from clap_server.audio.source import SourceError
 from clap_server.audio.stream import StreamSource
 from tests.server.audio.helpers import (
@@ -56,7 +57,7 @@ async def test_blocks_are_short_and_dated(tone: str) -> None:
 
 async def test_only_the_audio_track_is_asked_for(tone: str) -> None:
     with Camera("--file", tone, "--loop", "--video") as camera:
-        with StreamSource(camera.url)._open_with({}, PATIENCE_S) as container:
+        with RtspOpener(camera.url, PATIENCE_S).open_with({}) as container:
             assert [stream.type for stream in container.streams] == ["audio"]
         with av.open(camera.url, options={"rtsp_transport": "tcp", "analyzeduration": "1"}) as container:
             assert {stream.type for stream in container.streams} == {"audio", "video"}

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clap_server.audio.block import AudioBlock
-from clap_server.audio.source import SourceError, SourceStatus
+from clap_server.audio.source import Patience, SourceError, SourceStatus
 from clap_server.clap.holder import ModelHolder
 from clap_server.clap.model import ClapModel
 from clap_server.detection.events import SoundEvent
@@ -24,7 +24,8 @@ from clap_server.listening.config import (
     PushSourceSettings,
     SourceSettings,
 )
-from clap_server.listening.microphone import Counters, MicrophoneListener
+from clap_server.listening.counters import Counters
+from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import make_plan
 from clap_server.listening.sink import Recording
 from tests.server.listening.spectral import SpectralModel
@@ -93,6 +94,8 @@ class ArraySource:
         self._stretches = list(stretches)
         self._block_s = block_s
         self.opened: list[int] = []
+
+    patience = Patience()
 
     async def blocks(self, sample_rate: int) -> AsyncIterator[AudioBlock]:
         self.opened.append(sample_rate)
@@ -192,4 +195,4 @@ class Rig:
     async def until_heard(self, duration_s: float) -> None:
         """Wait until the whole of the first stretch was judged."""
         await self.sink.until(lambda: len(self.sink.levels) >= int(duration_s / 0.5))
-        await eventually(lambda: self.listener._judged_s >= duration_s - 0.01)
+        await eventually(lambda: self.listener._judging._judged_s >= duration_s - 0.01)
