@@ -21,7 +21,7 @@ from benchmarks.report import write
 from clap_server.audio.push import Pusher, PushFormat
 from clap_server.clap.holder import ModelHolder
 from clap_server.detection.library import load_library
-from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSource
+from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSourceSettings
 from clap_server.listening.supervisor import Supervisor
 from clap_server.synthesis import noise
 
@@ -76,7 +76,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, floa
     try:
         for name in ids:
             settings = MicrophoneSettings(
-                name=name, source=PushSource(), labels=(LabelChoice(label="alarm"),), hop_s=HOP_S
+                name=name, source=PushSourceSettings(), labels=(LabelChoice(label="alarm"),), hop_s=HOP_S
             )
             await supervisor.apply(Microphone(id=name, settings=settings))
         pushers = [supervisor.push_source(name).connect(FORMAT) for name in ids]
