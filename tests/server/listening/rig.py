@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clap_server.audio.block import AudioBlock
-from clap_server.audio.source import SourceError, SourceStatus
+from clap_server.audio.source import Patience, SourceError, SourceStatus
 from clap_server.clap.holder import ModelHolder
 from clap_server.clap.model import ClapModel
 from clap_server.detection.events import SoundEvent
@@ -94,6 +94,8 @@ class ArraySource:
         self._stretches = list(stretches)
         self._block_s = block_s
         self.opened: list[int] = []
+
+    patience = Patience()
 
     async def blocks(self, sample_rate: int) -> AsyncIterator[AudioBlock]:
         self.opened.append(sample_rate)
