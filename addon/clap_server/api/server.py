@@ -122,7 +122,7 @@ class Server:
             holder=holder,
             library=library,
             supervisor=Supervisor(
-                holder, library, sink, media_dir=settings.media, on_overload=self._model_changed
+                holder, library, sink, media_dir=settings.media, on_overload=self._info_changed
             ),
             bus=bus,
             authenticator=Authenticator(self.token, folder.server_id(), folder.signed_out),
