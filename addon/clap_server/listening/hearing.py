@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from clap_server.audio.level import FLOOR_DBFS
@@ -12,6 +13,7 @@ from clap_server.audio.source import SourceState
 from clap_server.detection.gate import NoiseGate
 from clap_server.detection.windows import PIECE_S
 from clap_server.listening.condition import SILENT_S
+from clap_server.listening.diary import Fate, GateView, MomentKind
 from clap_server.listening.judging import Change, Gap, Heard
 from clap_server.listening.stretch import Stretch
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from clap_server.listening.batcher import Batcher
     from clap_server.listening.condition import Condition
     from clap_server.listening.counters import Counters
+    from clap_server.listening.diary import Diary
     from clap_server.listening.judging import Judging
     from clap_server.listening.scoring import ScoringKeeper
     from clap_server.listening.sink import ListeningSink
@@ -49,6 +52,7 @@ class Hearing:
         sink: is told levels.
         counters: are counted up.
         condition: is told how the source is.
+        diary: is told of what is missing.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Hearing:
         sink: ListeningSink,
         counters: Counters,
         condition: Condition,
+        diary: Diary,
     ) -> None:
         self._id = microphone_id
         self._source = source
@@ -71,6 +76,7 @@ class Hearing:
         self._sink = sink
         self._counters = counters
         self._condition = condition
+        self._diary = diary
         self._gate = NoiseGate()
         self._stretch: Stretch | None = None
         self._under_way: list[asyncio.Future[NDArray[np.float32]]] = []
@@ -126,11 +132,12 @@ class Hearing:
 
     async def _take(self, block: AudioBlock) -> None:
         if block.after_gap:
+            self._note(MomentKind.GAP, "gap: sound is missing in the stream", block)
             self._end_stretch()
-        self._lose(block.dropped_s)
+        self._lose(block.dropped_s, block)
         if self._is_too_late(block):
             self._end_stretch()
-            self._lose(block.duration_s)
+            self._lose(block.duration_s, block)
             return
         if self._stretch is None:
             self._stretch = Stretch(
@@ -150,11 +157,13 @@ class Hearing:
                 await asyncio.wait(self._under_way[:1], timeout=self._scoring.plan.hop_s / 2)
 
     def _hand_over(self, stretch: Stretch, window: Window, *, admitted: bool) -> None:
-        if self._judging.is_full:
-            self._count_lost(1)
-            return
+        gate = GateView.of(self._gate, reporting=bool(stretch.detector.active))
         scoring = self._scoring.present
         embedding = None
+        if self._judging.is_full:
+            self._diary.note(Heard(stretch, window, gate, scoring.scorer, None).note(Fate.DROPPED))
+            self._count_lost(1)
+            return
         if admitted:
             # A window may have been cut for a model that came in the meantime.
             longest = round(scoring.model.window_s * stretch.sample_rate)
@@ -166,7 +175,7 @@ class Hearing:
         else:
             self._counters.gated += 1
             self._condition.windows_were(lost=False, hop_s=self._scoring.plan.hop_s)
-        self._judging.put(Heard(stretch, window, scoring.scorer, embedding))
+        self._judging.put(Heard(stretch, window, gate, scoring.scorer, embedding))
 
     def _is_too_late(self, block: AudioBlock) -> bool:
         late_s = time.time() - block.captured_at
@@ -176,13 +185,20 @@ class Hearing:
             self._shedding = late_s > _LATE_S and self._batcher.crowded
         return self._shedding
 
-    def _lose(self, seconds: float) -> None:
-        """Count sound that nobody heard, in windows."""
+    def _note(self, kind: MomentKind, words: str, block: AudioBlock) -> None:
+        """Remember what happened where a block begins."""
+        began_at = datetime.fromtimestamp(block.captured_at - block.duration_s, UTC)
+        self._diary.happened(kind, words, began_at)
+
+    def _lose(self, seconds: float, block: AudioBlock) -> None:
+        """Count sound at or before a block that nobody heard, in windows."""
         self._lost_s += seconds
         hop_s = self._scoring.plan.hop_s
         count = int(self._lost_s / hop_s + 1e-9)
         if count:
             self._lost_s -= count * hop_s
+            lost = f"not scored: {count * hop_s:.1f} s of sound were lost, the computer was too slow"
+            self._note(MomentKind.LOST, lost, block)
             self._count_lost(count)
 
     def _count_lost(self, count: int) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clap_server.audio.level import FLOOR_DBFS
 from clap_server.errors import ModelError
 from clap_server.listening.batcher import WindowDroppedError
+from clap_server.listening.diary import Fate, WindowNote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from clap_server.detection.windows import Window
     from clap_server.listening.condition import Condition
     from clap_server.listening.counters import Counters
+    from clap_server.listening.diary import Diary, GateView
     from clap_server.listening.plan import Plan
     from clap_server.listening.sink import ListeningSink
     from clap_server.listening.stretch import Stretch
@@ -45,8 +47,16 @@ class Heard:
 
     stretch: Stretch
     window: Window
+    gate: GateView
     scorer: LabelScorer
     embedding: asyncio.Future[NDArray[np.float32]] | None
+
+    def note(self, fate: Fate, problem: str | None = None) -> WindowNote:
+        """For the diary."""
+        ended_at = self.stretch.clock.utc(self.window.end_s)
+        return WindowNote(
+            self.window, ended_at, self.gate, fate, self.stretch.detector.watched, problem=problem
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +82,23 @@ class Judging:
         sink: gets scores and events.
         counters: are counted up.
         condition: is told how the model does.
+        diary: is told what became of each window.
     """
 
     def __init__(
-        self, microphone_id: str, *, sink: ListeningSink, counters: Counters, condition: Condition
+        self,
+        microphone_id: str,
+        *,
+        sink: ListeningSink,
+        counters: Counters,
+        condition: Condition,
+        diary: Diary,
     ) -> None:
         self._id = microphone_id
         self._sink = sink
         self._counters = counters
         self._condition = condition
+        self._diary = diary
         self._queue: asyncio.Queue[Heard | Gap | Change] = asyncio.Queue()
         self._report_lock = asyncio.Lock()
         self._stretch: Stretch | None = None
@@ -145,6 +163,7 @@ class Judging:
     async def _detect(self, item: Heard) -> list[Detection]:
         stretch, window = item.stretch, item.window
         if item.embedding is None:
+            self._diary.note(item.note(Fate.GATED))
             self._tell_quiet(stretch, window.end_s, window.level_dbfs)
             return stretch.detector.update(window, {})
         self._asked_at = time.monotonic()
@@ -152,10 +171,12 @@ class Judging:
             embedding = await item.embedding
         except WindowDroppedError:
             self._counters.dropped += 1
+            self._diary.note(item.note(Fate.DROPPED))
             self._condition.windows_were(lost=True, hop_s=stretch.detector.hop_s)
             return stretch.detector.tick(window.end_s)
         except ModelError as error:
             self._counters.failed += 1
+            self._diary.note(item.note(Fate.FAILED, str(error)))
             self._condition.model_fails(error)
             return stretch.detector.tick(window.end_s)
         finally:
@@ -167,7 +188,16 @@ class Judging:
         self._condition.model_works()
         self._sink.scores(self._id, stretch.clock.utc(window.end_s), scores, window.level_dbfs)
         self._scores_told = True
-        return stretch.detector.update(window, scores)
+        detections = stretch.detector.update(window, scores)
+        self._diary.note(
+            replace(
+                item.note(Fate.SCORED),
+                label_ids=item.scorer.label_ids,
+                scores=values,
+                judgements=tuple(stretch.detector.judgements(window, scores)),
+            )
+        )
+        return detections
 
     def _tell_quiet(self, stretch: Stretch, at_s: float, level_dbfs: float) -> None:
         """Say once that nothing is scored any more."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clap_server.clap.holder import ModelHolder
     from clap_server.listening.batcher import Batcher
     from clap_server.listening.counters import Counters
+    from clap_server.listening.diary import Diary
     from clap_server.listening.plan import Plan
     from clap_server.listening.scoring import Scoring
     from clap_server.listening.sink import ListeningSink
@@ -37,6 +38,7 @@ class MicrophoneListener:
         batcher: runs it.
         sink: gets everything that is learnt.
         counters: are counted up.
+        diary: is told what became of the sound.
         on_status: is called when the state is another.
     """
 
@@ -51,13 +53,16 @@ class MicrophoneListener:
         batcher: Batcher,
         sink: ListeningSink,
         counters: Counters,
+        diary: Diary,
         on_status: Callable[[SourceStatus], None],
     ) -> None:
         self._id = microphone_id
         self._batcher = batcher
         self._condition = Condition(on_status)
         self._scoring = ScoringKeeper(plan, background, holder, batcher)
-        self._judging = Judging(microphone_id, sink=sink, counters=counters, condition=self._condition)
+        self._judging = Judging(
+            microphone_id, sink=sink, counters=counters, condition=self._condition, diary=diary
+        )
         self._hearing = Hearing(
             microphone_id,
             source,
@@ -67,6 +72,7 @@ class MicrophoneListener:
             sink=sink,
             counters=counters,
             condition=self._condition,
+            diary=diary,
         )
 
     @property

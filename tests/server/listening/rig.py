@@ -25,6 +25,7 @@ from clap_server.listening.config import (
     SourceSettings,
 )
 from clap_server.listening.counters import Counters
+from clap_server.listening.diary import Diary
 from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import make_plan
 from clap_server.listening.sink import Recording
@@ -160,6 +161,7 @@ class Rig:
         self.source = source
         self.sink = sink or RememberingSink()
         self.counters = Counters()
+        self.diary = Diary()
         self.batcher = Batcher()
         self.holder = holder_of(model or SpectralModel(), folder)
         self.statuses: list[SourceStatus] = []
@@ -176,6 +178,7 @@ class Rig:
             batcher=self.batcher,
             sink=self.sink,
             counters=self.counters,
+            diary=self.diary,
             on_status=self.statuses.append,
         )
         return self.listener
