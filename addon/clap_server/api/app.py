@@ -19,6 +19,7 @@ from clap_server.api import (
     microphones,
     openapi,
     push,
+    self_test,
     sources,
     websocket,
 )
@@ -43,6 +44,7 @@ ROUTES: tuple[Route, ...] = (
     *classify.ROUTES,
     *microphones.ROUTES,
     *explain.ROUTES,
+    *self_test.ROUTES,
     *sources.ROUTES,
     *push.ROUTES,
     *events.ROUTES,

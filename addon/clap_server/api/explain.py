@@ -20,7 +20,7 @@ from clap_server.api.schemas import (
 )
 from clap_server.detection.judgement import Decision, Judgement
 from clap_server.listening.diary import MEMORY_S, Fate, MomentNote, WindowNote
-from clap_server.listening.words import judgement_words, score_words, time_of_day, window_words
+from clap_server.listening.words import nearest_words, time_of_day, window_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,9 +154,6 @@ def _label(
         progress = RuleProgress(have=round(made.have, 3), need=round(made.need, 3), unit=made.unit)
         if judgement.held_until_s is not None:
             held_until = note.utc(judgement.held_until_s)
-        words = judgement_words(judgement, note.utc)
-    else:
-        words = score_words(watched.label.names["en"], value, watched.threshold)
     return ExplainedLabel(
         label_id=watched.label.id,
         name=watched.label.names["en"],
@@ -165,7 +162,7 @@ def _label(
         decision=Decision.UNDER_THRESHOLD if judgement is None else judgement.decision,
         progress=progress,
         held_until=held_until,
-        words=words,
+        words=nearest_words(note, watched),
     )
 
 

@@ -13,6 +13,7 @@ from clap_server.detection.labels import LabelKind
 from clap_server.errors import StorageCode
 from clap_server.listening.config import MicrophoneSettings, SourceSettings
 from clap_server.listening.diary import Fate, MomentKind
+from clap_server.listening.self_test import Outcome
 
 API_VERSION = 1
 MAX_SEQUENCE = 2**63 - 1
@@ -222,6 +223,41 @@ class Explanation(Schema):
         description="gaps in the stream, lost sound, changes of the status, self-tests; oldest first"
     )
     windows: list[ExplainedWindow] = Field(description="oldest first")
+
+
+class SelfTest(Received):
+    """POST /api/microphones/{id}/self-test."""
+
+    label: str | None = Field(
+        default=None,
+        max_length=200,
+        description="id or name of one that the microphone watches; the first that can be tested if left out",
+    )
+    mode: Literal["digital", "aloud"] = Field(
+        default="digital",
+        description="digital: a synthesised sound is mixed into a copy of the live sound;"
+        " aloud: you play the sound in the room",
+    )
+    timeout_s: float = Field(default=30, ge=1, le=120, allow_inf_nan=False)
+
+
+class SelfTestResult(Schema):
+    """What a self-test learnt. It is no event: nobody else is told."""
+
+    self_test: Literal[True] = True
+    label_id: str
+    name: str
+    mode: Literal["digital", "aloud"]
+    outcome: Outcome = Field(description="unclear: the room alone sounded like it")
+    words: str = Field(description="the outcome, and why")
+    score: Score | None = Field(
+        description="of the window that decided, else of the nearest one; null if it was not scored"
+    )
+    threshold: Score
+    delay_s: float | None = Field(description="from the sound's onset to the decision")
+    level_dbfs: float | None = Field(description="of the sound, its loudest 50 ms")
+    noise_floor_dbfs: float
+    live_score: Score | None = Field(description="digital: of the room alone in the window that decided")
 
 
 class EventInfo(Schema):

@@ -81,6 +81,7 @@ class WindowNote:
         scores: ``(n,)``; None if it was not scored.
         judgements: of the labels that came near.
         problem: why the model failed on it, in words.
+        tested: ids of the labels of which a detection is a self-test's, and told to nobody else.
     """
 
     window: Window
@@ -92,6 +93,7 @@ class WindowNote:
     scores: NDArray[np.float32] | None = None
     judgements: tuple[Judgement, ...] = ()
     problem: str | None = None
+    tested: frozenset[str] = frozenset()
 
     def utc(self, stream_s: float) -> datetime:
         """When another moment of its stretch was or will be."""

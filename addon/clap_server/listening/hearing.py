@@ -15,6 +15,8 @@ from clap_server.detection.windows import PIECE_S
 from clap_server.listening.condition import SILENT_S
 from clap_server.listening.diary import Fate, GateView, MomentKind
 from clap_server.listening.judging import Change, Gap, Heard
+from clap_server.listening.self_test import SelfTestError
+from clap_server.listening.shadow import Shadow
 from clap_server.listening.stretch import Stretch
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from clap_server.audio.block import AudioBlock
     from clap_server.audio.source import AudioSource, SourceStatus
+    from clap_server.detection.labels import WatchedLabel
     from clap_server.detection.windows import Window
     from clap_server.listening.batcher import Batcher
     from clap_server.listening.condition import Condition
@@ -79,6 +82,7 @@ class Hearing:
         self._diary = diary
         self._gate = NoiseGate()
         self._stretch: Stretch | None = None
+        self._shadow: Shadow | None = None
         self._under_way: list[asyncio.Future[NDArray[np.float32]]] = []
         self._silent_s = 0.0
         self._shedding = False
@@ -106,7 +110,38 @@ class Hearing:
     def forget(self) -> None:
         """Let go of the stream."""
         self._stretch = None
+        self._break_shadow()
         self._under_way.clear()
+
+    def begin_shadow(self, watched: WatchedLabel, sound: NDArray[np.float32]) -> Shadow:
+        """Hear the stream a second time, with a sound in it, until ``end_shadow``.
+
+        Raises:
+            SelfTestError: there is no stream.
+        """
+        stretch = self._stretch
+        if stretch is None or stretch.sample_rate != self._scoring.present.model.sample_rate:
+            raise SelfTestError("not-listening", "No sound comes at the moment; try again when it does")
+        shadow = self._shadow = Shadow(
+            self._id,
+            stretch,
+            self._gate,
+            scoring=self._scoring.present,
+            watched=watched,
+            hop_s=self._scoring.plan.hop_s,
+            sound=sound,
+            batcher=self._batcher,
+        )
+        return shadow
+
+    def end_shadow(self) -> None:
+        """Let go of the second hearing."""
+        self._shadow = None
+
+    @property
+    def noise_floor_dbfs(self) -> float:
+        """Of the microphone."""
+        return self._gate.floor_dbfs
 
     def replan(self) -> None:
         """Go on with the present plan."""
@@ -129,6 +164,12 @@ class Hearing:
         if self._stretch is not None:
             self._judging.put(Gap(self._stretch))
             self._stretch = None
+        self._break_shadow()
+
+    def _break_shadow(self) -> None:
+        if self._shadow is not None:
+            self._shadow.break_off()
+            self._shadow = None
 
     async def _take(self, block: AudioBlock) -> None:
         if block.after_gap:
@@ -149,6 +190,8 @@ class Hearing:
                 sink=self._sink,
             )
         stretch = self._stretch
+        if self._shadow is not None:
+            self._under_way += self._shadow.take(block)
         for window, admitted in stretch.take(block):
             self._note_silence(window)
             self._hand_over(stretch, window, admitted=admitted)

@@ -12,6 +12,7 @@ from clap_server.audio.level import FLOOR_DBFS
 from clap_server.errors import ModelError
 from clap_server.listening.batcher import WindowDroppedError
 from clap_server.listening.diary import Fate, WindowNote
+from clap_server.listening.withholding import Withholding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +100,7 @@ class Judging:
         self._counters = counters
         self._condition = condition
         self._diary = diary
+        self.withholding = Withholding()
         self._queue: asyncio.Queue[Heard | Gap | Change] = asyncio.Queue()
         self._report_lock = asyncio.Lock()
         self._stretch: Stretch | None = None
@@ -110,6 +112,11 @@ class Judging:
     @property
     def active(self) -> frozenset[str]:
         """Ids of labels of which an event is going on."""
+        return self.heard - self.withholding.labels
+
+    @property
+    def heard(self) -> frozenset[str]:
+        """The same, with what a self-test found."""
         return self._stretch.detector.active if self._stretch is not None else frozenset()
 
     @property
@@ -137,7 +144,7 @@ class Judging:
                     # Nothing is awaited in between: the clock must never run on the time of another stretch.
                     self._judged_s = item.window.end_s
             self._judged_at = time.monotonic()
-            await self._report(stretch, detections)
+            await self._report(stretch, detections, self._judged_s)
 
     async def keep_time(self) -> None:
         """Let time pass for events when no window is judged, until cancelled."""
@@ -150,7 +157,8 @@ class Judging:
             if stretch is not None and stretch.detector.active:
                 waited_s = now - self._judged_at
                 if waited_s > _GRACE_S:
-                    await self._report(stretch, stretch.detector.tick(self._judged_s + waited_s))
+                    now_s = self._judged_s + waited_s
+                    await self._report(stretch, stretch.detector.tick(now_s), now_s)
 
     async def finish(self) -> None:
         """End what is going on, because listening stops, and forget the stream."""
@@ -158,7 +166,8 @@ class Judging:
         while not self._queue.empty():
             self._queue.get_nowait()
         if stretch is not None:
-            await self._report(stretch, stretch.detector.finish(stretch.length_s))
+            await self._report(stretch, stretch.detector.finish(stretch.length_s), stretch.length_s)
+        self.withholding.stop()
 
     async def _detect(self, item: Heard) -> list[Detection]:
         stretch, window = item.stretch, item.window
@@ -195,6 +204,7 @@ class Judging:
                 label_ids=item.scorer.label_ids,
                 scores=values,
                 judgements=tuple(stretch.detector.judgements(window, scores)),
+                tested=self.withholding.tested,
             )
         )
         return detections
@@ -205,7 +215,8 @@ class Judging:
             self._scores_told = False
             self._sink.scores(self._id, stretch.clock.utc(at_s), {}, level_dbfs)
 
-    async def _report(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
+    async def _report(self, stretch: Stretch, detections: Sequence[Detection], now_s: float) -> None:
+        detections = self.withholding.pass_on(detections, now_s)
         if not detections:
             return
         # Completed even when listening is cancelled now: a start without its end would stick.

@@ -19,6 +19,7 @@ from clap_server.listening.counters import Counters
 from clap_server.listening.diary import Diary, MomentKind
 from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import Plan, make_plan
+from clap_server.listening.self_test import SelfTestError
 from clap_server.listening.sources import make_source
 
 if TYPE_CHECKING:
@@ -233,6 +234,18 @@ class Supervisor:
             windows_gated=counters.gated,
             windows_dropped=counters.dropped + counters.failed,
         )
+
+    def listener(self, microphone_id: str) -> MicrophoneListener:
+        """Who listens to a microphone.
+
+        Raises:
+            SelfTestError: nobody does at the moment; says why.
+        """
+        entry = self._entries.get(microphone_id)
+        status = self.snapshot(microphone_id).status
+        if entry is None or entry.listener is None or status.state is not SourceState.LISTENING:
+            raise SelfTestError("not-listening", f"The microphone is not listening: {status.reason}")
+        return entry.listener
 
     def notes(self, microphone_id: str, seconds: float) -> list[WindowNote | MomentNote]:
         """What happened to a microphone's sound in the last seconds, oldest first."""

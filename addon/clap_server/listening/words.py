@@ -9,9 +9,9 @@ from clap_server.detection.judgement import Decision, Judgement
 from clap_server.listening.diary import Fate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
+    from clap_server.detection.labels import WatchedLabel
     from clap_server.listening.diary import WindowNote
 
 
@@ -44,24 +44,38 @@ def window_words(note: WindowNote) -> str:
             )
 
 
-def judgement_words(judgement: Judgement, utc: Callable[[float], datetime]) -> str:
-    """What decided about a label in a window that was scored.
+def nearness(note: WindowNote, watched: WatchedLabel) -> tuple[int, float, float]:
+    """Sorts windows by how near a label came to an event; those that were not scored by level."""
+    judged = [each.rank for each in note.judgements if each.watched.label.id == watched.label.id]
+    rank = max(judged, default=(-1, 0.0))[0]
+    score = note.score(watched.label.id)
+    return rank, -1.0 if score is None else score, note.window.level_dbfs
 
-    Args:
-        judgement: of the label.
-        utc: maps its stream time to the time of day.
-    """
+
+def nearest_words(note: WindowNote, watched: WatchedLabel) -> str:
+    """What became of a label in a window, whatever became of the window."""
+    label = watched.label
+    for judgement in note.judgements:
+        if judgement.watched.label.id == label.id:
+            return judgement_words(judgement, note)
+    score = note.score(label.id)
+    return window_words(note) if score is None else score_words(label.names["en"], score, watched.threshold)
+
+
+def judgement_words(judgement: Judgement, note: WindowNote) -> str:
+    """What decided about a label in its window."""
     watched, progress = judgement.watched, judgement.progress
     scored = score_words(watched.label.names["en"], judgement.score, watched.threshold)
+    if judgement.decision in {Decision.STARTED, Decision.GOING_ON} and watched.label.id in note.tested:
+        return f"{scored}: found by a self-test, so nobody else is told"
     match judgement.decision:
         case Decision.STARTED:
             return f"{scored}: an event started"
         case Decision.GOING_ON:
             return f"{scored}: its event is going on"
         case Decision.HELD_OFF if judgement.held_until_s is not None:
-            return (
-                f"{scored}: held off until {time_of_day(utc(judgement.held_until_s))}, after the event before"
-            )
+            until = time_of_day(note.utc(judgement.held_until_s))
+            return f"{scored}: held off until {until}, after the event before"
         case Decision.UNCONFIRMED if progress.unit == "windows":
             return f"{scored}, but near it: one window of the two that are needed"
         case Decision.UNCONFIRMED:

@@ -28,7 +28,7 @@ def windows(rig: Rig) -> list[WindowNote]:
 
 def words(rig: Rig, label_id: str) -> list[str]:
     return [
-        judgement_words(judgement, note.utc)
+        judgement_words(judgement, note)
         for note in windows(rig)
         for judgement in note.judgements
         if judgement.watched.label.id == label_id
@@ -70,7 +70,7 @@ async def test_a_second_break_within_the_hold_off_says_until_when_it_was_held(tm
     assert judgement.held_until_s is not None
     until = note.utc(judgement.held_until_s)
     assert MORNING + 36 < until.timestamp() < MORNING + 37
-    assert f"held off until {until.astimezone():%H:%M:%S}" in judgement_words(judgement, note.utc)
+    assert f"held off until {until.astimezone():%H:%M:%S}" in judgement_words(judgement, note)
 
 
 async def test_half_a_second_of_an_alarm_says_what_is_missing(tmp_path: Path) -> None:
