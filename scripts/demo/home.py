@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from scripts.harness.flows import entries
+from scripts.harness.flows import reload
 
 if TYPE_CHECKING:
     from scripts.harness.api import HomeAssistantApi
@@ -121,7 +121,7 @@ async def furnish(api: HomeAssistantApi) -> None:
     await api.command({**device, "area_id": area_ids[0]})
     # The level is off by default; an entity that was turned on appears when its entry is loaded anew.
     await api.command({"type": "config/entity_registry/update", "entity_id": LEVEL, "disabled_by": None})
-    await api.post(f"/api/config/config_entries/entry/{(await entries(api))[0]['entry_id']}/reload")
+    await reload(api)
     await api.command(
         {"type": "lovelace/dashboards/create", "url_path": DASHBOARD, "title": "CLAP Sound"}
         | {"icon": "mdi:waveform", "mode": "storage"}

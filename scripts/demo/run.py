@@ -13,7 +13,7 @@ import aiohttp
 from scripts.demo.home import AUTOMATION, EVENT, GLASS, LABELS, MICROPHONE_ID, STATUS, furnish
 from scripts.demo.progress import step
 from scripts.demo.recording import write_demo_recording
-from scripts.harness.flows import add_server, adopt_microphone, entries
+from scripts.harness.flows import add_server, adopt_microphone, entries, reload
 from scripts.harness.home_assistant import RESTART_EXIT_STATUS, HomeAssistantProcess
 from scripts.harness.ports import check_port
 from scripts.harness.process import ProcessError, together
@@ -81,9 +81,13 @@ class Demo:
             breaks_s = await asyncio.to_thread(write_demo_recording, self.server.media / "demo.flac")
             # Started together: each spends its first seconds importing.
             await together(self.server.start_and_wait(), self.home_assistant.start_and_wait())
-        if not await entries(self.api):
+        found = await entries(self.api)
+        if not found:
             async with step("adding the server and the demo microphone to Home Assistant"):
                 await self._set_up()
+        elif found[0]["state"] == "setup_retry":
+            # Home Assistant was there first, and would try again only after some time.
+            await reload(self.api)
         async with step("waiting for the microphone"):
             await self.home_assistant.until(self._entities_are_there)
             await furnish(self.api)

@@ -20,6 +20,11 @@ async def entries(api: HomeAssistantApi) -> list[dict[str, Any]]:
     return list(await api.get("/api/config/config_entries/entry?domain=clap_sound"))
 
 
+async def reload(api: HomeAssistantApi) -> None:
+    """Load the integration's first config entry anew."""
+    await api.post(f"/api/config/config_entries/entry/{(await entries(api))[0]['entry_id']}/reload")
+
+
 async def add_server(api: HomeAssistantApi, answers: dict[str, Any]) -> str:
     """Set the integration up; returns the entry's id.
 
