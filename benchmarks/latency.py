@@ -22,7 +22,7 @@ from benchmarks.report import write
 from clap_server.audio.push import PushFormat
 from clap_server.clap.holder import ModelHolder
 from clap_server.detection.library import load_library
-from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSource
+from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSourceSettings
 from clap_server.listening.supervisor import Supervisor
 from clap_server.synthesis import demo_scene
 
@@ -98,7 +98,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> tuple[list[flo
         for microphone_id in ids:
             settings = MicrophoneSettings(
                 name=microphone_id,
-                source=PushSource(),
+                source=PushSourceSettings(),
                 labels=tuple(LabelChoice(label=label) for label in LABELS),
                 hop_s=arguments.hop,
             )

@@ -1,5 +1,6 @@
 # Shared by the scripts in this folder; sourced with the repository's root as working folder.
-# Sets: ROOT, CACHE, LOGS, SERVER_ENV, HA_ENV. Functions: say, die, begin, await, find_uv, ensure_uv.
+# Sets: ROOT, CACHE, LOGS, SERVER_ENV, HA_ENV, HA_DEV_ENV.
+# Functions: say, die, begin, await, find_uv, ensure_uv.
 # shellcheck shell=bash
 
 source scripts/lib/debian.sh
@@ -9,6 +10,7 @@ CACHE=${XDG_CACHE_HOME:-${HOME}/.cache}/clap-sound
 LOGS=${ROOT}/.cache/setup
 SERVER_ENV=${ROOT}/.venv/server
 HA_ENV=${ROOT}/.venv/home-assistant
+HA_DEV_ENV=${ROOT}/.venv/home-assistant-dev
 
 # uv reads pip's list of wheel folders only under its own name.
 if [[ -n ${PIP_FIND_LINKS:-} && -z ${UV_FIND_LINKS:-} ]]; then

@@ -17,7 +17,7 @@ from clap_server.api import schemas
 from clap_server.audio.source import SourceError, SourceState
 from clap_server.audio.url import check_url, redact_url, restore_url
 from clap_server.detection.library import load_library
-from clap_server.listening.config import MicrophoneSettings, UrlSource
+from clap_server.listening.config import MicrophoneSettings, UrlSourceSettings
 
 TOKEN = "the-right-token"
 MODEL = schemas.ModelInfo(
@@ -224,8 +224,8 @@ class Peer:
                 )
             )
         source = settings.source
-        if isinstance(source, UrlSource):
-            source = UrlSource(url=redact_url(source.url))
+        if isinstance(source, UrlSourceSettings):
+            source = UrlSourceSettings(url=redact_url(source.url))
         return schemas.MicrophoneInfo(
             id=microphone_id,
             name=settings.name,
@@ -286,15 +286,15 @@ class Peer:
         except ValidationError as error:
             errors = [{"field": str(item["loc"][0]), "message": item["msg"]} for item in error.errors()]
             return problem(422, "invalid", "Mend the settings.", errors)
-        if isinstance(settings.source, UrlSource):
+        if isinstance(settings.source, UrlSourceSettings):
             old = self.settings.get(microphone_id)
-            old_url = old.source.url if old and isinstance(old.source, UrlSource) else None
+            old_url = old.source.url if old and isinstance(old.source, UrlSourceSettings) else None
             try:
                 url = restore_url(settings.source.url, old_url)
                 check_url(url)
             except SourceError as error:
                 return problem(422, error.code, error.reason)
-            settings = settings.model_copy(update={"source": UrlSource(url=url)})
+            settings = settings.model_copy(update={"source": UrlSourceSettings(url=url)})
         if detail := self.refuse.get(settings.name):
             return problem(422, "invalid", detail)
         new = self.settings.get(microphone_id) != settings
@@ -311,7 +311,7 @@ class Peer:
 
     async def _check_source(self, request: web.Request) -> web.Response:
         source = schemas.SourceCheck.model_validate(await request.json()).source
-        assert isinstance(source, UrlSource)
+        assert isinstance(source, UrlSourceSettings)
         self.checked.append(source.url)
         if source.url in self.silent:
             code, reason = self.silent[source.url]

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from clap_server.api.context import context, json_response
 from clap_server.api.problems import ProblemError, read_body
 from clap_server.api.route import Route
+from clap_server.api.schemas import Received, Schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,10 +142,8 @@ def peer(request: web.Request) -> str:
     return str(name[0]) if name else "unknown"
 
 
-class SignIn(BaseModel):
+class SignIn(Received):
     """POST /api/session."""
-
-    model_config = ConfigDict(extra="forbid")
 
     token: str = Field(max_length=512, description="the access token")
 
@@ -168,7 +167,7 @@ async def sign_in(request: web.Request) -> web.Response:
     return response
 
 
-class SessionInfo(BaseModel):
+class SessionInfo(Schema):
     """GET /api/session."""
 
     cookie: bool = Field(description="signed in with a cookie, so that signing out means something")
@@ -201,7 +200,7 @@ ROUTES = (
         ),
         status=204,
         body=SignIn,
-        errors=(400, 422, 429),
+        errors=(400, 401, 413, 422, 429),
         public=True,
     ),
     Route("GET", "/api/session", session, "How one is signed in", "Session", answer=SessionInfo),

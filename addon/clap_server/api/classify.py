@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from clap_server.api.context import context, json_response
 from clap_server.api.present import classification
@@ -97,7 +98,7 @@ async def _received(request: web.Request, shared: Context) -> AsyncIterator[_Upl
             raise _unwritable(error) from error
         try:
             await _read_form(request, upload, file)
-        except (ValueError, AssertionError, RuntimeError) as error:
+        except (ValueError, AssertionError, RuntimeError, BadHttpMessage) as error:
             raise ProblemError(
                 400,
                 "invalid-multipart",
@@ -109,13 +110,15 @@ async def _received(request: web.Request, shared: Context) -> AsyncIterator[_Upl
 async def _read_form(
     request: web.Request, upload: _Upload, file: tempfile._TemporaryFileWrapper[bytes]
 ) -> None:
+    seen = set()
     async for part in await request.multipart():
         if not isinstance(part, BodyPartReader):
             raise invalid("body", "must not hold a form within the form")
+        if part.name in seen:
+            raise invalid(part.name or "", "was sent twice; send each field once")
+        seen.add(part.name)
         match part.name:
             case "audio":
-                if upload.audio is not None:
-                    raise invalid("audio", "was sent twice; send one recording")
                 await _store(part, file)
                 upload.audio = Path(file.name)
             case "labels":

@@ -10,7 +10,7 @@ from clap_server.api.context import context, json_response
 from clap_server.api.present import event_info
 from clap_server.api.problems import invalid, not_found, read_body
 from clap_server.api.route import Parameter, Route
-from clap_server.api.schemas import EventInfo, EventList, Feedback
+from clap_server.api.schemas import MAX_SEQUENCE, EventInfo, EventList, Feedback
 from clap_server.api.spectrogram import spectrogram
 from clap_server.audio.decode import decode
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-MAX_SEQUENCE = 2**63 - 1
 SPECTROGRAM_RATE = 32000
 _PRIVATE = {"Cache-Control": "private, max-age=86400, immutable"}
 
@@ -114,7 +113,7 @@ async def _existing(request: web.Request) -> StoredEvent:
     return stored
 
 
-_SEQUENCE = {"type": "integer", "minimum": 0}
+_SEQUENCE = {"type": "integer", "minimum": 0, "maximum": MAX_SEQUENCE}
 
 ROUTES = (
     Route(

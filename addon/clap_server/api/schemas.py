@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from clap_server.audio.source import SourceState
 from clap_server.detection.labels import LabelKind
-from clap_server.listening.config import (
-    MicrophoneSettings,  # noqa: F401 - part of the contract
-    Source,
-)
+from clap_server.listening.config import MicrophoneSettings, SourceSettings
 
 API_VERSION = 1
+MAX_SEQUENCE = 2**63 - 1
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -22,6 +20,12 @@ class Schema(BaseModel):
     """Base of what the server sends."""
 
     model_config = ConfigDict(frozen=True)
+
+
+class Received(BaseModel):
+    """Base of what a client sends: nothing unknown, and no text where a number is due."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class ModelInfo(Schema):
@@ -95,12 +99,13 @@ class MicrophoneInfo(Schema):
 
     id: str
     name: str
-    source: Source
+    source: SourceSettings
     labels: list[WatchedLabelInfo]
     negatives: list[str]
     hop_s: float
     enabled: bool
     owner: str
+    adopted: bool = Field(description="the server's own before its owner took it; a release gives it back")
     status: MicrophoneStatus
     windows_scored: int
     windows_gated: int
@@ -111,6 +116,26 @@ class MicrophoneList(Schema):
     """GET /api/microphones."""
 
     microphones: list[MicrophoneInfo]
+
+
+class MicrophoneCheck(Received):
+    """POST /api/microphones/check."""
+
+    id: str | None = Field(default=None, description="of the microphone to change, if there is one")
+    settings: MicrophoneSettings
+
+
+class CheckedMicrophone(Schema):
+    """What settings mean that were found usable."""
+
+    labels: list[WatchedLabelInfo]
+    source: SourceSettings = Field(description="secrets redacted")
+
+
+class Release(Received):
+    """POST /api/microphones/{id}/release."""
+
+    owner: str = Field(max_length=100, description="who lets it go; must be its present owner")
 
 
 class EventInfo(Schema):
@@ -167,7 +192,7 @@ class Classification(Schema):
     windows: list[WindowScores]
 
 
-class Feedback(Schema):
+class Feedback(Received):
     """POST /api/events/{id}/feedback."""
 
     verdict: Literal["correct", "false_alarm"]
@@ -188,21 +213,36 @@ class Problem(Schema):
 # then ReplayedMessage, then live messages of the subscribed topics. `microphones` and `event` always come.
 
 
-class Subscribe(BaseModel):
+class Subscribe(Received):
     """First and only message of the client."""
 
-    model_config = ConfigDict(extra="forbid")
-
     type: Literal["subscribe"] = "subscribe"
-    after: int | None = Field(default=None, ge=0, description="last sequence seen; null: no replay")
+    after: int | None = Field(
+        default=None, ge=0, le=MAX_SEQUENCE, description="last sequence seen; null: no replay"
+    )
     topics: set[Literal["scores", "levels"]] = Field(default_factory=set)
 
 
 class MicrophonesMessage(Schema):
-    """All microphones; again whenever one is added, changed or removed."""
+    """All microphones as they are at first, in one or more messages of about 1 MB at most."""
 
     type: Literal["microphones"] = "microphones"
     microphones: list[MicrophoneInfo]
+    more: bool = Field(default=False, description="another such message follows with the next ones")
+
+
+class MicrophoneChangedMessage(Schema):
+    """One microphone was added, or its settings changed."""
+
+    type: Literal["microphone_changed"] = "microphone_changed"
+    microphone: MicrophoneInfo
+
+
+class MicrophoneRemovedMessage(Schema):
+    """One microphone is there no more."""
+
+    type: Literal["microphone_removed"] = "microphone_removed"
+    microphone_id: str
 
 
 class MicrophoneMessage(Schema):
@@ -263,6 +303,17 @@ class Health(Schema):
     status: Literal["ok", "starting"]
 
 
+class OpenApi(Schema):
+    """GET /api/openapi.json: a description by OpenAPI 3.1, of which more than this is said elsewhere."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, dict[str, Any]]
+    components: dict[str, dict[str, Any]]
+
+
 class DeviceInfo(Schema):
     """A capture device of the server's machine."""
 
@@ -276,12 +327,10 @@ class DeviceList(Schema):
     devices: list[DeviceInfo]
 
 
-class SourceCheck(BaseModel):
+class SourceCheck(Received):
     """POST /api/sources/check."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    source: Source
+    source: SourceSettings
 
 
 class SourceHeard(Schema):
@@ -290,10 +339,8 @@ class SourceHeard(Schema):
     level_dbfs: float = Field(description="of its first moment")
 
 
-class AudioFormat(BaseModel):
+class AudioFormat(Received):
     """First message of the client on WS /api/microphones/{id}/audio; then it sends interleaved PCM."""
-
-    model_config = ConfigDict(extra="forbid")
 
     format: Literal["s16le", "f32le"]
     sample_rate: int = Field(ge=4000, le=192_000, description="Hz")

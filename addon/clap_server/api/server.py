@@ -18,7 +18,7 @@ from clap_server.api.present import server_info
 from clap_server.api.sink import EventSink
 from clap_server.api.websocket import close
 from clap_server.clap.holder import ModelHolder
-from clap_server.detection.calibration import preparer
+from clap_server.detection.calibration.fit import preparer
 from clap_server.detection.library import load_library
 from clap_server.errors import ConfigurationError
 from clap_server.listening.supervisor import Supervisor

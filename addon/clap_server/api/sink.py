@@ -40,6 +40,8 @@ class EventSink:
         self._metrics = metrics
         # Numbers must be published in their order: a client resumes after the newest that it saw.
         self._order = asyncio.Lock()
+        # Of events that go on: a microphone that is removed is forgotten before they end.
+        self._names: dict[str, str] = {}
 
     async def event_started(self, event: SoundEvent) -> None:
         """Store and publish."""
@@ -61,7 +63,11 @@ class EventSink:
 
     async def _record(self, change: Literal["started", "ended"], event: SoundEvent) -> str:
         microphone = self._store.microphones.get(event.microphone_id)
-        name = microphone.settings.name if microphone is not None else event.microphone_id
+        if microphone is not None:
+            self._names[event.id] = microphone.settings.name
+        name = self._names.get(event.id, event.microphone_id)
+        if change == "ended":
+            self._names.pop(event.id, None)
         async with self._order:
             entry = await self._store.events.record(change, event, name)
             self._bus.publish(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from clap_server.api.context import context
-from clap_server.api.present import event_info, microphones_message, server_info
+from clap_server.api.present import event_info, microphones_messages, server_info
 from clap_server.api.problems import ProblemError, parse
 from clap_server.api.route import Route
 from clap_server.api.schemas import EventMessage, ReplayedMessage, Subscribe
@@ -99,7 +99,8 @@ async def _send_all(
     after: int | None,
     published: int,
 ) -> None:
-    await socket.send_str(microphones_message(shared).model_dump_json())
+    for part in microphones_messages(shared):
+        await socket.send_str(part)
     newest = published
     if after is not None:
         newest = await _replay(shared, socket, after)
@@ -155,13 +156,12 @@ ROUTES = (
         "Live",
         description=(
             "A WebSocket. The server greets with `ServerInfo`; the client sends one `Subscribe`; then come"
-            " `MicrophonesMessage`, every `EventMessage` after `after`, `ReplayedMessage`, and"
-            " what happens from"
-            " then on. Sequence numbers never repeat or go back, so a client that comes back"
-            " with the last one"
-            " that it saw misses nothing. A client that is too slow loses scores and levels first; before it"
-            " would lose an event the connection is closed (1013) for it to resume. The server"
-            " pings every 5 s."
+            " `MicrophonesMessage` (again while it says `more`), every `EventMessage` after `after`,"
+            " `ReplayedMessage`, and what happens from then on: of the microphones only what changes."
+            " Sequence numbers never repeat or go back, so a client that comes back with the last one that"
+            " it saw misses nothing. A client that is too slow loses scores and levels first; before it"
+            " would lose an event the connection is closed (1013) for it to resume. The server pings every"
+            " 5 s."
         ),
         status=101,
         errors=(400, 403),

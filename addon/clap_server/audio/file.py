@@ -29,7 +29,7 @@ def media_file(path: str, media_dir: Path | None) -> Path:
         Its real path, with links followed; certainly inside ``media_dir``.
 
     Raises:
-        SourceError: ``no_media_folder``, ``outside_media_folder`` or ``not_found``.
+        SourceError: ``no_media_folder``, ``outside_media_folder``, ``not_found`` or ``not_readable``.
     """
     if media_dir is None:
         raise SourceError("no_media_folder", "no media folder is set: start the server with --media DIR")
@@ -43,7 +43,11 @@ def media_file(path: str, media_dir: Path | None) -> Path:
         raise outside from None
     if not found.is_relative_to(root):
         raise outside
-    if not found.is_file():
+    try:
+        there = found.is_file()
+    except OSError as error:  # such as a name that is too long for any file
+        raise SourceError("not_readable", f"{path[:50]} cannot be read: {error.strerror}") from error
+    if not there:
         raise SourceError("not_found", f"there is no file {path} in the media folder: put it there")
     return found
 

@@ -23,7 +23,6 @@ _ENVIRONMENT_ONLY = {"token"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line, with an option for each setting."""
     parser = subparsers.add_parser(
         "serve",
         help="run the server",

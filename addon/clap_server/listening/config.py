@@ -13,7 +13,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class UrlSource(_Model):
+class UrlSourceSettings(_Model):
     """A stream to pull: RTSP(S) or HTTP(S), such as a camera, Icecast, HLS or go2rtc."""
 
     type: Literal["url"] = "url"
@@ -22,28 +22,31 @@ class UrlSource(_Model):
     )
 
 
-class FileSource(_Model):
+class FileSourceSettings(_Model):
     """A recording from the media folder, for trying things out."""
 
     type: Literal["file"] = "file"
     path: str = Field(description="relative to the server's media folder", max_length=1024)
-    loop: bool = True
+    loop: bool = Field(default=True, strict=True)
 
 
-class DeviceSource(_Model):
+class DeviceSourceSettings(_Model):
     """A capture device of the server's machine."""
 
     type: Literal["device"] = "device"
     device: str = Field(default="default", description="as GET /api/devices lists it", max_length=256)
 
 
-class PushSource(_Model):
+class PushSourceSettings(_Model):
     """Sound that a client sends to WS /api/microphones/{id}/audio."""
 
     type: Literal["push"] = "push"
 
 
-Source = Annotated[UrlSource | FileSource | DeviceSource | PushSource, Field(discriminator="type")]
+SourceSettings = Annotated[
+    UrlSourceSettings | FileSourceSettings | DeviceSourceSettings | PushSourceSettings,
+    Field(discriminator="type"),
+]
 
 
 class LabelChoice(_Model):
@@ -54,7 +57,7 @@ class LabelChoice(_Model):
 
     label: str = Field(min_length=1, max_length=200)
     threshold: float | None = Field(
-        default=None, ge=0, le=1, description="the label's own default if left out"
+        default=None, ge=0, le=1, strict=True, description="the label's own default if left out"
     )
 
 
@@ -62,13 +65,15 @@ class MicrophoneSettings(_Model):
     """One microphone as its owner wants it."""
 
     name: str = Field(min_length=1, max_length=100)
-    source: Source
+    source: SourceSettings
     labels: tuple[LabelChoice, ...] = Field(min_length=1, max_length=200)
     negatives: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
         default=(), max_length=50, description="what it is not, in words: 'dishes in the sink'"
     )
-    hop_s: float = Field(default=HOP_S_DEFAULT, ge=0.1, le=5, description="seconds between windows")
-    enabled: bool = True
+    hop_s: float = Field(
+        default=HOP_S_DEFAULT, ge=0.1, le=5, strict=True, description="seconds between windows"
+    )
+    enabled: bool = Field(default=True, strict=True)
     owner: str = Field(
         default="server", max_length=100, description="'server', or who declares it: 'home_assistant:<entry>'"
     )

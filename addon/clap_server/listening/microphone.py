@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clap_server.clap.holder import ModelHolder
     from clap_server.clap.model import ClapModel
     from clap_server.detection.detector import Detection
+    from clap_server.detection.labels import Label
     from clap_server.detection.windows import Window
     from clap_server.listening.batcher import Batcher
     from clap_server.listening.plan import Plan
@@ -61,11 +62,21 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scoring:
-    """A model with the scorer that it made for a plan."""
+class Scoring:
+    """A model with the scorer that it made for some labels and negatives."""
 
     model: ClapModel
+    labels: tuple[Label, ...]
+    negatives: tuple[str, ...]
     scorer: LabelScorer
+
+    def serves(self, model: ClapModel, plan: Plan) -> bool:
+        """Whether it is of this model and for what this plan listens for."""
+        return self.model is model and (self.labels, self.negatives) == (_labels(plan), plan.negatives)
+
+
+def _labels(plan: Plan) -> tuple[Label, ...]:
+    return tuple(watched.label for watched in plan.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +141,12 @@ class MicrophoneListener:
         self._sink = sink
         self._counters = counters
         self._gate = NoiseGate()
-        self._scoring: _Scoring | None = None
-        self._scoring_lock = asyncio.Lock()
+        self._scoring: Scoring | None = None
         self._report_lock = asyncio.Lock()
         self._stretch: Stretch | None = None
         self._queue: asyncio.Queue[_Heard | _Gap | _Change] = asyncio.Queue()
         self._under_way: list[asyncio.Future[NDArray[np.float32]]] = []
-        self._model_changed = asyncio.Event()
+        self._outdated = asyncio.Event()
         self._judged_stretch: Stretch | None = None
         self._judged_s = 0.0
         self._judged_at = time.monotonic()
@@ -158,7 +168,7 @@ class MicrophoneListener:
         Raises:
             ExceptionGroup: something broke that the owner should know of and try again.
         """
-        unsubscribe = self._holder.subscribe(self._model_changed.set)
+        unsubscribe = self._holder.subscribe(self._outdated.set)
         try:
             await self._use()
             async with asyncio.TaskGroup() as tasks:
@@ -174,50 +184,61 @@ class MicrophoneListener:
                 if stretch is not None:
                     await self._report(stretch, stretch.detector.finish())
 
-    async def change(self, plan: Plan) -> None:
-        """Listen for other labels, or with other thresholds, without losing the stream.
+    async def prepare(self, plan: Plan) -> Scoring:
+        """Have the present model embed the texts of a plan; nothing is changed.
 
         Raises:
-            ModelError: the texts cannot be embedded; nothing was changed.
+            ModelError: it cannot.
         """
-        await self._use(plan)
+        model, scoring = self._holder.model, self._scoring
+        if scoring is not None and scoring.serves(model, plan):
+            return scoring
+        labels = _labels(plan)
+        scorer = await self._batcher.run(lambda: LabelScorer(model, labels, self._background, plan.negatives))
+        return Scoring(model, labels, plan.negatives, scorer)
+
+    def change(self, plan: Plan, scoring: Scoring | None) -> None:
+        """Listen for other labels, or with other thresholds, without losing the stream.
+
+        Args:
+            plan: in force from here on.
+            scoring: as ``prepare`` gave it; without it, the labels before are scored until it is made.
+        """
+        self._plan = plan
+        if scoring is not None:
+            self._scoring = scoring
+        if self._scoring is None or not self._scoring.serves(self._holder.model, plan):
+            self._outdated.set()
+        self._reshape()
         if self._stretch is not None:
             self._queue.put_nowait(_Change(self._stretch, plan))
 
-    async def _use(self, new_plan: Plan | None = None) -> None:
-        """Make a scorer for the present model and a new or the present plan, in the model's thread."""
-        async with self._scoring_lock:
-            # Looked up under the lock: the plan may have changed while this waited for it.
-            plan = self._plan if new_plan is None else new_plan
-            model = self._holder.model
-            before, scoring = self._plan, self._scoring
-            same = (
-                scoring is not None
-                and scoring.model is model
-                and [w.label for w in before.labels] == [w.label for w in plan.labels]
-                and before.negatives == plan.negatives
-            )
-            if not same:
-                labels = [watched.label for watched in plan.labels]
-                scorer = await self._batcher.run(
-                    lambda: LabelScorer(model, labels, self._background, plan.negatives)
-                )
-                self._scoring = _Scoring(model, scorer)
-            self._plan = plan
-            if self._stretch is not None and self._stretch.sample_rate == model.sample_rate:
-                self._stretch.cutter.reshape(window_s=model.window_s, hop_s=plan.hop_s)
+    async def _use(self) -> None:
+        """Have a scorer of the present model for the present plan, whichever changes meanwhile."""
+        while self._scoring is None or not self._scoring.serves(self._holder.model, self._plan):
+            plan = self._plan
+            scoring = await self.prepare(plan)
+            if scoring.serves(self._holder.model, self._plan):
+                self._scoring = scoring
+        self._reshape()
+
+    def _reshape(self) -> None:
+        """Cut windows as the present model and plan want them."""
+        model, stretch = self._holder.model, self._stretch
+        if stretch is not None and stretch.sample_rate == model.sample_rate:
+            stretch.cutter.reshape(window_s=model.window_s, hop_s=self._plan.hop_s)
 
     async def _follow_model(self) -> None:
         while True:
-            await self._model_changed.wait()
-            self._model_changed.clear()
+            await self._outdated.wait()
+            self._outdated.clear()
             try:
                 await self._use()
             except ModelError as error:
                 self._model_fails(error)
 
     @property
-    def _ready(self) -> _Scoring:
+    def _ready(self) -> Scoring:
         if self._scoring is None:
             raise ModelError("the labels are not embedded yet")
         return self._scoring

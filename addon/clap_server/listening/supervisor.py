@@ -14,7 +14,7 @@ from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.audio.url import redact_text
 from clap_server.errors import ClapServerError, ConfigurationError
 from clap_server.listening.batcher import Batcher
-from clap_server.listening.microphone import STARTING, Counters, MicrophoneListener
+from clap_server.listening.microphone import STARTING, Counters, MicrophoneListener, Scoring
 from clap_server.listening.plan import Plan, make_plan
 from clap_server.listening.sources import make_source
 
@@ -61,6 +61,23 @@ class MicrophoneSnapshot:
     windows_scored: int
     windows_gated: int
     windows_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Settings that are usable, with everything that might have been wrong with them already made.
+
+    Attributes:
+        microphone: the settings.
+        plan: what to listen for.
+        source: of the sound; nothing is opened yet.
+        scoring: for a stream that goes on; None where the listener makes it when it starts.
+    """
+
+    microphone: Microphone
+    plan: Plan
+    source: AudioSource
+    scoring: Scoring | None
 
 
 @dataclass
@@ -111,21 +128,50 @@ class Supervisor:
         self._entries.clear()
         await self.batcher.stop()
 
-    async def apply(self, microphone: Microphone) -> None:
-        """Add a microphone, or bring an existing one to these settings; the same again changes nothing.
-
-        If only labels, thresholds, negatives or the hop changed, the stream goes on.
+    def check(self, settings: MicrophoneSettings) -> tuple[Plan, AudioSource]:
+        """What the settings mean; nothing is opened, embedded or changed.
 
         Raises:
             LabelError: a label or threshold is not usable.
             AudioError: the source's address or path is not usable.
             ConfigurationError: the source is not available on this server.
-            ModelError: the labels cannot be embedded.
-
-            In each case everything stays as it was.
         """
-        async with self._locks.setdefault(microphone.id, asyncio.Lock()):
-            await self._apply(microphone)
+        return make_plan(settings, self._library), make_source(settings.source, self._media_dir)
+
+    async def prepare(self, microphone: Microphone) -> Prepared:
+        """Do all that may fail with new settings; nothing is changed, and no microphone waits.
+
+        Raises:
+            ClapServerError: as ``check``, or the model cannot embed the labels (ModelError).
+        """
+        plan, source = self.check(microphone.settings)
+        old = self._entries.get(microphone.id)
+        scoring = None
+        if (
+            old is not None
+            and old.listener is not None
+            and plan != old.plan
+            and _same_stream(old.microphone.settings, microphone.settings)
+        ):
+            scoring = await old.listener.prepare(plan)
+        return Prepared(microphone, plan, source, scoring)
+
+    async def use(self, prepared: Prepared) -> None:
+        """Add a microphone, or bring an existing one to these settings; the same again changes nothing.
+
+        If only labels, thresholds, negatives or the hop changed, the stream goes on.
+        """
+        microphone_id = prepared.microphone.id
+        async with self._locks.setdefault(microphone_id, asyncio.Lock()):
+            await self._use(prepared)
+
+    async def apply(self, microphone: Microphone) -> None:
+        """Prepare settings and use them.
+
+        Raises:
+            ClapServerError: as ``prepare``; everything stays as it was.
+        """
+        await self.use(await self.prepare(microphone))
 
     async def restore(self, microphone: Microphone) -> None:
         """Apply settings from an earlier run: what is wrong with them becomes the microphone's status."""
@@ -183,25 +229,24 @@ class Supervisor:
         """
         return await self.batcher.embed(self._holder.model, windows)
 
-    async def _apply(self, microphone: Microphone) -> None:
-        settings = microphone.settings
-        plan = make_plan(settings, self._library)
+    async def _use(self, prepared: Prepared) -> None:
+        microphone, settings = prepared.microphone, prepared.microphone.settings
         old = self._entries.get(microphone.id)
         if old is not None and old.source is not None and _same_stream(old.microphone.settings, settings):
-            if old.listener is not None and plan != old.plan:
-                await old.listener.change(plan)
-            old.microphone, old.plan = microphone, plan
+            if old.listener is not None and prepared.plan != old.plan:
+                old.listener.change(prepared.plan, prepared.scoring)
+            old.microphone, old.plan = microphone, prepared.plan
             return
-        source = make_source(settings.source, self._media_dir)
         if old is not None:
             await self._stop(old)
-        new = _Entry(microphone, plan, source, STARTING if settings.enabled else _DISABLED)
+        status = STARTING if settings.enabled else _DISABLED
+        new = _Entry(microphone, prepared.plan, prepared.source, status)
         if old is not None:
             new.counters = old.counters
         self._entries[microphone.id] = new
         self._sink.status(microphone.id, new.status)
         if settings.enabled:
-            listening = self._keep_listening(new, source)
+            listening = self._keep_listening(new, prepared.source)
             new.task = asyncio.create_task(listening, name=f"microphone {microphone.id}")
             new.task.add_done_callback(_notice_death)
 

@@ -7,8 +7,8 @@ import aiohttp
 import pytest
 
 from clap_server.api import auth
+from clap_server.api.app import ROUTES
 from clap_server.api.auth import FAILURES_ALLOWED, SESSION_S, Authenticator
-from clap_server.api.table import ROUTES
 from tests.support.running_server import TOKEN, Client, ReadyHolder, running
 
 if TYPE_CHECKING:

@@ -17,7 +17,13 @@ from clap_server.clap.model import ClapModel
 from clap_server.detection.events import SoundEvent
 from clap_server.detection.library import load_library
 from clap_server.listening.batcher import Batcher
-from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSource, Source
+from clap_server.listening.config import (
+    LabelChoice,
+    Microphone,
+    MicrophoneSettings,
+    PushSourceSettings,
+    SourceSettings,
+)
 from clap_server.listening.microphone import Counters, MicrophoneListener
 from clap_server.listening.plan import make_plan
 from clap_server.listening.sink import Recording
@@ -112,7 +118,7 @@ def microphone(
     microphone_id: str = "kitchen",
     *,
     labels: tuple[str | tuple[str, float], ...] = ("glass breaking", "alarm"),
-    source: Source | None = None,
+    source: SourceSettings | None = None,
     hop_s: float = 0.5,
     enabled: bool = True,
     negatives: tuple[str, ...] = (),
@@ -129,7 +135,7 @@ def microphone(
         id=microphone_id,
         settings=MicrophoneSettings(
             name=name,
-            source=source or PushSource(),
+            source=source or PushSourceSettings(),
             labels=choices,
             hop_s=hop_s,
             enabled=enabled,

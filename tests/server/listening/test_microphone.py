@@ -169,7 +169,8 @@ async def test_labels_change_without_losing_the_stream(tmp_path: Path) -> None:
     rig.listen_for("glass breaking")
     async with rig.running():
         await rig.sink.until(lambda: bool(rig.sink.started))
-        await rig.listener.change(make_plan(microphone(labels=("alarm",), hop_s=0.25).settings, LIBRARY))
+        plan = make_plan(microphone(labels=("alarm",), hop_s=0.25).settings, LIBRARY)
+        rig.listener.change(plan, await rig.listener.prepare(plan))
         await rig.sink.until(lambda: bool(rig.sink.ended))
         gate.set()
         await rig.sink.until(lambda: len(rig.sink.started) == 2)
@@ -183,7 +184,7 @@ async def test_another_threshold_needs_no_new_text_embeddings(tmp_path: Path) ->
         await rig.sink.until(lambda: bool(rig.sink.started))
         before = rig.listener._scoring
         plan = make_plan(microphone(labels=("glass breaking", ("alarm", 0.3))).settings, LIBRARY)
-        await rig.listener.change(plan)
+        rig.listener.change(plan, await rig.listener.prepare(plan))
         assert rig.listener._scoring is before
         assert rig.listener.active == {"alarm"}
 
@@ -303,21 +304,26 @@ async def test_a_model_that_hangs_is_shown_and_takes_no_more_memory(
 async def test_a_model_that_comes_meanwhile_does_not_bring_the_old_labels_back(tmp_path: Path) -> None:
     rig = Rig(ArraySource(), tmp_path)
     rig.listen_for("glass breaking")
+    plan = make_plan(microphone(labels=("alarm",)).settings, LIBRARY)
     async with rig.running():
         await eventually(lambda: rig.listener._scoring is not None)
+        scoring = await rig.listener.prepare(plan)
         released = threading.Event()
         blocking = asyncio.create_task(rig.batcher.run(lambda: released.wait(60)))
-        change = asyncio.create_task(
-            rig.listener.change(make_plan(microphone(labels=("alarm",)).settings, LIBRARY))
-        )
-        await eventually(rig.listener._scoring_lock.locked)
-        rig.holder._use(SpectralModel())
-        await eventually(lambda: not rig.listener._model_changed.is_set())
+        # The model that comes is asked for the old labels, and answers after the change to the new ones.
+        rig.holder._use(newer := SpectralModel())
+        await eventually(lambda: not rig.listener._outdated.is_set())
+        rig.listener.change(plan, scoring)
         released.set()
-        await asyncio.gather(blocking, change)
-        async with rig.listener._scoring_lock:
-            assert rig.listener._scoring is not None
-            assert rig.listener._scoring.scorer.label_ids == ("alarm",)
+        await blocking
+
+        def ready() -> bool:
+            now = rig.listener._scoring
+            return now is not None and now.model is newer
+
+        await eventually(ready)
+        assert rig.listener._scoring is not None
+        assert rig.listener._scoring.scorer.label_ids == ("alarm",)
 
 
 async def test_stopping_waits_until_the_end_of_an_event_is_told(tmp_path: Path) -> None:

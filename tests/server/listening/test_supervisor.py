@@ -84,7 +84,7 @@ async def test_a_file_of_the_media_folder_is_heard(
     supervisor: Supervisor, sink: RememberingSink, tmp_path: Path
 ) -> None:
     (tmp_path / "media" / "break.flac").write_bytes(encode(scene(3, (1, crash())), RATE, "flac"))
-    await supervisor.apply(microphone(source=config.FileSource(path="break.flac")))
+    await supervisor.apply(microphone(source=config.FileSourceSettings(path="break.flac")))
     await sink.until(lambda: bool(sink.started))
     assert sink.started[0].label_id == "glass_breaking"
 
@@ -93,7 +93,7 @@ async def test_a_recording_that_is_not_repeated_ends_with_its_event(
     supervisor: Supervisor, sink: RememberingSink, tmp_path: Path
 ) -> None:
     (tmp_path / "media" / "break.flac").write_bytes(encode(scene(2, (1, crash())), RATE, "flac"))
-    await supervisor.apply(microphone(source=config.FileSource(path="break.flac", loop=False)))
+    await supervisor.apply(microphone(source=config.FileSourceSettings(path="break.flac", loop=False)))
     await sink.until(lambda: bool(sink.ended))
     await sink.until(lambda: sink.statuses[-1][1].code == "finished")
     assert supervisor.snapshot("kitchen").active == frozenset()
@@ -131,7 +131,7 @@ async def test_another_source_replaces_the_old_one_and_counts_on(
     await push(supervisor.push_source("kitchen"), scene(3, (1, tone(2))))
     await sink.until(lambda: bool(sink.started))
     scored = supervisor.snapshot("kitchen").windows_scored
-    await supervisor.apply(microphone(source=config.FileSource(path="not-there.flac")))
+    await supervisor.apply(microphone(source=config.FileSourceSettings(path="not-there.flac")))
     assert len(sink.ended) == 1
     await sink.until(lambda: sink.statuses[-1][1].code == "not_found")
     assert supervisor.snapshot("kitchen").windows_scored >= scored
@@ -156,8 +156,12 @@ async def test_a_microphone_can_be_switched_off_and_on(supervisor: Supervisor, s
         (microphone(labels=("!!!",)), LabelError, "no words"),
         (microphone(labels=(("alarm", 1.0),)), LabelError, "'alarm': .*never be reached"),
         (microphone(labels=("alarm", "Alarm")), LabelError, "name each sound once"),
-        (microphone(source=config.UrlSource(url="ftp://camera/x")), SourceError, "rtsp://"),
-        (microphone(source=config.FileSource(path="../secret.wav")), SourceError, "outside the media folder"),
+        (microphone(source=config.UrlSourceSettings(url="ftp://camera/x")), SourceError, "rtsp://"),
+        (
+            microphone(source=config.FileSourceSettings(path="../secret.wav")),
+            SourceError,
+            "outside the media folder",
+        ),
     ],
 )
 async def test_bad_settings_are_refused_and_disturb_nothing(
@@ -186,8 +190,8 @@ async def test_without_a_media_folder_a_file_is_refused_with_what_to_do(
     await made.start()
     try:
         with pytest.raises(ConfigurationError, match="--media DIR"):
-            await made.apply(microphone(source=config.FileSource(path="x.wav")))
-        await made.restore(microphone(source=config.FileSource(path="x.wav")))
+            await made.apply(microphone(source=config.FileSourceSettings(path="x.wav")))
+        await made.restore(microphone(source=config.FileSourceSettings(path="x.wav")))
         snapshot = made.snapshot("kitchen")
         assert snapshot.status.state is SourceState.FAILED
         assert "--media DIR" in snapshot.status.reason
@@ -216,7 +220,7 @@ async def test_a_microphone_that_breaks_is_started_again_with_the_reason_shown_a
 
     holder._use(Mute())
     await supervisor.apply(microphone())
-    await supervisor.apply(microphone("hall", source=config.PushSource()))
+    await supervisor.apply(microphone("hall", source=config.PushSourceSettings()))
     await eventually(lambda: Mute.calls >= 6)
     status = supervisor.snapshot("kitchen").status
     assert status.code == "broke_off"
@@ -331,5 +335,5 @@ async def test_a_task_that_nothing_restarts_is_told(
     await supervisor.apply(microphone())
     await eventually(lambda: "'microphone kitchen' is dead" in caplog.text)
     monkeypatch.undo()
-    await supervisor.apply(microphone(source=config.FileSource(path="not-there.flac")))
+    await supervisor.apply(microphone(source=config.FileSourceSettings(path="not-there.flac")))
     await sink.until(lambda: bool(sink.statuses) and sink.statuses[-1][1].code == "not_found")

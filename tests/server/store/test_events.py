@@ -206,7 +206,7 @@ async def test_cancelled_write_leaves_the_database_usable(store: Store) -> None:
 async def test_microphone_in_a_damaged_row_is_named(store: Store, tmp_path: Path) -> None:
     await store.close()
     with sqlite3.connect(tmp_path / "data" / "clap.db") as connection:
-        connection.execute("INSERT INTO microphones VALUES ('attic', '{\"name\": 1}', '', '')")
+        connection.execute("INSERT INTO microphones VALUES ('attic', '{\"name\": 1}', '', '', 0)")
     connection.close()
     with pytest.raises(StoreError, match="attic"):
         await Store(DataFolder(tmp_path / "data"), POLICY).open()

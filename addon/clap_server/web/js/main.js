@@ -59,14 +59,19 @@ async function follow() {
   events.draw();
   for (const event of past.events) events.add(event);
   live = new Live(past.last_sequence, {
-    connected: () => connection("good", "live"),
+    connected: () => {
+      microphones.coming = [];
+      connection("good", "live");
+    },
     disconnected: () => {
       connection("bad", "no connection");
       // The server may have got another token meanwhile.
       request("GET", "api/info").catch((problem) => problem.status === 401 && showSignIn());
     },
     info: showInfo,
-    microphones: (message) => microphones.update(message.microphones),
+    microphones: (message) => microphones.list(message),
+    microphone_changed: (message) => microphones.changed(message),
+    microphone_removed: (message) => microphones.removed(message),
     microphone: (message) => microphones.status(message),
     event: (message) => {
       microphones.event(message);
