@@ -70,11 +70,13 @@ class RunningDemo:
         process: of ``scripts.demo``.
         api: of its Home Assistant, signed in.
         password: of its user.
+        log: of its Home Assistant.
     """
 
     process: Process
     api: HomeAssistantApi
     password: str
+    log: Path
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -98,7 +100,7 @@ async def demo(
             api = HomeAssistantApi(session, f"http://127.0.0.1:{home_assistant_port}")
             password = (folder / "data" / "home-assistant" / "demo-password").read_text()
             await api.sign_in("demo", password)
-            yield RunningDemo(process, api, password)
+            yield RunningDemo(process, api, password, folder / "data" / "home-assistant" / "output.log")
         finally:
             # pytest shows it only when a test fails.
             sys.stderr.write(process.log_tail(100))
@@ -233,6 +235,12 @@ async def test_automation_was_triggered_and_tells_where_glass_broke(demo: Runnin
     told = await demo.api.command({"type": "persistent_notification/get"})
     assert ["Glass is breaking" in notification["title"] for notification in told] == [True]
     assert told[0]["message"].startswith("Heard in the living room at ")
+
+
+async def test_nothing_that_home_assistant_loads_is_missing(demo: RunningDemo) -> None:
+    log = demo.log.read_text()
+    assert "Skipping pip installation" in log
+    assert [line for line in log.splitlines() if " ERROR " in line or "No module named" in line] == []
 
 
 async def test_restart_from_within_home_assistant_comes_back_without_ending_the_demo(
