@@ -51,10 +51,10 @@ AUTOMATION = {
 _LAST_EVENT = f"""\
 {{% set event = states.{EVENT} %}}
 {{% if event and event.state not in ('unknown', 'unavailable') %}}
+{{% set when = (event.state | as_datetime | as_local).strftime('%X') %}}
+{{% set score = event.attributes.score | round(2) %}}
 ## {{{{ event.attributes.label }}}}
-{{{{ (event.state | as_datetime | as_local).strftime('%X') }}}}, score
-**{{{{ event.attributes.score | round(2) }}}}**
-
+{{{{ when }}}}, score **{{{{ score }}}}**
 [Play the recordings]({RECORDINGS})
 {{% else %}}
 ## Nothing yet
@@ -67,8 +67,8 @@ def _heading(text: str, icon: str) -> dict[str, Any]:
     return {"type": "heading", "heading": text, "icon": icon}
 
 
-def dashboard() -> dict[str, Any]:
-    """Return the start page, as its raw configuration editor would show it."""
+def dashboard(sensors: dict[str, str]) -> dict[str, Any]:
+    """Return the start page, as its raw configuration editor would show it; ``sensors`` have names there."""
     now = [
         _heading(AREA, "mdi:sofa"),
         {"type": "gauge", "entity": TOP_SOUND, "attribute": "score", "name": "Score of the top sound"}
@@ -77,7 +77,7 @@ def dashboard() -> dict[str, Any]:
         *(
             {"type": "tile", "entity": sensor, "name": name, "grid_options": {"columns": 6}}
             | {"color": "red" if sensor == GLASS else "amber"}
-            for sensor, name in SENSORS.items()
+            for sensor, name in sensors.items()
         ),
     ]
     events = [
@@ -91,10 +91,10 @@ def dashboard() -> dict[str, Any]:
         {"type": "tile", "entity": AUTOMATION_ENTITY, "name": AUTOMATION["alias"]}
         | {"state_content": ["state", "last_triggered"], "grid_options": {"columns": 12}},
     ]
-    graph = {"type": "history-graph", "hours_to_show": 0.1}
+    graph = {"type": "history-graph", "hours_to_show": 0.05}
     minutes = [
         _heading("Last minutes", "mdi:chart-timeline"),
-        {**graph, "entities": [{"entity": sensor, "name": name} for sensor, name in SENSORS.items()]},
+        {**graph, "entities": [{"entity": sensor, "name": name} for sensor, name in sensors.items()]},
         {**graph, "entities": [{"entity": LEVEL, "name": "Level"}]},
     ]
     sections = [{"type": "grid", "cards": cards} for cards in (now + automation, events, minutes)]
@@ -126,7 +126,9 @@ async def furnish(api: HomeAssistantApi) -> None:
         {"type": "lovelace/dashboards/create", "url_path": DASHBOARD, "title": "CLAP Sound"}
         | {"icon": "mdi:waveform", "mode": "storage"}
     )
-    await api.command({"type": "lovelace/config/save", "url_path": DASHBOARD, "config": dashboard()})
+    # A demo of an older version listens for less.
+    sensors = {sensor: name for sensor, name in SENSORS.items() if await api.state(sensor)}
+    await api.command({"type": "lovelace/config/save", "url_path": DASHBOARD, "config": dashboard(sensors)})
     core = (await api.command({"type": "frontend/get_system_data", "key": "core"}))["value"] or {}
     core["default_panel"] = DASHBOARD
     await api.command({"type": "frontend/set_system_data", "key": "core", "value": core})

@@ -136,7 +136,7 @@ class Process:
         if self._process is not None:
             self._process.send_signal(number)
 
-    async def stop(self, grace_s: float = 20) -> int:
+    async def stop(self, grace_s: float = 60) -> int:
         """Ask it to end, kill it after ``grace_s``; returns its exit status."""
         if self._process is None:
             return 0

@@ -148,7 +148,7 @@ async def signed_in(demo: RunningDemo) -> AsyncIterator[tuple[Page, Complaints]]
     """A browser whose user has just signed in."""
     # A click of a test is no gesture of a user, without which sound is not played.
     async with real_browser("--autoplay-policy=no-user-gesture-required") as browser:
-        page = await browser.new_page(viewport={"width": 1440, "height": 900})
+        page = await browser.new_page(viewport={"width": 1440, "height": 760})
         page.set_default_timeout(PATIENCE_S * 1000)
         await page.add_init_script(REMEMBER_PLAYERS)
         complaints = Complaints()
@@ -196,9 +196,10 @@ async def test_start_page_is_drawn_and_shows_what_is_heard(demo: RunningDemo) ->
         await expect(glass.first).to_be_visible()
         await expect(page.get_by_role("link", name="Play the recordings")).to_be_visible()
         if SCREENSHOTS:
-            await asyncio.sleep(240)  # until the graphs and the list are full
+            await asyncio.sleep(180)  # until the graphs and the list are full
             await expect(glass).to_have_count(0)
             await expect(glass.first).to_be_visible()
+            await asyncio.sleep(2)  # until the needle has come to rest
         await screenshot(page, "demo")
         assert "get_services" in complaints.asked
         assert set(complaints.refused) <= HARMLESS
@@ -225,7 +226,6 @@ async def test_recording_plays_in_the_browser(demo: RunningDemo) -> None:
         await page.get_by_text(re.compile(r"^Glass breaking, Demo")).first.click()
         # It lasts at least the three seconds before the sound and the sound.
         await page.wait_for_function("() => players.some((one) => one.currentTime > 0.5 && one.duration > 3)")
-        await screenshot(page, "recordings")
 
 
 async def test_automation_was_triggered_and_tells_where_glass_broke(demo: RunningDemo) -> None:
