@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSCloseCode, web
 
+from clap_server.api import figures
 from clap_server.api.app import AccessLogger, build_app
 from clap_server.api.authenticator import Authenticator
 from clap_server.api.bus import EventBus
@@ -122,7 +123,7 @@ class Server:
             holder=holder,
             library=library,
             supervisor=Supervisor(
-                holder, library, sink, media_dir=settings.media, on_overload=self._model_changed
+                holder, library, sink, media_dir=settings.media, on_overload=self._info_changed
             ),
             bus=bus,
             authenticator=Authenticator(self.token, folder.server_id(), folder.signed_out),
@@ -135,7 +136,7 @@ class Server:
         await self._listen(shared)
         await store.open()
         bus.last_sequence = store.events.last_sequence
-        metrics.watch(shared)
+        figures.watch(shared)
         _LOGGER.info("Data in %s", settings.data)
         await holder.start()
         self._unsubscribe = holder.subscribe(self._info_changed)
