@@ -72,8 +72,7 @@ class Clocking:
 async def play(supervisor: Supervisor, microphone_id: str, seed: int, breaks: int) -> list[float]:
     """Push a scene in real time; returns the Unix times of its breaks."""
     scene = demo_scene(np.random.default_rng(seed), duration_s=SECONDS_A_BREAK * breaks, breaks=breaks)
-    source = supervisor.push_source(microphone_id)
-    pusher = source.connect(PushFormat("f32le", scene.sample_rate))
+    pusher = supervisor.push_source(microphone_id).connect(PushFormat("f32le", scene.sample_rate))
     size = round(BLOCK_S * scene.sample_rate)
     # Microphones do not run in step.
     await asyncio.sleep(float(np.random.default_rng(seed).uniform(0, 1)))

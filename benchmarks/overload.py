@@ -1,113 +1,163 @@
 """What happens when there are far more microphones than the machine can serve.
 
-Sound is pushed to all of them in real time, from this process, for some seconds; then all but a few are
-removed. Every window that came due must be counted, as scored, gated or dropped.
+A real server is pushed loud noise for all of them in real time over WebSockets; then all clients but a few
+leave. Every window that came due must be counted, as scored, gated or dropped. Clients and server share the
+machine, as nobody else does: compare figures of one machine only.
 
-    .venv/server/bin/python -m benchmarks.overload [--microphones N] [--seconds T] [--model M] [--device D]
+    .venv/server/bin/python -m benchmarks.overload [--microphones N] [--seconds T]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import socket
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import numpy as np
 
-from benchmarks.latency import Clocking
 from benchmarks.report import write
-from clap_server.audio.push import Pusher, PushFormat
-from clap_server.clap.holder import ModelHolder
-from clap_server.detection.library import load_library
-from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSource
-from clap_server.listening.supervisor import Supervisor
-from clap_server.synthesis import noise
 
 RATE = 16_000
 BLOCK_S = 0.1
 HOP_S = 0.5
 LEFT = 4
-FORMAT = PushFormat("s16le", RATE)
+TOKEN = "overload-" + "x" * 32
+_SERVE = "import sys; from clap_server.cli import main; sys.exit(main())"
 
 
-def _loud(seconds: float) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
-    """Noise that the gate lets through."""
-    samples = noise(np.random.default_rng(0), RATE, kind="pink", duration_s=seconds)
-    return (samples / np.abs(samples).max() * 20_000).astype("<i2")
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
-async def _push(pushers: list[Pusher], seconds: float) -> list[float]:
-    """Feed all in real time; returns how late each block was, in seconds."""
-    sound = _loud(BLOCK_S * 10)
-    size = round(BLOCK_S * RATE)
-    started = time.monotonic()
-    late_s = []
-    for number in range(round(seconds / BLOCK_S)):
-        due = started + number * BLOCK_S
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
-        late_s.append(time.monotonic() - due)
-        data = sound[number % 10 * size :][:size].tobytes()
-        for count, pusher in enumerate(pushers):
-            pusher.feed(data)
-            if count % 20 == 0:
-                # Clients do not all send at once.
-                await asyncio.sleep(0)
-    return late_s
+class Client:
+    """Asks the server."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
+        self._session = session
+        self._base = base
+
+    async def get(self, path: str) -> Any:
+        """An answer of JSON."""
+        async with self._session.get(self._base + path) as answer:
+            answer.raise_for_status()
+            return await answer.json()
+
+    async def add(self, name: str) -> None:
+        """Add a microphone that takes pushed sound."""
+        body = {"name": name, "source": {"type": "push"}, "labels": [{"label": "alarm"}], "hop_s": HOP_S}
+        async with self._session.put(f"{self._base}/api/microphones/{name}", json=body) as answer:
+            answer.raise_for_status()
+
+    async def push(self, name: str, sound: bytes, until: float) -> None:
+        """Send sound in real time, as a microphone does."""
+        size = round(BLOCK_S * RATE) * 2
+        async with self._session.ws_connect(f"{self._base}/api/microphones/{name}/audio") as connection:
+            await connection.send_json({"format": "s16le", "sample_rate": RATE})
+            started = time.monotonic()
+            number = 0
+            while (now := time.monotonic()) < until:
+                await asyncio.sleep(started + number * BLOCK_S - now)
+                first = number * size % (len(sound) - size)
+                await connection.send_bytes(sound[first : first + size])
+                number += 1
+
+    async def health_s(self, until: float) -> list[float]:
+        """How long /health takes."""
+        took = []
+        while time.monotonic() < until:
+            started = time.monotonic()
+            await self.get("/health")
+            took.append(time.monotonic() - started)
+            await asyncio.sleep(0.2)
+        return took
+
+    async def counts(self) -> dict[str, dict[str, Any]]:
+        """Microphones by id."""
+        return {entry["id"]: entry for entry in (await self.get("/api/microphones"))["microphones"]}
 
 
-async def _until_heard(supervisor: Supervisor, ids: list[str], pushers: list[Pusher]) -> float:
-    """Seconds until each of these got another window scored."""
-    before = {name: supervisor.snapshot(name).windows_scored for name in ids}
-    started = time.monotonic()
-    while any(supervisor.snapshot(name).windows_scored == count for name, count in before.items()):
-        await _push(pushers, HOP_S)
-    return time.monotonic() - started
+def _counted(microphone: dict[str, Any]) -> int:
+    return int(microphone["windows_scored"] + microphone["windows_gated"] + microphone["windows_dropped"])
 
 
-async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, float | str | None]:
+async def measure(client: Client, microphones: int, seconds: float) -> dict[str, Any]:
     """Run and count."""
-    holder = ModelHolder(arguments.model, device=arguments.device, cache_dir=folder)
-    await holder.start()
-    supervisor = Supervisor(holder, load_library(), Clocking(), media_dir=None)
-    await supervisor.start()
-    ids = [f"m{number}" for number in range(arguments.microphones)]
+    noise = np.random.default_rng(0).normal(0, 4000, 10 * RATE).astype("<i2").tobytes()
+    ids = [f"m{number}" for number in range(microphones)]
+    for name in ids:
+        await client.add(name)
+    until = time.monotonic() + seconds
+    stays_until = until + 60
+    staying = [asyncio.create_task(client.push(name, noise, stays_until)) for name in ids[:LEFT]]
+    pushing = [asyncio.create_task(client.push(name, noise, until)) for name in ids[LEFT:]]
+    health_s = await client.health_s(until)
+    during = await client.counts()
+    info = await client.get("/api/info")
+    await asyncio.gather(*pushing)
+    left_at = time.monotonic()
+    before = {name: during[name]["windows_scored"] for name in ids[:LEFT]}
+    again_s = None
+    while again_s is None and time.monotonic() < stays_until:
+        now = await client.counts()
+        if all(now[name]["windows_scored"] > count + 2 for name, count in before.items()):
+            again_s = time.monotonic() - left_at
+        await asyncio.sleep(0.2)
+    for task in staying:
+        task.cancel()
+    await asyncio.gather(*staying, return_exceptions=True)
+    await asyncio.sleep(6)
+    after = await client.counts()
+    due = (microphones - LEFT) * round(seconds / HOP_S)
+    counted = sum(_counted(after[name]) for name in ids[LEFT:])
+    scored = [during[name]["windows_scored"] for name in ids]
+    return {
+        "windows_due": due,
+        "counted_share": round(counted / due, 3),
+        "scored_a_second": round(sum(scored) / seconds, 1),
+        "least_scored": min(scored),
+        "most_scored": max(scored),
+        "health_median_s": round(float(np.median(health_s)), 3),
+        "health_p95_s": round(float(np.percentile(health_s, 95)), 3),
+        "codes": ", ".join(sorted({entry["status"]["code"] for entry in during.values()})),
+        "overload": info.get("overload"),
+        "others_heard_again_after_s": None if again_s is None else round(again_s, 1),
+    }
+
+
+async def run(microphones: int, seconds: float, folder: Path) -> dict[str, Any]:
+    """Start a server and measure it."""
+    port = _free_port()
+    server = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _SERVE, "serve", "--host", "127.0.0.1", "--port", str(port)),
+        *("--data", str(folder), "--model", "builtin", "--device", "cpu", "--log-level", "error"),
+        env={**os.environ, "CLAP_TOKEN": TOKEN},
+    )
     try:
-        for name in ids:
-            settings = MicrophoneSettings(
-                name=name, source=PushSource(), labels=(LabelChoice(label="alarm"),), hop_s=HOP_S
-            )
-            await supervisor.apply(Microphone(id=name, settings=settings))
-        pushers = [supervisor.push_source(name).connect(FORMAT) for name in ids]
-        late_s = await _push(pushers, arguments.seconds)
-        shots = [supervisor.snapshot(name) for name in ids]
-        overload = getattr(supervisor, "overload", None)
-        scored = sum(shot.windows_scored for shot in shots)
-        dropped = sum(shot.windows_dropped for shot in shots)
-        gated = sum(shot.windows_gated for shot in shots)
-        for name in ids[LEFT:]:
-            await supervisor.remove(name)
-        again_s = await _until_heard(supervisor, ids[:LEFT], pushers[:LEFT])
-        due = round(arguments.microphones * arguments.seconds / HOP_S)
-        return {
-            "windows_due": due,
-            "scored": scored,
-            "scored_a_second": round(scored / arguments.seconds, 1),
-            "dropped": dropped,
-            "gated": gated,
-            "counted_share": round((scored + dropped + gated) / due, 3),
-            "least_scored": min(shot.windows_scored for shot in shots),
-            "most_scored": max(shot.windows_scored for shot in shots),
-            "loop_late_median_s": round(float(np.median(late_s)), 3),
-            "loop_late_p95_s": round(float(np.percentile(late_s, 95)), 3),
-            "states": ", ".join(sorted({shot.status.code for shot in shots})),
-            "overload": overload,
-            "heard_again_after_s": round(again_s, 2),
-        }
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(headers=headers, connector=connector) as session:
+            client = Client(session, f"http://127.0.0.1:{port}")
+            while True:
+                try:
+                    if (await client.get("/health"))["status"] == "ok":
+                        break
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.2)
+            return await measure(client, microphones, seconds)
     finally:
-        await supervisor.stop()
-        await holder.stop()
+        server.terminate()
+        await server.wait()
 
 
 def main() -> None:
@@ -117,21 +167,12 @@ def main() -> None:
     )
     parser.add_argument("--microphones", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=40.0)
-    parser.add_argument("--model", default="builtin")
-    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = asyncio.run(measure(arguments, Path(folder)))
-    table = "\n".join(
-        ["| figure | |", "|---|---|", *(f"| {name} | {value} |" for name, value in figures.items())]
-    )
-    parameters = {
-        "model": arguments.model,
-        "microphones": arguments.microphones,
-        "seconds": arguments.seconds,
-        "hop_s": HOP_S,
-    }
-    write("overload", arguments.device, parameters, figures, table)
+        figures = asyncio.run(run(arguments.microphones, arguments.seconds, Path(folder)))
+    lines = ["| figure | |", "|---|---|", *(f"| {name} | {value} |" for name, value in figures.items())]
+    parameters = {"model": "builtin", "hop_s": HOP_S, **vars(arguments)}
+    write("overload", "cpu", parameters, figures, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ MAX_DURATION_S = 900.0
 DEFAULT_THRESHOLD = 0.5
 HOP_S = 0.5
 COPY_BYTES = 1 << 20
+# How soon it is noticed that a client has gone, in seconds.
+_LOOK_S = 0.25
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ async def classify(request: web.Request) -> web.Response:
         if not upload.labels:
             raise invalid("labels", "is required: name at least one sound, such as 'glass breaking, alarm'")
         async with shared.classify_slots:
-            answer = await _classify(shared, upload.audio, upload)
+            answer = await _classify(request, upload.audio, upload)
     shared.metrics.file_classified()
     return json_response(answer.model_dump_json())
 
@@ -190,7 +192,8 @@ def _normalize(text: str) -> Literal["softmax"] | None:
     return "softmax"
 
 
-async def _classify(shared: Context, audio: Path, upload: _Upload) -> Classification:
+async def _classify(request: web.Request, audio: Path, upload: _Upload) -> Classification:
+    shared = context(request)
     model = SharedModel(shared.holder.model, shared.supervisor.batcher)
 
     def score_file() -> FileScores:
@@ -199,13 +202,32 @@ async def _classify(shared: Context, audio: Path, upload: _Upload) -> Classifica
             model, shared.library, blocks, upload.labels, hop_s=HOP_S, normalize=upload.normalize
         )
 
+    scoring = asyncio.create_task(asyncio.to_thread(score_file))
     try:
-        found = await asyncio.to_thread(score_file)
+        while not scoring.done():
+            if _has_left(request):
+                raise _gone()
+            await asyncio.wait([scoring], timeout=_LOOK_S)
+        found = scoring.result()
     except LabelError as error:
         raise invalid("labels", str(error), "invalid-label") from error
     except AudioError as error:
         raise invalid("audio", str(error), "unreadable-audio") from error
+    finally:
+        if not scoring.done():
+            model.abandon()
+            # The slot is free, and the recording may go, when the thread has let go of both.
+            await asyncio.wait([scoring])
+            scoring.exception()
     return classification(found, upload.threshold)
+
+
+def _has_left(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _gone() -> ProblemError:
+    return ProblemError(408, "client-gone", "The client closed the connection before the answer was ready")
 
 
 ROUTES = (

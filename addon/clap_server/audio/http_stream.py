@@ -47,6 +47,8 @@ class HttpOpener:
     """
 
     who = "server"
+    # Servers send what they have, and then segment by segment.
+    in_time = False
 
     def __init__(self, url: str, open_timeout_s: float) -> None:
         self._url = url

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -104,7 +104,7 @@ class _Message:
 
     Attributes:
         arrived_s: by a clock that is never set.
-        lateness_s: see ``Arrivals``.
+        lateness_s: see ``Arrival``.
         interrupts: it cannot join what came before: sound was dropped, or another client sent that.
     """
 
@@ -219,22 +219,20 @@ class PushSource:
             if not self._queue:
                 await self._wait()
                 continue
-            if arrivals.is_late(self._queue[0].lateness_s):
-                await asyncio.sleep(self._queue[0].arrived_s + BACKLOG_S - time.monotonic())
-            message = self._take()
-            if message.interrupts:
-                arrivals.restart()
-            yield message, self._is_missed(arrivals, message) or message.interrupts
+            first = self._queue[0]
+            gap = first.interrupts or arrivals.is_gap(self._queue, time.monotonic())
+            if gap is None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(first.arrived_s + BACKLOG_S - time.monotonic()):
+                        await self._wait()
+                continue
+            arrivals.take(first, gap)
+            yield self._take(), gap
 
     def _take(self) -> _Message:
         message = self._queue.popleft()
         self._queued_s = self._queued_s - message.duration_s if self._queue else 0.0
         return message
-
-    def _is_missed(self, arrivals: Arrivals, message: _Message) -> bool:
-        """Whether sound stayed away before this message."""
-        soon = (later.lateness_s for later in self._queue if later.arrived_s <= message.arrived_s + BACKLOG_S)
-        return arrivals.take(message.lateness_s, message.duration_s, soon)
 
     async def _wait(self) -> None:
         self._news.clear()

@@ -48,6 +48,7 @@ class RtspOpener:
     """
 
     who = "camera"
+    in_time = True
 
     def __init__(self, url: str, open_timeout_s: float) -> None:
         self._url = url

@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import av.error
-import numpy as np
 from av.stream import Discard
 
 from clap_server.audio.container import decodable
-from clap_server.audio.downmix import Downmix
-from clap_server.audio.frames import frame_channels
 from clap_server.audio.host import Host
 from clap_server.audio.http_stream import HttpOpener
+from clap_server.audio.player import Player
 from clap_server.audio.redirects import look_up
 from clap_server.audio.rtsp import RtspOpener
 from clap_server.audio.source import Patience, SourceError
 from clap_server.audio.stream_errors import changed_format, ended, explain, no_audio_track, no_decoder
 from clap_server.audio.threaded import Feed, blocks_from_thread
-from clap_server.audio.timeline import Timeline
 from clap_server.audio.tracks import first_sounding
 from clap_server.audio.url import check_url, play_url, redact_url
 from clap_server.errors import AudioError
@@ -37,8 +34,6 @@ OPEN_TIMEOUT_S = 10.0
 # Icecast and HLS send many seconds at once; a finite recording must not rush through.
 _LEAD_S = 12.0
 _DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-# Lost packets leave a hole; a longer one parts the sound.
-_LONGEST_HOLE_S = 0.25
 
 
 class StreamSource:
@@ -93,21 +88,14 @@ class StreamSource:
                     stream.discard = Discard.all
             self._play(first_sounding(self._packets(container, tracks, feed), tracks), feed)
 
-    def _play(self, frames: Iterator[AudioFrame], feed: Feed) -> None:
-        timeline, downmix = Timeline(), Downmix()
+    def _play(self, frames: Iterator[AudioFrame | None], feed: Feed) -> None:
+        player = Player(feed, in_time=self._opener.in_time)
         try:
             for frame in frames:
                 if feed.closed():
                     return
-                rate = frame.sample_rate
-                missing_s = timeline.missing_s(frame.time, frame.samples / rate, time.monotonic())
-                if missing_s > _LONGEST_HOLE_S:
-                    feed.gap()
-                elif missing_s:
-                    feed.push(np.zeros(round(missing_s * rate), np.float32), rate)
-                samples = downmix.mix(frame_channels(frame), rate)
-                feed.notice = downmix.notice
-                feed.push(samples, rate)
+                player.play(frame)
+            player.finish()
         except av.error.FFmpegError as error:
             raise explain(error, self._opener.who, self._open_timeout_s) from None
         except SourceError:

@@ -80,6 +80,7 @@ class Feed:
         self._queue: deque[AudioBlock] = deque()
         self._queued_samples = 0
         self._after_gap = False
+        self._captured_at = 0.0
         self._error: BaseException | None = None
         self._finished = False
         self._loop = asyncio.get_running_loop()
@@ -102,12 +103,18 @@ class Feed:
         """For drivers that push from a thread of their own."""
         self._closing.wait()
 
-    def push(self, samples: NDArray[np.float32], rate: int) -> None:
+    def push(self, samples: NDArray[np.float32], rate: int, captured_at: float | None = None) -> None:
         """Take the next ``(n,)`` mono samples at ``rate`` Hz; drops the oldest when nobody fetches them.
+
+        Args:
+            samples: full scale -1..1.
+            rate: in Hz.
+            captured_at: Unix time at which the last of them arrived; None: now.
 
         Raises:
             AudioError: the rate is not one of sound.
         """
+        self._captured_at = time.time() if captured_at is None else captured_at
         self._collect(self._resampler.push(samples, rate))
         self._emit(round(MIN_BLOCK_S * self._sample_rate))
         if self._pacer is not None:
@@ -141,12 +148,17 @@ class Feed:
         samples = np.concatenate(self._pending)
         self._pending, self._pending_samples = [], 0
         longest = round(MAX_BLOCK_S * self._sample_rate)
-        now = time.time()
         with self._lock:
             for start in range(0, len(samples), longest):
                 piece = samples[start : start + longest]
                 self._queue.append(
-                    AudioBlock(piece, self._sample_rate, now, after_gap=self._after_gap, notice=self.notice)
+                    AudioBlock(
+                        piece,
+                        self._sample_rate,
+                        self._captured_at,
+                        after_gap=self._after_gap,
+                        notice=self.notice,
+                    )
                 )
                 self._queued_samples += len(piece)
                 self._after_gap = False

@@ -178,6 +178,7 @@ class Batcher:
         finally:
             for item in items:
                 item.result.cancel()
+            self._files = deque(item for item in self._files if not item.result.done())
         return np.stack(rows) if rows else np.empty((0, model.dimension), np.float32)
 
     async def run(self, function: Callable[[], _T]) -> _T:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from clap_server.audio.decode import decode
@@ -43,6 +44,12 @@ class ClipStore:
     def __init__(self, folder: DataFolder, troubles: Troubles | None = None) -> None:
         self._folder = folder
         self._troubles = troubles or Troubles()
+        # Threads of its own: a disk that hangs must not use up those that everything else needs.
+        self._writers = ThreadPoolExecutor(2, "clips")
+
+    def close(self) -> None:
+        """Write no more."""
+        self._writers.shutdown(wait=False, cancel_futures=True)
 
     def path(self, event: SoundEvent) -> Path:
         """Where an event's clip lies, if it has one."""
@@ -55,7 +62,8 @@ class ClipStore:
             Whether it is there. If not, for whatever reason, that is logged: an event must end without it.
         """
         try:
-            await asyncio.wait_for(asyncio.to_thread(self._save, event, recording), SAVE_TIMEOUT_S)
+            writing = asyncio.get_running_loop().run_in_executor(self._writers, self._save, event, recording)
+            await asyncio.wait_for(writing, SAVE_TIMEOUT_S)
         except StoreError as error:
             self._troubles.found("clips", error)
         except TimeoutError:
@@ -157,4 +165,4 @@ def write_atomically(path: Path, data: bytes) -> None:
         # The first error tells the story; the retention removes leftovers.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise explain(error, path, "clips_failed") from error
+        raise explain(error, path.parent, "clips_failed") from error

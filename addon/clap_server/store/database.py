@@ -121,6 +121,7 @@ class Database:
         async with self._lock:
             await self._ensure_present()
             connection = self._require()
+            changes = connection.total_changes
             try:
                 await connection.execute("BEGIN IMMEDIATE")
                 yield connection
@@ -134,7 +135,9 @@ class Database:
                         self._troubles.found("events", explained)
                     raise explained from error
                 raise
-            self._troubles.over("events")
+            # One that had nothing to write proves nothing.
+            if connection.total_changes > changes:
+                self._troubles.over("events")
 
     async def rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
         """Read all rows of a query.
@@ -166,6 +169,7 @@ class Database:
         async with self.transaction() as connection:
             # Changes nothing, but SQLite has to write it.
             await connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        self._troubles.over("events")
 
     def _inodes(self) -> dict[Path, int]:
         """Which files are open, so that a deleted one is noticed. SQLite itself goes on writing to it."""

@@ -8,6 +8,7 @@ import os
 import secrets
 import stat
 import uuid
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from clap_server.errors import StoreError
@@ -86,7 +87,8 @@ class DataFolder:
         for name, value in self._secrets.items():
             if not (self.root / name).exists():
                 self._write_secret(name, value)
-        probe(self.root)
+        # An empty file: with a full disk the server must start all the same.
+        probe(self.root, 0)
 
     def is_whole(self) -> bool:
         """Whether nothing was deleted."""
@@ -129,7 +131,8 @@ class DataFolder:
 
     def remove_leftovers(self) -> None:
         """Remove what a crash left behind and nobody can be using: only one server uses the folder."""
-        for path in [*self.uploads.glob("*"), *self.root.glob(f"{_PROBE_PREFIX}*")]:
+        probes = (folder.glob(f"{_PROBE_PREFIX}*") for folder in (self.root, self.clips))
+        for path in chain(self.uploads.glob("*"), *probes):
             with contextlib.suppress(OSError):
                 path.unlink()
 
@@ -195,8 +198,8 @@ class DataFolder:
         )
 
 
-def probe(folder: Path) -> None:
-    """Write something into a folder and remove it again.
+def probe(folder: Path, size: int = PROBE_BYTES) -> None:
+    """Write some bytes into a folder and remove them again.
 
     Raises:
         OSError: that does not work.
@@ -205,7 +208,7 @@ def probe(folder: Path) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(bytes(PROBE_BYTES))
+            file.write(bytes(size))
             file.flush()
             os.fsync(file.fileno())
     finally:

@@ -89,3 +89,4 @@ class Store:
         if self._database.is_open:
             await self.events.close()
         await self._database.close()
+        self.clips.close()

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import numpy as np
 import pytest
 
 from clap_server.api import classify
@@ -267,6 +270,50 @@ async def test_upload_that_breaks_off_leaves_nothing(busy: Client) -> None:
     await until(lambda: _uploads(busy))
     writer.close()
     await until(lambda: not _uploads(busy))
+
+
+async def test_client_that_leaves_is_computed_for_no_longer(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of an hour was worked off for nobody."""
+    shared = client.server.context
+    model = shared.holder.model
+    held, began, windows = threading.Event(), threading.Event(), []
+    embed = model.embed_audio
+
+    def slow(batch: Any) -> Any:
+        windows.extend(batch)
+        began.set()
+        assert held.wait(30)
+        return embed(batch)
+
+    monkeypatch.setattr(model, "embed_audio", slow)
+    asking = asyncio.create_task(_classify(client, _recording(120), labels=LABELS))
+    await asyncio.to_thread(began.wait, 30)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await until(lambda: not _uploads(client))
+    assert shared.supervisor.batcher.queue_length == 0
+    held.set()
+    await shared.supervisor.batcher.run(lambda: None)
+    assert len(windows) <= 4, "the batch that the model was at, of 240"
+    await until(lambda: not shared.classify_slots.locked())
+    monkeypatch.undo()
+    assert (await _classify(client, _recording(), labels=LABELS))["top_label"] == "glass breaking"
+
+
+async def test_long_recording_is_not_held_in_memory(client: Client) -> None:
+    """Blocks are decoded as the windows are wanted; a window and its batch are all that is held."""
+    quarter = encode(np.tile(scene(60), 14), RATE, "flac")
+    tracemalloc.start()
+    try:
+        result = await _classify(client, quarter, labels="alarm")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result["duration_s"] == pytest.approx(840)
+    whole_bytes = 840 * RATE * 4
+    assert peak_bytes < whole_bytes / 2 + len(quarter)
 
 
 async def test_full_disk_is_explained(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

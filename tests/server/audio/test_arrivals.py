@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from clap_server.audio.arrivals import BACKLOG_S, Arrivals
@@ -7,19 +9,24 @@ from clap_server.audio.arrivals import BACKLOG_S, Arrivals
 PIECE_S = 0.05
 
 
+@dataclass(frozen=True)
+class Piece:
+    duration_s: float
+    arrived_s: float
+    lateness_s: float
+
+
 def gaps(arrivals_s: list[float], piece_s: float = PIECE_S) -> list[int]:
     """Which of the pieces that arrive so come after a gap."""
     arrivals = Arrivals()
-    late_s = [at_s - (number + 1) * piece_s for number, at_s in enumerate(arrivals_s)]
+    pieces = [Piece(piece_s, at_s, at_s - (number + 1) * piece_s) for number, at_s in enumerate(arrivals_s)]
     found = []
-    for number, at_s in enumerate(arrivals_s):
-        soon = [
-            late_s[later]
-            for later in range(number + 1, len(arrivals_s))
-            if arrivals_s[later] <= at_s + BACKLOG_S
-        ]
-        if arrivals.take(late_s[number], piece_s, soon):
+    for number, piece in enumerate(pieces):
+        gap = arrivals.is_gap(pieces[number : number + 100], piece.arrived_s + BACKLOG_S)
+        assert gap is not None
+        if gap:
             found.append(number)
+        arrivals.take(piece, gap)
     return found
 
 
@@ -55,3 +62,12 @@ def test_short_pauses_add_up() -> None:
 
 def test_a_slow_clock_of_the_sender_is_no_gap() -> None:
     assert gaps([at_s * 1.005 for at_s in steady(20_000)]) == []
+
+
+def test_a_gap_is_not_told_before_a_backlog_could_have_come() -> None:
+    arrivals = Arrivals()
+    arrivals.take(Piece(PIECE_S, 1.0, 0.0), gap=False)
+    late = Piece(PIECE_S, 3.0, 2.0)
+    assert arrivals.is_gap([late], 3.0) is None
+    assert arrivals.is_gap([late, Piece(PIECE_S, 3.1, 0.0)], 3.1) is False
+    assert arrivals.is_gap([late], 3.0 + BACKLOG_S) is True

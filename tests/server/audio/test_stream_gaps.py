@@ -115,6 +115,17 @@ async def test_a_burst_after_a_stall_is_no_gap() -> None:
         assert gaps_s(await heard(camera, 2.8)) == []
 
 
+async def test_a_pause_that_the_timestamps_leave_out_is_a_gap() -> None:
+    def play(client: Client) -> None:
+        for number, packet in enumerate(TONE * 2):
+            client.send("sound", START + number * PACKET, packet, 97)
+            if client.gone.wait(1.5 if number == 50 else 0.02):
+                return
+
+    with RawRtsp(SOUND, play=play) as camera:
+        assert gaps_s(await heard(camera, 2.5)) == pytest.approx([51 * 0.02], abs=0.03)
+
+
 async def test_a_clock_that_is_set_back_ends_nothing() -> None:
     with RawRtsp(SOUND, play=sending(jumps={60: -40_000_000})) as camera:
         assert len(gaps_s(await heard(camera, 2.8))) <= 1

@@ -47,6 +47,16 @@ async def test_a_camera_is_heard_in_every_codec(codec: str, tone: str) -> None:
     assert np.sqrt(np.mean(steady**2)) == pytest.approx(0.3536, rel=0.15)
 
 
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_a_camera_that_takes_one_transport_is_heard(transport: str, tone: str) -> None:
+    with Camera("--file", tone, "--loop", "--transport", transport) as camera:
+        async with aclosing(blocks_of(StreamSource(camera.url))) as blocks:
+            seen = [await anext(blocks) for _ in range(50)]
+    assert not any(block.after_gap for block in seen)
+    samples = np.concatenate([block.samples for block in seen])
+    assert strongest_hz(samples[RATE // 4 :]) == pytest.approx(1000, abs=4)
+
+
 async def test_blocks_are_short_and_dated(tone: str) -> None:
     with Camera("--file", tone, "--loop") as camera:
         async with aclosing(blocks_of(StreamSource(camera.url))) as blocks:

@@ -145,8 +145,8 @@ async def test_server_starts_and_warns_while_nothing_can_be_written(store: Store
     await store.events._database.close()  # no numbers are given back: as after a crash
     other = Store(store.folder, POLICY)
     with no_file_grows():
-        await other._database.open()
-        await other.events.load()
+        await other.open()
+        assert other.trouble is not None
         change = await other.events.record("started", sound_event(), "Hall")
         assert change.sequence > 1
         assert other.events.epoch != store.events.epoch

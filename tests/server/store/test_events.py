@@ -162,6 +162,9 @@ async def test_event_goes_out_while_the_disk_is_full_and_is_written_later(
     assert [change.sequence for change in held] == [written + 1, written + 2, written + 3]
     replayed = await store.events.changes_after(written)
     assert [change.sequence for change in replayed] == [change.sequence for change in held]
+    assert await store.events.delete_before(START) == 0
+    assert store.trouble is not None, "to write nothing works on a full disk, too"
+    assert store.trouble.code == "disk_full"
     assert caplog.text.count("disk") == 1, "said once"
     await _free_disk(store)
     await store.events.flush()
