@@ -119,7 +119,6 @@ class _Live(Collector):
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """All figures as text."""
     text = generate_latest(context(request).metrics.registry)
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 

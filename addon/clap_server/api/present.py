@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clap_server.api.context import Context
     from clap_server.detection.classify import FileScores
     from clap_server.detection.labels import Label, WatchedLabel
-    from clap_server.listening.config import Microphone, MicrophoneSettings, SourceSettings
+    from clap_server.listening.config import Microphone, SourceSettings
     from clap_server.store.events import StoredEvent
 
 MAX_PART_BYTES = 1_000_000
@@ -121,11 +121,6 @@ def redacted(source: SourceSettings) -> SourceSettings:
     if isinstance(source, UrlSourceSettings):
         return source.model_copy(update={"url": redact_url(source.url)})
     return source
-
-
-def redacted_settings(settings: MicrophoneSettings) -> MicrophoneSettings:
-    """Settings without their secrets."""
-    return settings.model_copy(update={"source": redacted(settings.source)})
 
 
 def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:

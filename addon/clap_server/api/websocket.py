@@ -38,7 +38,6 @@ class _CloseError(Exception):
 
 
 async def events_socket(request: web.Request) -> web.WebSocketResponse:
-    """Serve one client."""
     socket = web.WebSocketResponse(
         heartbeat=HEARTBEAT_S, timeout=CLOSE_TIMEOUT_S, max_msg_size=MAX_MESSAGE_BYTES
     )
