@@ -153,7 +153,7 @@ async def test_reason_of_a_microphone_is_told(browser: Browser, client: Client) 
 async def test_microphones_that_come_in_parts_are_all_shown(
     browser: Browser, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clap_server.api.present.MAX_PART_BYTES", 1)
+    monkeypatch.setattr("clap_server.api.websocket.MAX_PART_BYTES", 1)
     body = {"source": {"type": "push"}, "labels": [{"label": "alarm"}]}
     for name in ("Attic", "Cellar"):
         await client.json("PUT", f"/api/microphones/{name}", status=201, json=body | {"name": name})
