@@ -48,7 +48,6 @@ class RtspOpener:
     """
 
     who = "camera"
-    in_time = True
 
     def __init__(self, url: str, open_timeout_s: float) -> None:
         self._url = url
@@ -87,6 +86,11 @@ class RtspOpener:
         """How long the sound of this connection may stay away."""
         del container
         return Patience()
+
+    def sends_in_time(self, container: InputContainer) -> bool:
+        """Whether sound is sent as it is recorded."""
+        del container
+        return True
 
     def waited(self, seconds: float, heard: bool) -> SourceError | None:
         """What is wrong when a read was interrupted; None: go on reading.

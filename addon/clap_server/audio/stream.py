@@ -11,6 +11,7 @@ import av.error
 from av.stream import Discard
 
 from clap_server.audio.container import decodable
+from clap_server.audio.frames import frame_channels
 from clap_server.audio.host import Host
 from clap_server.audio.http_stream import HttpOpener
 from clap_server.audio.player import Player
@@ -86,15 +87,18 @@ class StreamSource:
             for stream in container.streams:
                 if stream not in tracks:
                     stream.discard = Discard.all
-            self._play(first_sounding(self._packets(container, tracks, feed), tracks), feed)
+            player = Player(feed, in_time=self._opener.sends_in_time(container))
+            self._play(first_sounding(self._packets(container, tracks, feed), tracks), player, feed)
 
-    def _play(self, frames: Iterator[AudioFrame | None], feed: Feed) -> None:
-        player = Player(feed, in_time=self._opener.in_time)
+    def _play(self, frames: Iterator[AudioFrame | None], player: Player, feed: Feed) -> None:
         try:
             for frame in frames:
                 if feed.closed():
                     return
-                player.play(frame)
+                if frame is None:
+                    player.tick()
+                else:
+                    player.play(frame_channels(frame), frame.sample_rate, frame.time)
             player.finish()
         except av.error.FFmpegError as error:
             raise explain(error, self._opener.who, self._open_timeout_s) from None
