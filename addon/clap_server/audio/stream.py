@@ -17,7 +17,14 @@ from clap_server.audio.http_stream import HttpOpener
 from clap_server.audio.player import Player
 from clap_server.audio.rtsp import RtspOpener
 from clap_server.audio.source import Patience, SourceError
-from clap_server.audio.stream_errors import changed_format, ended, explain, no_audio_track, no_decoder
+from clap_server.audio.stream_errors import (
+    broke_off,
+    changed_format,
+    ended,
+    explain,
+    no_audio_track,
+    no_decoder,
+)
 from clap_server.audio.threaded import Feed, blocks_from_thread
 from clap_server.audio.tracks import first_sounding
 from clap_server.audio.url import check_url, redact_url
@@ -134,7 +141,7 @@ class StreamSource:
             except av.error.PatchWelcomeError:
                 raise changed_format(self._opener.who) from None
             except av.error.FFmpegError as error:
-                raise explain(error, self._opener.who, self._open_timeout_s) from None
+                raise broke_off(error, self._opener.who, self._open_timeout_s) from None
             else:
                 return
 
