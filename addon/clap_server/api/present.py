@@ -15,6 +15,7 @@ from clap_server.api.schemas import (
     MicrophoneStatus,
     ModelInfo,
     ServerInfo,
+    StorageInfo,
     WatchedLabelInfo,
     WindowScores,
 )
@@ -55,16 +56,28 @@ def classification(found: FileScores, threshold: float) -> Classification:
                 start_s=round(window.start_s, 3),
                 end_s=round(window.end_s, 3),
                 scores={label: round(score(value), 6) for label, value in window.scores.items()},
+                gated=window.gated,
             )
             for window in found.windows
         ],
+        too_quiet=found.too_quiet,
     )
+
+
+def problem_codes(context: Context) -> list[str]:
+    """What is wrong with the server as a whole, in words that a stranger may read."""
+    trouble = context.store.trouble
+    codes: list[str] = [trouble.code] if trouble is not None else []
+    if context.ready and context.holder.problem is not None:
+        codes.append("model")
+    return codes
 
 
 def server_info(context: Context) -> ServerInfo:
     """Who the server is."""
     holder = context.holder
     model = holder.model
+    trouble = context.store.trouble
     return ServerInfo(
         server_id=context.store.server_id,
         version=__version__,
@@ -80,6 +93,12 @@ def server_info(context: Context) -> ServerInfo:
         ),
         label_library_version=context.library.version,
         last_sequence=context.bus.last_sequence,
+        overload=context.supervisor.overload,
+        epoch=context.store.events.epoch,
+        storage=StorageInfo(
+            problem=trouble.problem if trouble is not None else None,
+            code=trouble.code if trouble is not None else None,
+        ),
     )
 
 
@@ -128,6 +147,7 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
             code=snapshot.status.code,
             reason=snapshot.status.reason,
             since=snapshot.since,
+            notice=snapshot.status.notice,
         ),
         windows_scored=snapshot.windows_scored,
         windows_gated=snapshot.windows_gated,

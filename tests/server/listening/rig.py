@@ -24,7 +24,8 @@ from clap_server.listening.config import (
     PushSourceSettings,
     SourceSettings,
 )
-from clap_server.listening.microphone import Counters, MicrophoneListener
+from clap_server.listening.counters import Counters
+from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import make_plan
 from clap_server.listening.sink import Recording
 from tests.server.listening.spectral import SpectralModel
@@ -194,4 +195,4 @@ class Rig:
     async def until_heard(self, duration_s: float) -> None:
         """Wait until the whole of the first stretch was judged."""
         await self.sink.until(lambda: len(self.sink.levels) >= int(duration_s / 0.5))
-        await eventually(lambda: self.listener._judged_s >= duration_s - 0.01)
+        await eventually(lambda: self.listener._judging._judged_s >= duration_s - 0.01)
