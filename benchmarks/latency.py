@@ -81,6 +81,7 @@ async def play(supervisor: Supervisor, microphone_id: str, seed: int, breaks: in
         # A real microphone delivers a block when its last sample has been heard.
         await asyncio.sleep(max(0.0, started + (first + size) / scene.sample_rate - time.time()))
         pusher.feed(scene.samples[first : first + size].tobytes())
+    pusher.close()
     await asyncio.sleep(LATEST_S)
     return [started + at_s for at_s in scene.breaks_s]
 

@@ -49,6 +49,7 @@ ROUTES: tuple[Route, ...] = (
     *auth.ROUTES,
     *openapi.ROUTES,
 )
+SWITCHING_PROTOCOLS = 101
 MAX_BODY_BYTES = 1_000_000
 _PUBLIC_PAGES = web.AppKey("public_pages", frozenset)
 _PUBLIC = frozenset((route.method, route.path) for route in ROUTES if route.public)
@@ -69,6 +70,8 @@ def build_app(shared: Context) -> web.Application:
     for route in ROUTES:
         expect = classify.refuse_large if route.handler is classify.classify else None
         app.router.add_route(route.method, route.path, route.handler, expect_handler=expect)
+        if route.method == "GET" and route.status != SWITCHING_PROTOCOLS:
+            app.router.add_route("HEAD", route.path, route.handler)
     app[_PUBLIC_PAGES] = add_pages(app)
     app.on_response_prepare.append(_add_headers)
     return app
@@ -121,7 +124,8 @@ async def _admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     trusted = _through_ingress(request, shared)
     resource = request.match_info.route.resource
     path = resource.canonical if resource is not None else None
-    public = path in request.app[_PUBLIC_PAGES] or (request.method, path) in _PUBLIC
+    method = "GET" if request.method == "HEAD" else request.method
+    public = path in request.app[_PUBLIC_PAGES] or (method, path) in _PUBLIC
     # An unknown address outside the API is simply not there; inside, strangers are told nothing.
     unknown_page = path is None and not request.path.startswith("/api")
     if not (public or trusted or unknown_page):

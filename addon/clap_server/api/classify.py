@@ -21,7 +21,9 @@ from clap_server.api.shared_model import SharedModel
 from clap_server.audio.decode import decode_blocks
 from clap_server.detection.classify import classify as classify_blocks
 from clap_server.detection.library import split_labels
-from clap_server.errors import AudioError, LabelError, StoreError
+from clap_server.errors import AudioError, LabelError
+from clap_server.store.folder import PRIVATE_FOLDER
+from clap_server.store.trouble import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -90,14 +92,14 @@ async def _received(request: web.Request, shared: Context) -> AsyncIterator[_Upl
         )
     if (request.content_length or 0) > MAX_UPLOAD_BYTES + MAX_FIELD_BYTES:
         raise _too_large()
-    folder = shared.store.folder.cache / "uploads"
+    folder = shared.store.folder.uploads
     upload = _Upload()
     with contextlib.ExitStack() as stack:
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
             file = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix="upload-"))
         except OSError as error:
-            raise _unwritable(error) from error
+            raise explain(error, folder, "clips_failed") from error
         try:
             await _read_form(request, upload, file)
         except (ValueError, AssertionError, RuntimeError, BadHttpMessage) as error:
@@ -152,18 +154,12 @@ async def _store(part: BodyPartReader, file: tempfile._TemporaryFileWrapper[byte
                 waiting.clear()
         await asyncio.to_thread(_finish, file, bytes(waiting))
     except OSError as error:
-        raise _unwritable(error) from error
+        raise explain(error, Path(file.name).parent, "clips_failed") from error
 
 
 def _finish(file: tempfile._TemporaryFileWrapper[bytes], rest: bytes) -> None:
     file.write(rest)
     file.flush()
-
-
-def _unwritable(error: OSError) -> StoreError:
-    return StoreError(
-        f"The upload cannot be kept while it is read ({error.strerror}); free some space on the server"
-    )
 
 
 async def _text(part: BodyPartReader) -> str:
@@ -264,11 +260,11 @@ ROUTES = (
                             "audio": {
                                 "type": "string",
                                 "format": "binary",
-                                "description": "any recording that FFmpeg reads",
+                                "description": "WAV, FLAC, MP3, OGG, M4A or another format that FFmpeg reads",
                             },
                             "labels": {
                                 "type": "string",
-                                "description": "1 to 200 labels, separated by commas",
+                                "description": "1 to 200 labels, parted by Latin, Chinese or Arabic commas",
                                 "examples": ["glass breaking, alarm, normal"],
                             },
                             "threshold": {

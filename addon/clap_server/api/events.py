@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from clap_server.api.context import context, json_response
+from clap_server.api.file_response import File
 from clap_server.api.present import event_info
 from clap_server.api.problems import invalid, not_found, read_body
 from clap_server.api.route import Parameter, Route
@@ -16,6 +15,8 @@ from clap_server.audio.decode import decode
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from aiohttp import web
 
     from clap_server.detection.events import SoundEvent
     from clap_server.store.events import StoredEvent
@@ -42,7 +43,9 @@ async def list_events(request: web.Request) -> web.Response:
         label=request.query.get("label"),
         limit=DEFAULT_LIMIT if limit is None else limit,
     )
-    answer = EventList(events=[event_info(stored) for stored in found], last_sequence=last_sequence)
+    answer = EventList(
+        events=[event_info(stored) for stored in found], last_sequence=last_sequence, epoch=events.epoch
+    )
     return json_response(answer.model_dump_json())
 
 
@@ -50,6 +53,8 @@ def _number(request: web.Request, name: str, low: int, high: int) -> int | None:
     text = request.query.get(name)
     if text is None:
         return None
+    if len(request.query.getall(name)) > 1:
+        raise invalid(name, "was given twice; give it once")
     if (
         not (text.isascii() and text.isdecimal())
         or len(text) > len(str(high))
@@ -95,7 +100,7 @@ def _file(event: SoundEvent, path: Path | None, content_type: str) -> web.Stream
             "There is no recording of this event: it could not be stored, or was removed to make room",
             "no-clip",
         )
-    return web.FileResponse(path, headers={**_PRIVATE, "Content-Type": content_type})
+    return File(path, headers={**_PRIVATE, "Content-Type": content_type})
 
 
 async def post_feedback(request: web.Request) -> web.Response:

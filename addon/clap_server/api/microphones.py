@@ -83,6 +83,7 @@ async def patch_microphone(request: web.Request) -> web.Response:
     def merge(old: Microphone | None) -> MicrophoneSettings:
         if old is None:
             raise _no_such_microphone()
+        _require_readable(shared, old)
         return parse(MicrophoneSettings, old.settings.model_dump(mode="json") | changes)
 
     microphone, _ = await _put(shared, request.match_info["id"], merge)
@@ -126,6 +127,7 @@ async def release_microphone(request: web.Request) -> web.Response:
         if not shared.store.microphones.is_adopted(microphone_id):
             await _remove(shared, microphone)
             return web.Response(status=204)
+        _require_readable(shared, microphone)
         settings = microphone.settings.model_copy(update={"owner": OWNER_SERVER})
         own = Microphone(id=microphone_id, settings=settings)
         # What listens does not care for the owner.
@@ -173,6 +175,13 @@ async def _remove(shared: Context, microphone: Microphone) -> None:
     await shared.store.microphones.delete(microphone.id)
     await shared.supervisor.remove(microphone.id)
     shared.bus.publish(MicrophoneRemovedMessage(microphone_id=microphone.id))
+
+
+def _require_readable(shared: Context, microphone: Microphone) -> None:
+    """Refuse to build on settings that only stand for a row of the database that makes no sense."""
+    problem = shared.store.microphones.unreadable(microphone.id)
+    if problem is not None:
+        raise ProblemError(409, "unreadable-settings", f"Nothing can be changed here: {problem}")
 
 
 def _require_room(shared: Context, microphone_id: str) -> None:

@@ -15,6 +15,7 @@ from clap_server.api.schemas import (
     MicrophoneStatus,
     ModelInfo,
     ServerInfo,
+    StorageInfo,
     WatchedLabelInfo,
     WindowScores,
 )
@@ -63,10 +64,20 @@ def classification(found: FileScores, threshold: float) -> Classification:
     )
 
 
+def problem_codes(context: Context) -> list[str]:
+    """What is wrong with the server as a whole, in words that a stranger may read."""
+    trouble = context.store.trouble
+    codes: list[str] = [trouble.code] if trouble is not None else []
+    if context.ready and context.holder.problem is not None:
+        codes.append("model")
+    return codes
+
+
 def server_info(context: Context) -> ServerInfo:
     """Who the server is."""
     holder = context.holder
     model = holder.model
+    trouble = context.store.trouble
     return ServerInfo(
         server_id=context.store.server_id,
         version=__version__,
@@ -83,6 +94,11 @@ def server_info(context: Context) -> ServerInfo:
         label_library_version=context.library.version,
         last_sequence=context.bus.last_sequence,
         overload=context.supervisor.overload,
+        epoch=context.store.events.epoch,
+        storage=StorageInfo(
+            problem=trouble.problem if trouble is not None else None,
+            code=trouble.code if trouble is not None else None,
+        ),
     )
 
 

@@ -16,7 +16,6 @@ from clap_server.api.schemas import (
     MicrophoneStatus,
     ScoresMessage,
 )
-from clap_server.errors import AudioError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,15 +50,14 @@ class EventSink:
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         """Store the clip, then the end; without the clip if it cannot be stored."""
-        if recording is not None and recording.samples.size:
-            try:
-                await self._store.clips.save(event, recording)
-                event = replace(event, has_clip=True)
-                self._metrics.clip_saved()
-            except (StoreError, AudioError) as error:
-                self._metrics.clip_failed()
-                _LOGGER.error("The event is kept without its clip: %s", error)  # noqa: TRY400 - in words
-        await self._record("ended", event)
+        has_clip = False
+        try:
+            if recording is not None and recording.samples.size:
+                has_clip = await self._store.clips.save(event, recording)
+                self._metrics.clip(stored=has_clip)
+        finally:
+            # Whatever becomes of the clip, also when this is cancelled: without its end an event would stick.
+            await self._record("ended", replace(event, has_clip=has_clip))
 
     async def _record(self, change: Literal["started", "ended"], event: SoundEvent) -> str:
         microphone = self._store.microphones.get(event.microphone_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import av.error
 
 from clap_server.audio.container import harmless_formats
 from clap_server.audio.raw_pcm import request_raw_pcm
+from clap_server.audio.redirects import follow_redirects
 from clap_server.audio.source import Patience
 from clap_server.audio.stream_errors import explain, no_answer
 
@@ -26,8 +28,14 @@ _HLS_SILENCE_S = 60.0
 _SILENCE_S = 20.0
 # What FFmpeg may open while it plays: never files, pipes, devices or wrappers around them.
 _PROTOCOLS = "http,https,tls,tcp,crypto,httpproxy"
-# Live HLS starts at its newest segment. Segments may have any name: protocols and formats are limited.
-_OPTIONS = {"live_start_index": "-1", "analyzeduration": "2000000", "extension_picky": "0"}
+# Live HLS starts at its newest segment. Segments may have any name: protocols and formats are limited. No
+# redirect is followed unseen, but those of segments.
+_OPTIONS = {
+    "live_start_index": "-1",
+    "analyzeduration": "2000000",
+    "extension_picky": "0",
+    "max_redirects": "0",
+}
 
 
 class HttpOpener:
@@ -55,14 +63,23 @@ class HttpOpener:
         del feed
         # Errors are raised "from None" here: FFmpeg's hold the address with its password.
         started_s = time.monotonic()
+        url = self._url
         try:
-            return self._open()
+            try:
+                return self._open(url)
+            except av.error.OSError as error:
+                # What FFmpeg says of a redirect, among other things.
+                if error.errno == errno.EIO:
+                    url = follow_redirects(url, self._open_timeout_s)
+                if url == self._url:
+                    raise
+                return self._open(url)
         except av.error.FFmpegError as error:
             if time.monotonic() - started_s >= self._open_timeout_s:
                 # FFmpeg gives all sorts of errors for a conversation that was cut short.
                 raise no_answer(self.who, self._open_timeout_s) from None
             if isinstance(error, av.error.InvalidDataError):
-                pcm = request_raw_pcm(self._url, _SILENCE_S)
+                pcm = request_raw_pcm(url, _SILENCE_S)
                 if pcm is not None:
                     return pcm
             raise explain(error, self.who, self._open_timeout_s) from None
@@ -76,9 +93,9 @@ class HttpOpener:
         del seconds, heard
         return no_answer(self.who, _HLS_SILENCE_S)
 
-    def _open(self) -> InputContainer:
+    def _open(self, url: str) -> InputContainer:
         return av.open(
-            self._url,
+            url,
             mode="r",
             options={
                 "protocol_whitelist": _PROTOCOLS,

@@ -6,16 +6,14 @@ is made here.
 
 from __future__ import annotations
 
-import base64
 import http.client
 import re
-import ssl
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 import av
 import av.error
 
+from clap_server.audio.http_get import http_get
 from clap_server.audio.source import SourceError
 from clap_server.audio.stream_errors import explain
 
@@ -85,27 +83,10 @@ def request_raw_pcm(url: str, timeout_s: float) -> RawPcm | None:
     Returns:
         None if it does not answer with raw PCM.
     """
-    parts = urlsplit(url)
-    connection: http.client.HTTPConnection
-    if parts.scheme.lower() == "https":
-        # As for all streams, certificates are not checked.
-        context = ssl._create_unverified_context()  # noqa: S323, SLF001 - the only short way to say it
-        connection = http.client.HTTPSConnection(
-            parts.hostname or "", parts.port, timeout=timeout_s, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
-    headers = {}
-    if parts.username is not None:
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    try:
-        connection.request("GET", target, headers=headers)
-        response = connection.getresponse()
-    except (OSError, http.client.HTTPException):
-        connection.close()
+    answer = http_get(url, timeout_s)
+    if answer is None:
         return None
+    connection, response = answer
     if response.status != http.client.OK or response.headers.get_content_type() not in _FORMATS:
         connection.close()
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
@@ -14,12 +13,13 @@ from clap_server.audio.container import decodable
 from clap_server.audio.host import Host
 from clap_server.audio.http_stream import HttpOpener
 from clap_server.audio.player import Player
+from clap_server.audio.redirects import look_up
 from clap_server.audio.rtsp import RtspOpener
 from clap_server.audio.source import Patience, SourceError
 from clap_server.audio.stream_errors import changed_format, ended, explain, no_audio_track, no_decoder
 from clap_server.audio.threaded import Feed, blocks_from_thread
 from clap_server.audio.tracks import first_sounding
-from clap_server.audio.url import check_url, redact_url
+from clap_server.audio.url import check_url, play_url, redact_url
 from clap_server.errors import AudioError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class StreamSource:
         self._url = url
         self.host = Host(parts.hostname or "", parts.port or _DEFAULT_PORTS[scheme])
         opener = RtspOpener if scheme in ("rtsp", "rtsps") else HttpOpener
-        self._opener: RtspOpener | HttpOpener = opener(url, open_timeout_s)
+        self._opener: RtspOpener | HttpOpener = opener(play_url(url), open_timeout_s)
         self._open_timeout_s = open_timeout_s
         self._patience = Patience()
 
@@ -75,7 +75,7 @@ class StreamSource:
         return blocks_from_thread(self._produce, sample_rate, name=name, lead_s=_LEAD_S)
 
     def _produce(self, feed: Feed) -> None:
-        self._look_up_host()
+        look_up(self.host.name, self.host.port)
         with self._opener.open(feed) as container:
             self._patience = self._opener.patience(container)
             if not container.streams.audio:
@@ -133,12 +133,3 @@ class StreamSource:
                 raise explain(error, self._opener.who, self._open_timeout_s) from None
             else:
                 return
-
-    def _look_up_host(self) -> None:
-        # FFmpeg reports an unknown name as a bare input/output error.
-        try:
-            socket.getaddrinfo(self.host.name, self.host.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise SourceError(
-                "host_not_found", f"no host named {self.host.name} is known: check the address"
-            ) from None

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from clap_server.detection.labels import Label, LabelKind
+from clap_server.detection.text import hidden_character
 from clap_server.errors import LabelError
 
 if TYPE_CHECKING:
@@ -117,6 +118,10 @@ class LabelLibrary:
             raise LabelError(
                 f"The label {text[:30]!r}... is {len(text)} characters long: use at most {MAX_TEXT_LENGTH}, "
                 "such as 'glass breaking'."
+            )
+        if (hidden := hidden_character(" ".join(text.split()))) is not None:
+            raise LabelError(
+                f"The label {text!r} has a character that cannot be seen ({hidden}): type it anew."
             )
         key = _key(text)
         if not key:

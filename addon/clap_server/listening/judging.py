@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clap_server.audio.level import FLOOR_DBFS
-from clap_server.errors import ClapServerError, ModelError
+from clap_server.errors import ModelError
 from clap_server.listening.batcher import WindowDroppedError
 
 if TYPE_CHECKING:
@@ -191,5 +191,6 @@ class Judging:
             for detection in detections:
                 try:
                     await stretch.reporter.report(detection)
-                except ClapServerError as error:
-                    _LOGGER.error("%s: an event could not be kept: %s", self._id, error)  # noqa: TRY400 - in words
+                except Exception:
+                    # The others must still be told: without its end an event would stick.
+                    _LOGGER.exception("%s: an event could not be told", self._id)

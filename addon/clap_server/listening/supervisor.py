@@ -191,9 +191,16 @@ class Supervisor:
         """
         await self.use(await self.prepare(microphone))
 
-    async def restore(self, microphone: Microphone) -> None:
-        """Apply settings from an earlier run: what is wrong with them becomes the microphone's status."""
+    async def restore(self, microphone: Microphone, problem: str | None = None) -> None:
+        """Apply settings from an earlier run: what is wrong with them becomes the microphone's status.
+
+        Args:
+            microphone: with its settings.
+            problem: why they cannot even be read, if so.
+        """
         try:
+            if problem is not None:
+                raise ConfigurationError(problem)
             await self.apply(microphone)
         except ClapServerError as error:
             _LOGGER.error("Microphone %s cannot be used: %s", microphone.id, error)  # noqa: TRY400 - in words

@@ -94,6 +94,11 @@ async def test_recording_is_scored_as_scripts_are_promised(busy: Client) -> None
     assert set(result["windows"][0]["scores"]) == {"glass breaking", "alarm", "normal"}
 
 
+async def test_labels_are_parted_by_the_commas_of_any_script(client: Client) -> None:
+    result = await _classify(client, _recording(), labels="玻璃破碎\uff0c警报\u3001 normal,rain\u060c wind")
+    assert {label["label"] for label in result["labels"]} == {"玻璃破碎", "警报", "normal", "rain", "wind"}
+
+
 async def test_quiet_recording_is_normal(client: Client) -> None:
     result = await _classify(client, encode(room(3), RATE, "flac"), labels=LABELS)
     assert result["top_label"] == "normal"
@@ -130,6 +135,7 @@ async def test_uploads_at_once_are_all_answered(busy: Client) -> None:
         ({"labels": ",".join(f"sound {n}" for n in range(10_000))}, "labels", "at most 200"),
         ({"labels": "x" * 300}, "labels", "200"),
         ({"labels": "!!!"}, "labels", "words"),
+        ({"labels": "ala\x07rm"}, "labels", "U+0007"),
     ],
 )
 async def test_bad_field_is_explained(busy: Client, fields: dict[str, str], field: str, words: str) -> None:
@@ -316,7 +322,7 @@ async def test_full_disk_is_explained(client: Client, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(classify, "_finish", full)
     problem = await _classify(client, _recording(), status=503, labels=LABELS)
-    assert "No space left" in problem["detail"]
+    assert "free some space" in problem["detail"]
     monkeypatch.undo()
     cache = client.server.context.store.folder.cache
     (cache / "uploads").rmdir()

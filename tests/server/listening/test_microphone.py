@@ -346,19 +346,21 @@ async def test_stopping_waits_until_the_end_of_an_event_is_told(tmp_path: Path) 
     assert len(sink.ended) == 1
 
 
+@pytest.mark.parametrize("error", [StoreError("the disk is full"), RuntimeError("the disk is full")])
 async def test_a_store_that_fails_does_not_end_listening(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     class FullSink(RememberingSink):
         async def event_started(self, event: SoundEvent) -> None:
             await super().event_started(event)
-            raise StoreError("the disk is full: free some space")
+            raise error
 
     sink = FullSink()
     rig = Rig(ArraySource(scene(20, (2, crash()), (12, crash()))), tmp_path, sink)
     async with rig.running():
         await sink.until(lambda: len(sink.started) == 2)
     assert "the disk is full" in caplog.text
+    assert "broke off" not in caplog.text
 
 
 async def test_events_keep_the_order_of_the_stream_in_a_burst(tmp_path: Path) -> None:
