@@ -13,8 +13,8 @@ from clap_server.api import (
     auth,
     classify,
     events,
+    figures,
     info,
-    metrics,
     microphones,
     openapi,
     push,
@@ -45,7 +45,7 @@ ROUTES: tuple[Route, ...] = (
     *push.ROUTES,
     *events.ROUTES,
     *websocket.ROUTES,
-    *metrics.ROUTES,
+    *figures.ROUTES,
     *auth.ROUTES,
     *openapi.ROUTES,
 )
