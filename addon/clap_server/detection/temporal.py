@@ -117,7 +117,7 @@ class SustainedRule:
 
     def __init__(self, threshold: float, *, hop_s: float) -> None:
         check_threshold(threshold)
-        # What two windows cover, of three; a little under two hops, as windows after an onset cut hops unevenly.
+        # Two windows of three; a little under two hops, as windows after an onset cut hops unevenly.
         self._confirm_s = max(0.8, 1.6 * hop_s)
         self._span_s = max(1.5, 3 * hop_s)
         self._threshold = threshold
