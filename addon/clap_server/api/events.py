@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from clap_server.detection.events import SoundEvent
+    from clap_server.listening.events import SoundEvent
     from clap_server.store.events import StoredEvent
 
 DEFAULT_LIMIT = 100

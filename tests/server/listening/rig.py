@@ -14,7 +14,6 @@ from clap_server.audio.block import AudioBlock
 from clap_server.audio.source import Patience, SourceError, SourceStatus
 from clap_server.clap.holder import ModelHolder
 from clap_server.clap.model import ClapModel
-from clap_server.detection.events import SoundEvent
 from clap_server.detection.library import load_library
 from clap_server.listening.batcher import Batcher
 from clap_server.listening.config import (
@@ -25,6 +24,7 @@ from clap_server.listening.config import (
     SourceSettings,
 )
 from clap_server.listening.counters import Counters
+from clap_server.listening.events import SoundEvent
 from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import make_plan
 from clap_server.listening.sink import Recording

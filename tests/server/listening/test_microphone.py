@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from clap_server.audio.block import AudioBlock
 from clap_server.audio.source import Patience, SourceState
-from clap_server.detection.events import SoundEvent
 from clap_server.errors import ModelError, StoreError
+from clap_server.listening.events import SoundEvent
 from clap_server.listening.plan import make_plan
 from clap_server.listening.sink import Recording
 from tests.server.listening.rig import (
