@@ -43,7 +43,7 @@ async def events_socket(request: web.Request) -> web.WebSocketResponse:
     socket = web.WebSocketResponse(
         heartbeat=HEARTBEAT_S, timeout=CLOSE_TIMEOUT_S, max_msg_size=MAX_MESSAGE_BYTES
     )
-    await socket.prepare(request)
+    await shake_hands(socket, request)
     try:
         await _converse(context(request), socket)
     except _CloseError as end:
@@ -163,6 +163,20 @@ async def _read_all(socket: web.WebSocketResponse) -> None:
     async for message in socket:
         if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
             raise _CloseError(WSCloseCode.POLICY_VIOLATION, "One subscribe message is enough; connect again")
+
+
+async def shake_hands(socket: web.WebSocketResponse, request: web.Request) -> None:
+    """Accept a WebSocket.
+
+    Raises:
+        ProblemError: its headers are no text, over which aiohttp stumbles.
+    """
+    try:
+        await socket.prepare(request)
+    except ValueError:
+        raise ProblemError(
+            400, "bad-request", "The headers of the WebSocket's handshake are not understood"
+        ) from None
 
 
 async def close(socket: web.WebSocketResponse, code: WSCloseCode, reason: str) -> None:
