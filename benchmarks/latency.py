@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from clap_server.audio.source import SourceStatus
-    from clap_server.detection.events import SoundEvent
+    from clap_server.listening.events import SoundEvent
     from clap_server.listening.sink import Recording
 
 BLOCK_S = 0.02
@@ -72,8 +72,7 @@ class Clocking:
 async def play(supervisor: Supervisor, microphone_id: str, seed: int, breaks: int) -> list[float]:
     """Push a scene in real time; returns the Unix times of its breaks."""
     scene = demo_scene(np.random.default_rng(seed), duration_s=SECONDS_A_BREAK * breaks, breaks=breaks)
-    source = supervisor.push_source(microphone_id)
-    fmt = PushFormat("f32le", scene.sample_rate)
+    pusher = supervisor.push_source(microphone_id).connect(PushFormat("f32le", scene.sample_rate))
     size = round(BLOCK_S * scene.sample_rate)
     # Microphones do not run in step.
     await asyncio.sleep(float(np.random.default_rng(seed).uniform(0, 1)))
@@ -81,7 +80,8 @@ async def play(supervisor: Supervisor, microphone_id: str, seed: int, breaks: in
     for first in range(0, len(scene.samples), size):
         # A real microphone delivers a block when its last sample has been heard.
         await asyncio.sleep(max(0.0, started + (first + size) / scene.sample_rate - time.time()))
-        source.feed(scene.samples[first : first + size].tobytes(), fmt)
+        pusher.feed(scene.samples[first : first + size].tobytes())
+    pusher.close()
     await asyncio.sleep(LATEST_S)
     return [started + at_s for at_s in scene.breaks_s]
 

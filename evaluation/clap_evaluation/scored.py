@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clap_evaluation.streaming import WindowScores, score_stream
-from clap_server.detection.onset import FRAME_S, OnsetDetector
+from clap_server.detection.frames import FRAME_S
+from clap_server.detection.onset import OnsetDetector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -123,12 +124,12 @@ class SoundStart:
 
     def feed(self, samples: NDArray[np.float32]) -> None:
         """Take the next ``(n,)`` samples."""
-        self._onsets_s += [onset.at_s for onset in self._detector.feed(samples)]
         pending = np.concatenate((self._rest, samples))
         count = len(pending) // self._frame
         self._rest = pending[count * self._frame :]
         frames = pending[: count * self._frame].reshape(count, self._frame).astype(np.float64)
         self._power.append(np.mean(frames**2, axis=1))
+        self._onsets_s += [onset.at_s for onset in self._detector.feed(self._power[-1])]
 
     @property
     def strong_s(self) -> float | None:

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.audio.level import level_dbfs
-from clap_server.audio.ring import RingBuffer
-from clap_server.detection.gate import NoiseGate
-from clap_server.detection.windows import SHORTEST_S, Window, WindowCutter
-from clap_server.synthesis import loudest_rms
+from clap_server.detection.recording import hear
+from clap_server.detection.windows import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
     from clap_server.clap.model import ClapModel
+    from clap_server.detection.front import Heard
     from clap_server.detection.scoring import LabelScorer
-
-# As in live listening: gate and onsets see the stream in pieces of this.
-PIECE_S = 0.1
-_WINDOWS_AT_ONCE = 64
-_LEVEL_FRAME_S = 0.05
-_NOTHING = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +32,7 @@ class WindowScores:
         scores: ``(w, labels)`` in 0..1.
         levels_dbfs: ``(w,)`` level of the loudest 50 ms of each window.
         onsets_s: ``(w,)`` the sharpest onset in each window; NaN where there is none.
-        pieces: ``(w,)`` pieces of the stream, each ``PIECE_S`` long, that had come when the window was cut.
+        pieces: ``(w,)`` pieces of the stream, each ``windows.PIECE_S`` long, that had ended by then.
         piece_levels_dbfs: ``(p,)`` level of each piece, for the noise gate.
         admitted: ``(w,)`` whether the gate lets the window through, as long as nothing was reported.
         hop_s: seconds between regular windows.
@@ -71,43 +64,22 @@ class WindowScores:
         """
         return self.scores[:, self.label_ids.index(label_id)]
 
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """What is kept of a window."""
-
-    window: Window
-    pieces: int
-    admitted: bool
-
-
-class _Collector:
-    """Gathers windows and has the model score them in batches."""
-
-    def __init__(self, model: ClapModel, scorer: LabelScorer) -> None:
-        self._model = model
-        self._scorer = scorer
-        self._pending: list[NDArray[np.float32]] = []
-        self._gate = NoiseGate()
-        self.rows: list[_Row] = []
-        self.scores: list[NDArray[np.float32]] = []
-        self.piece_levels: list[float] = []
-
-    def hear(self, piece: NDArray[np.float32], sample_rate: int) -> None:
-        self.piece_levels.append(level_dbfs(piece))
-        self._gate.update(self.piece_levels[-1], len(piece) / sample_rate)
-
-    def add(self, window: Window) -> None:
-        self._pending.append(window.samples)
-        if len(self._pending) >= _WINDOWS_AT_ONCE:
-            self.flush()
-        kept = replace(window, samples=_NOTHING)
-        self.rows.append(_Row(kept, len(self.piece_levels), self._gate.admits(window)))
-
-    def flush(self) -> None:
-        if self._pending:
-            self.scores.append(self._scorer.scores(self._model.embed_audio(self._pending)))
-            self._pending = []
+    def windows(self) -> list[Window]:
+        """The windows, without their sound."""
+        firsts = [0, *self.pieces[:-1].tolist()]
+        levels = self.piece_levels_dbfs.tolist()
+        return [
+            Window(start_s, end_s, level_dbfs, None if isnan(onset_s) else onset_s, tuple(levels[first:last]))
+            for start_s, end_s, level_dbfs, onset_s, first, last in zip(
+                self.starts_s.tolist(),
+                self.ends_s.tolist(),
+                self.levels_dbfs.tolist(),
+                self.onsets_s.tolist(),
+                firsts,
+                self.pieces.tolist(),
+                strict=True,
+            )
+        ]
 
 
 def score_stream(
@@ -127,50 +99,27 @@ def score_stream(
         scorer: of the same model.
         blocks: each ``(n,)`` mono at the model's rate; not all empty.
         hop_s: seconds between windows.
-        tail_s: so long go windows on after the end, with less and less of the recording in them, as if quiet
-            followed. It is the model that fills them up: noise that breaks off in digital silence would sound
-            like a crash.
+        tail_s: so long go windows on after the end; see ``Front.finish``.
     """
-    rate = model.sample_rate
-    ring = RingBuffer(rate, model.window_s + 2 * PIECE_S)
-    cutter = WindowCutter(ring, window_s=model.window_s, hop_s=hop_s)
-    found = _Collector(model, scorer)
-    for piece in _pieces(blocks, round(PIECE_S * rate)):
-        ring.append(piece)
-        found.hear(piece, rate)
-        for window in cutter.advance():
-            found.add(window)
-    length_s = ring.total_samples / rate
-    if not found.rows or found.rows[-1].window.end_s < length_s:
-        found.add(_last_window(ring, length_s, model.window_s))
-    for number in range(1, int(tail_s / hop_s + 1e-9) + 1):
-        after_s = number * hop_s
-        if model.window_s - after_s >= SHORTEST_S:
-            found.add(_last_window(ring, length_s + after_s, model.window_s))
-    found.flush()
-    windows = [row.window for row in found.rows]
+    heard: list[Heard] = []
+    scores: list[NDArray[np.float32]] = []
+    for batch, embeddings in hear(model, blocks, hop_s=hop_s, tail_s=tail_s):
+        heard += batch
+        scores.append(scorer.scores(embeddings))
+    windows = [window for window, _ in heard]
     return WindowScores(
         label_ids=scorer.label_ids,
         starts_s=np.array([window.start_s for window in windows]),
         ends_s=np.array([window.end_s for window in windows]),
-        scores=np.concatenate(found.scores),
+        scores=np.concatenate(scores),
         levels_dbfs=np.array([window.level_dbfs for window in windows]),
         onsets_s=np.array([np.nan if window.onset_s is None else window.onset_s for window in windows]),
-        pieces=np.array([row.pieces for row in found.rows]),
-        piece_levels_dbfs=np.array(found.piece_levels),
-        admitted=np.array([row.admitted for row in found.rows]),
+        pieces=np.cumsum([len(window.piece_levels_dbfs) for window in windows]),
+        piece_levels_dbfs=np.concatenate([window.piece_levels_dbfs for window in windows]),
+        admitted=np.array([admitted for _, admitted in heard]),
         hop_s=hop_s,
         window_s=model.window_s,
     )
-
-
-def _last_window(ring: RingBuffer, end_s: float, window_s: float) -> Window:
-    """The window that ends at or after the end of the recording, with what is left of it."""
-    length_s = ring.total_samples / ring.sample_rate
-    start_s = max(0.0, end_s - window_s)
-    samples = ring.last(round((length_s - start_s) * ring.sample_rate))
-    level = 20 * float(np.log10(max(loudest_rms(samples, ring.sample_rate, _LEVEL_FRAME_S), 1e-6)))
-    return Window(start_s, end_s, samples, level, None)
 
 
 def score_recording(
@@ -185,16 +134,3 @@ def score_recording(
         hop_s: seconds between windows.
     """
     return score_stream(model, scorer, [samples], hop_s=hop_s)
-
-
-def _pieces(blocks: Iterable[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
-    """Cut blocks of any length into pieces of one; the last may be shorter."""
-    rest = np.empty(0, np.float32)
-    for block in blocks:
-        pending = np.concatenate((rest, block)) if len(rest) else block
-        whole = len(pending) - len(pending) % size
-        for start in range(0, whole, size):
-            yield pending[start : start + size]
-        rest = pending[whole:]
-    if len(rest):
-        yield rest

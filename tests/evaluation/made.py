@@ -6,8 +6,9 @@ import numpy as np
 
 from clap_evaluation.manifest import Occurrence
 from clap_evaluation.scored import ScoredRecording
-from clap_evaluation.streaming import PIECE_S, WindowScores
+from clap_evaluation.streaming import WindowScores
 from clap_server.detection.labels import Label, LabelKind
+from clap_server.detection.windows import PIECE_S
 
 GLASS = Label("glass", {"en": "Glass"}, ("glass",), kind=LabelKind.IMPULSIVE, threshold=0.7)
 ALARM = Label("alarm", {"en": "Alarm"}, ("alarm",), kind=LabelKind.SUSTAINED, threshold=0.5)

@@ -68,7 +68,7 @@ def test_windows_gate_and_detections_are_those_of_live_listening(model: ClapMode
         block = AudioBlock(samples[first : first + 4_800 * 3], RATE, 1_000.0 + first / RATE)
         for window, admitted in stretch.take(block):
             windows.append(window)
-            scores = scorer.scores(model.embed_audio([window.samples]))[0]
+            scores = scorer.scores(model.embed_audio([stretch.front.samples(window)]))[0]
             heard = {label.id: float(scores[0])} if admitted else {}
             live += stretch.detector.update(window, heard)
     live += stretch.detector.finish()

@@ -13,8 +13,8 @@ from clap_server.api import (
     auth,
     classify,
     events,
+    figures,
     info,
-    metrics,
     microphones,
     openapi,
     push,
@@ -45,10 +45,11 @@ ROUTES: tuple[Route, ...] = (
     *push.ROUTES,
     *events.ROUTES,
     *websocket.ROUTES,
-    *metrics.ROUTES,
+    *figures.ROUTES,
     *auth.ROUTES,
     *openapi.ROUTES,
 )
+SWITCHING_PROTOCOLS = 101
 MAX_BODY_BYTES = 1_000_000
 _PUBLIC_PAGES = web.AppKey("public_pages", frozenset)
 _PUBLIC = frozenset((route.method, route.path) for route in ROUTES if route.public)
@@ -67,11 +68,22 @@ def build_app(shared: Context) -> web.Application:
     app[CONTEXT] = shared
     app[openapi.DESCRIBED] = ROUTES
     for route in ROUTES:
-        expect = classify.refuse_large if route.handler is classify.classify else None
+        expect = classify.refuse_large if route.handler is classify.classify else _expect
         app.router.add_route(route.method, route.path, route.handler, expect_handler=expect)
-    app[_PUBLIC_PAGES] = add_pages(app)
+        if route.method == "GET" and route.status != SWITCHING_PROTOCOLS:
+            app.router.add_route("HEAD", route.path, route.handler, expect_handler=_expect)
+    app[_PUBLIC_PAGES] = add_pages(app, _expect)
     app.on_response_prepare.append(_add_headers)
     return app
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """Answer the header ``Expect``, whatever bytes it holds."""
+    if request.headers["Expect"].lower() != "100-continue":
+        return ProblemError(417, "unknown-expectation", "Leave the header 'Expect' out").response()
+    if request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    return None
 
 
 @web.middleware
@@ -121,7 +133,8 @@ async def _admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     trusted = _through_ingress(request, shared)
     resource = request.match_info.route.resource
     path = resource.canonical if resource is not None else None
-    public = path in request.app[_PUBLIC_PAGES] or (request.method, path) in _PUBLIC
+    method = "GET" if request.method == "HEAD" else request.method
+    public = path in request.app[_PUBLIC_PAGES] or (method, path) in _PUBLIC
     # An unknown address outside the API is simply not there; inside, strangers are told nothing.
     unknown_page = path is None and not request.path.startswith("/api")
     if not (public or trusted or unknown_page):

@@ -12,7 +12,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clap_server.api.auth import Authenticator
+    from clap_server.api.authenticator import Authenticator
     from clap_server.api.bus import EventBus
     from clap_server.api.metrics import Metrics
     from clap_server.clap.holder import ModelHolder

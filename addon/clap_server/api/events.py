@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from clap_server.api.context import context, json_response
+from clap_server.api.file_response import File
 from clap_server.api.present import event_info
 from clap_server.api.problems import invalid, not_found, read_body
 from clap_server.api.route import Parameter, Route
@@ -17,7 +16,9 @@ from clap_server.audio.decode import decode
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clap_server.detection.events import SoundEvent
+    from aiohttp import web
+
+    from clap_server.listening.events import SoundEvent
     from clap_server.store.events import StoredEvent
 
 DEFAULT_LIMIT = 100
@@ -27,7 +28,6 @@ _PRIVATE = {"Cache-Control": "private, max-age=86400, immutable"}
 
 
 async def list_events(request: web.Request) -> web.Response:
-    """List events."""
     events = context(request).store.events
     unknown = set(request.query) - {"after", "before", "microphone", "label", "limit"}
     if unknown:
@@ -42,7 +42,9 @@ async def list_events(request: web.Request) -> web.Response:
         label=request.query.get("label"),
         limit=DEFAULT_LIMIT if limit is None else limit,
     )
-    answer = EventList(events=[event_info(stored) for stored in found], last_sequence=last_sequence)
+    answer = EventList(
+        events=[event_info(stored) for stored in found], last_sequence=last_sequence, epoch=events.epoch
+    )
     return json_response(answer.model_dump_json())
 
 
@@ -50,6 +52,8 @@ def _number(request: web.Request, name: str, low: int, high: int) -> int | None:
     text = request.query.get(name)
     if text is None:
         return None
+    if len(request.query.getall(name)) > 1:
+        raise invalid(name, "was given twice; give it once")
     if (
         not (text.isascii() and text.isdecimal())
         or len(text) > len(str(high))
@@ -60,25 +64,21 @@ def _number(request: web.Request, name: str, low: int, high: int) -> int | None:
 
 
 async def get_event(request: web.Request) -> web.Response:
-    """Show one."""
     return json_response(event_info(await _existing(request)).model_dump_json())
 
 
 async def get_flac(request: web.Request) -> web.StreamResponse:
-    """Its recording, as it was stored."""
     event = (await _existing(request)).event
     path = context(request).store.clips.path(event)
     return _file(event, path if path.is_file() else None, "audio/flac")
 
 
 async def get_mp3(request: web.Request) -> web.StreamResponse:
-    """Its recording as MP3."""
     event = (await _existing(request)).event
     return _file(event, await context(request).store.clips.mp3(event), "audio/mpeg")
 
 
 async def get_spectrogram(request: web.Request) -> web.StreamResponse:
-    """A picture of its recording."""
     event = (await _existing(request)).event
     return _file(event, await context(request).store.clips.derived(event, "png", _draw), "image/png")
 
@@ -95,11 +95,10 @@ def _file(event: SoundEvent, path: Path | None, content_type: str) -> web.Stream
             "There is no recording of this event: it could not be stored, or was removed to make room",
             "no-clip",
         )
-    return web.FileResponse(path, headers={**_PRIVATE, "Content-Type": content_type})
+    return File(path, headers={**_PRIVATE, "Content-Type": content_type})
 
 
 async def post_feedback(request: web.Request) -> web.Response:
-    """Keep the user's verdict."""
     event_id = (await _existing(request)).event.id
     verdict = (await read_body(request, Feedback)).verdict
     await context(request).store.events.set_feedback(event_id, verdict)

@@ -1,27 +1,8 @@
-"""Figures for Prometheus."""
+"""What is counted of one server, for Prometheus."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
-from prometheus_client.registry import Collector
-
-from clap_server import __version__
-from clap_server.api.context import context
-from clap_server.api.route import Route
-from clap_server.audio.source import SourceState
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prometheus_client.metrics_core import Metric
-
-    from clap_server.api.context import Context
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from prometheus_client import CollectorRegistry, Counter
 
 
 class Metrics:
@@ -29,115 +10,26 @@ class Metrics:
 
     Attributes:
         registry: what is served.
+        events: how many started, by microphone id and label id.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._events = Counter(
-            "clap_events", "Sound events that started", ("microphone", "label"), registry=self.registry
-        )
         self._clips = Counter("clap_clips", "Clips stored or failed", ("result",), registry=self.registry)
         self._uploads = Counter("clap_classifications", "Uploaded files classified", registry=self.registry)
         for result in ("stored", "failed"):
             self._clips.labels(result)
+        self.events: dict[tuple[str, str], int] = {}
 
     def event_started(self, microphone_id: str, label_id: str) -> None:
         """Count an event."""
-        self._events.labels(microphone_id, label_id).inc()
+        key = microphone_id, label_id
+        self.events[key] = self.events.get(key, 0) + 1
 
-    def clip_saved(self) -> None:
-        """Count a clip."""
-        self._clips.labels("stored").inc()
-
-    def clip_failed(self) -> None:
-        """Count a clip that could not be stored."""
-        self._clips.labels("failed").inc()
+    def clip(self, *, stored: bool) -> None:
+        """Count a clip that was stored, or could not be."""
+        self._clips.labels("stored" if stored else "failed").inc()
 
     def file_classified(self) -> None:
         """Count an upload."""
         self._uploads.inc()
-
-    def watch(self, shared: Context) -> None:
-        """Also report the microphones, the model and the WebSocket clients."""
-        self.registry.register(_Live(shared))
-
-
-class _Live(Collector):
-    """Reads the figures that others keep, at the moment of the request."""
-
-    def __init__(self, shared: Context) -> None:
-        self._context = shared
-
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._microphones()
-        holder = self._context.holder
-        info = InfoMetricFamily("clap_model", "The model in use")
-        info.add_metric(
-            (),
-            {
-                "name": holder.model.name,
-                "device": holder.model.device,
-                "dtype": holder.model.dtype,
-                "version": __version__,
-            },
-        )
-        yield info
-        yield GaugeMetricFamily(
-            "clap_model_problem",
-            "1 if the wanted model is not the one that runs",
-            value=holder.problem is not None,
-        )
-        yield from self._batches()
-        yield GaugeMetricFamily(
-            "clap_websocket_clients", "Subscribed clients", value=self._context.bus.clients
-        )
-        yield GaugeMetricFamily(
-            "clap_events_unwritten",
-            "Event changes that wait for the disk",
-            value=self._context.store.events.unwritten,
-        )
-
-    def _batches(self) -> Iterator[Metric]:
-        batcher = self._context.supervisor.batcher
-        figures = batcher.metrics
-        yield CounterMetricFamily("clap_batches", "Batches that the model computed", value=figures.batches)
-        yield CounterMetricFamily("clap_batch_windows", "Windows in them", value=figures.windows)
-        yield CounterMetricFamily(
-            "clap_batch_failures", "Windows for which the model failed", value=figures.failed
-        )
-        yield CounterMetricFamily("clap_batch_seconds", "Seconds that the model worked", value=figures.busy_s)
-        yield GaugeMetricFamily(
-            "clap_last_batch_seconds", "Seconds that the newest batch took", value=figures.last_batch_s
-        )
-        yield GaugeMetricFamily("clap_queue_windows", "Windows that wait now", value=batcher.queue_length)
-
-    def _microphones(self) -> Iterator[Metric]:
-        windows = CounterMetricFamily(
-            "clap_windows",
-            "Windows scored, skipped as quiet, dropped under load",
-            labels=("microphone", "result"),
-        )
-        state = GaugeMetricFamily(
-            "clap_microphone_state", "1 for the state it is in", labels=("microphone", "state")
-        )
-        for microphone in self._context.store.microphones.all():
-            snapshot = self._context.supervisor.snapshot(microphone.id)
-            windows.add_metric((microphone.id, "scored"), snapshot.windows_scored)
-            windows.add_metric((microphone.id, "gated"), snapshot.windows_gated)
-            windows.add_metric((microphone.id, "dropped"), snapshot.windows_dropped)
-            for possible in SourceState:
-                state.add_metric((microphone.id, possible.value), float(snapshot.status.state is possible))
-        yield windows
-        yield state
-
-
-async def metrics(request: web.Request) -> web.Response:
-    """All figures as text."""
-    text = generate_latest(context(request).metrics.registry)
-    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
-
-
-ROUTES = (Route("GET", "/metrics", metrics, "Figures for Prometheus", "Server", answer="text/plain"),)

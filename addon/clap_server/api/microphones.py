@@ -42,18 +42,15 @@ MAX_MICROPHONES = 200
 
 
 async def list_microphones(request: web.Request) -> web.Response:
-    """List all."""
     return json_response(MicrophoneList(microphones=microphones(context(request))).model_dump_json())
 
 
 async def get_microphone(request: web.Request) -> web.Response:
-    """Show one."""
     shared = context(request)
     return _answer(shared, _existing(shared, request.match_info["id"]))
 
 
 async def add_microphone(request: web.Request) -> web.Response:
-    """Add one under an id that the server chooses."""
     shared = context(request)
     settings = await read_body(request, MicrophoneSettings)
     microphone, _ = await _put(shared, _new_id(settings.name), lambda _old: settings)
@@ -83,6 +80,7 @@ async def patch_microphone(request: web.Request) -> web.Response:
     def merge(old: Microphone | None) -> MicrophoneSettings:
         if old is None:
             raise _no_such_microphone()
+        _require_readable(shared, old)
         return parse(MicrophoneSettings, old.settings.model_dump(mode="json") | changes)
 
     microphone, _ = await _put(shared, request.match_info["id"], merge)
@@ -126,6 +124,7 @@ async def release_microphone(request: web.Request) -> web.Response:
         if not shared.store.microphones.is_adopted(microphone_id):
             await _remove(shared, microphone)
             return web.Response(status=204)
+        _require_readable(shared, microphone)
         settings = microphone.settings.model_copy(update={"owner": OWNER_SERVER})
         own = Microphone(id=microphone_id, settings=settings)
         # What listens does not care for the owner.
@@ -173,6 +172,13 @@ async def _remove(shared: Context, microphone: Microphone) -> None:
     await shared.store.microphones.delete(microphone.id)
     await shared.supervisor.remove(microphone.id)
     shared.bus.publish(MicrophoneRemovedMessage(microphone_id=microphone.id))
+
+
+def _require_readable(shared: Context, microphone: Microphone) -> None:
+    """Refuse to build on settings that only stand for a row of the database that makes no sense."""
+    problem = shared.store.microphones.unreadable(microphone.id)
+    if problem is not None:
+        raise ProblemError(409, "unreadable-settings", f"Nothing can be changed here: {problem}")
 
 
 def _require_room(shared: Context, microphone_id: str) -> None:

@@ -133,7 +133,7 @@ def _responses(route: Route) -> dict[str, Any]:
     elif route.answer is not None:
         good["content"] = {"application/json": {"schema": _reference(route.answer)}}
     problem = {CONTENT_TYPE: {"schema": _reference(schemas.Problem)}}
-    statuses = sorted({*route.errors, *(() if route.public else (401, 429)), 503})
+    statuses = sorted({*route.errors, *(() if route.public else (401,)), 503})
     return {
         **{
             str(status): {**good, "description": HTTPStatus(status).phrase}
@@ -150,7 +150,6 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
 
 
 async def openapi(request: web.Request) -> web.Response:
-    """Serve the document."""
     # Made in a thread, once: it takes a second on a small machine, and live sound must not wait.
     return json_response(await asyncio.to_thread(_text, request.app[DESCRIBED]))
 

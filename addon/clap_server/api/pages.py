@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import swagger_ui_bundle
-from aiohttp import web
+
+from clap_server.api.file_response import File
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+
+    from aiohttp import web
 
 WEB = Path(__file__).parent.parent / "web"
 _SWAGGER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
@@ -43,7 +46,9 @@ def files() -> Iterator[tuple[str, Path]]:
         yield f"/docs/{name}", Path(swagger_ui_bundle.swagger_ui_path) / name
 
 
-def add_pages(app: web.Application) -> frozenset[str]:
+def add_pages(
+    app: web.Application, expect: Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+) -> frozenset[str]:
     """Serve the files.
 
     Returns:
@@ -51,7 +56,8 @@ def add_pages(app: web.Application) -> frozenset[str]:
     """
     addresses = []
     for address, path in files():
-        app.router.add_get(address, _serving(path, DOCS_POLICY if address.startswith("/docs") else POLICY))
+        handler = _serving(path, DOCS_POLICY if address.startswith("/docs") else POLICY)
+        app.router.add_get(address, handler, expect_handler=expect)
         addresses.append(address)
     return frozenset(addresses)
 
@@ -65,6 +71,6 @@ def _serving(path: Path, policy: str) -> Callable[[web.Request], Awaitable[web.S
     }
 
     async def serve(_request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(path, headers=headers)
+        return File(path, headers=headers)
 
     return serve

@@ -11,10 +11,10 @@ from clap_server.api.schemas import (
     LabelInfo,
     LabelScore,
     MicrophoneInfo,
-    MicrophonesMessage,
     MicrophoneStatus,
     ModelInfo,
     ServerInfo,
+    StorageInfo,
     WatchedLabelInfo,
     WindowScores,
 )
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from clap_server.api.context import Context
     from clap_server.detection.classify import FileScores
     from clap_server.detection.labels import Label, WatchedLabel
-    from clap_server.listening.config import Microphone, MicrophoneSettings, SourceSettings
+    from clap_server.listening.config import Microphone, SourceSettings
     from clap_server.store.events import StoredEvent
-
-MAX_PART_BYTES = 1_000_000
 
 
 def score(value: float) -> float:
@@ -55,16 +53,28 @@ def classification(found: FileScores, threshold: float) -> Classification:
                 start_s=round(window.start_s, 3),
                 end_s=round(window.end_s, 3),
                 scores={label: round(score(value), 6) for label, value in window.scores.items()},
+                gated=window.gated,
             )
             for window in found.windows
         ],
+        too_quiet=found.too_quiet,
     )
+
+
+def problem_codes(context: Context) -> list[str]:
+    """What is wrong with the server as a whole, in words that a stranger may read."""
+    trouble = context.store.trouble
+    codes: list[str] = [trouble.code] if trouble is not None else []
+    if context.ready and context.holder.problem is not None:
+        codes.append("model")
+    return codes
 
 
 def server_info(context: Context) -> ServerInfo:
     """Who the server is."""
     holder = context.holder
     model = holder.model
+    trouble = context.store.trouble
     return ServerInfo(
         server_id=context.store.server_id,
         version=__version__,
@@ -80,6 +90,12 @@ def server_info(context: Context) -> ServerInfo:
         ),
         label_library_version=context.library.version,
         last_sequence=context.bus.last_sequence,
+        overload=context.supervisor.overload,
+        epoch=context.store.events.epoch,
+        storage=StorageInfo(
+            problem=trouble.problem if trouble is not None else None,
+            code=trouble.code if trouble is not None else None,
+        ),
     )
 
 
@@ -104,11 +120,6 @@ def redacted(source: SourceSettings) -> SourceSettings:
     return source
 
 
-def redacted_settings(settings: MicrophoneSettings) -> MicrophoneSettings:
-    """Settings without their secrets."""
-    return settings.model_copy(update={"source": redacted(settings.source)})
-
-
 def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
     """A microphone as it is now."""
     settings = microphone.settings
@@ -128,6 +139,7 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
             code=snapshot.status.code,
             reason=snapshot.status.reason,
             since=snapshot.since,
+            notice=snapshot.status.notice,
         ),
         windows_scored=snapshot.windows_scored,
         windows_gated=snapshot.windows_gated,
@@ -152,22 +164,6 @@ def watched_label(watched: WatchedLabel, active: Collection[str] = ()) -> Watche
 def microphones(context: Context) -> list[MicrophoneInfo]:
     """All microphones as they are now."""
     return [microphone_info(context, microphone) for microphone in context.store.microphones.all()]
-
-
-def microphones_messages(context: Context) -> list[str]:
-    """All microphones as JSON text, in messages that any client takes."""
-    parts: list[list[MicrophoneInfo]] = [[]]
-    size = 0
-    for microphone in microphones(context):
-        length = len(microphone.model_dump_json().encode())
-        if parts[-1] and size + length > MAX_PART_BYTES:
-            parts.append([])
-            size = 0
-        parts[-1].append(microphone)
-        size += length
-    return [
-        MicrophonesMessage(microphones=part, more=part is not parts[-1]).model_dump_json() for part in parts
-    ]
 
 
 def event_info(stored: StoredEvent) -> EventInfo:

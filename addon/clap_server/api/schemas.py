@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clap_server.audio.source import SourceState
 from clap_server.detection.labels import LabelKind
+from clap_server.errors import StorageCode
 from clap_server.listening.config import MicrophoneSettings, SourceSettings
 
 API_VERSION = 1
@@ -41,6 +42,13 @@ class ModelInfo(Schema):
     problem: str | None = Field(description="why the requested model is not the one that runs, in words")
 
 
+class StorageInfo(Schema):
+    """Whether events and clips can be stored."""
+
+    problem: str | None = Field(description="what cannot be stored and what to do, in words")
+    code: StorageCode | None
+
+
 class ServerInfo(Schema):
     """Who the server is; first message of /api/ws and answer of GET /api/info."""
 
@@ -51,6 +59,11 @@ class ServerInfo(Schema):
     model: ModelInfo
     label_library_version: int
     last_sequence: int = Field(description="of the newest event change")
+    epoch: str = Field(description="UUID of the event numbering: in another one the numbers began anew")
+    storage: StorageInfo
+    overload: str | None = Field(
+        default=None, description="for how many microphones the computer is too slow, in words"
+    )
 
 
 class LabelInfo(Schema):
@@ -92,6 +105,7 @@ class MicrophoneStatus(Schema):
     code: str
     reason: str
     since: datetime
+    notice: str | None = Field(default=None, description="a remark besides, in words")
 
 
 class MicrophoneInfo(Schema):
@@ -163,6 +177,7 @@ class EventList(Schema):
 
     events: list[EventInfo]
     last_sequence: int
+    epoch: str = Field(description="as in ServerInfo")
 
 
 class LabelScore(Schema):
@@ -179,6 +194,10 @@ class WindowScores(Schema):
     start_s: float
     end_s: float
     scores: dict[str, Score]
+    gated: bool = Field(
+        default=False,
+        description="so quiet that live sound would not be scored: labels score 0 and `normal` 1",
+    )
 
 
 class Classification(Schema):
@@ -190,6 +209,11 @@ class Classification(Schema):
     threshold: Score
     duration_s: float
     windows: list[WindowScores]
+    too_quiet: bool = Field(
+        default=False,
+        description="nothing in it rises above its own noise, so live sound would not be scored at all;"
+        " these are the scores regardless",
+    )
 
 
 class Feedback(Received):
@@ -219,6 +243,10 @@ class Subscribe(Received):
     type: Literal["subscribe"] = "subscribe"
     after: int | None = Field(
         default=None, ge=0, le=MAX_SEQUENCE, description="last sequence seen; null: no replay"
+    )
+    epoch: str | None = Field(
+        default=None,
+        description="ServerInfo's when `after` was seen; all changes are replayed if it is another now",
     )
     topics: set[Literal["scores", "levels"]] = Field(default_factory=set)
 
@@ -267,6 +295,10 @@ class ReplayedMessage(Schema):
 
     type: Literal["replayed"] = "replayed"
     last_sequence: int
+    active: list[str] = Field(
+        description="ids of the events that go on; any other that a client has seen start is over,"
+        " even if its end was lost in a crash"
+    )
 
 
 class ScoresMessage(Schema):
@@ -301,6 +333,9 @@ class Health(Schema):
     """GET /health."""
 
     status: Literal["ok", "starting"]
+    problems: list[str] = Field(
+        description="codes of what is wrong, such as `disk_full`; GET /api/info says it in words"
+    )
 
 
 class OpenApi(Schema):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSCloseCode, web
 
+from clap_server.api import figures
 from clap_server.api.app import AccessLogger, build_app
-from clap_server.api.auth import Authenticator
+from clap_server.api.authenticator import Authenticator
 from clap_server.api.bus import EventBus
 from clap_server.api.context import INGRESS_PEERS, Context
 from clap_server.api.metrics import Metrics
@@ -106,7 +107,7 @@ class Server:
             _LOGGER.info(
                 "Access token, shown only this once (`clap-server token` prints it again): %s", self.token
             )
-        store = Store(folder, policy)
+        store = Store(folder, policy, self._info_changed)
         bus = EventBus()
         metrics = Metrics()
         library = load_library()
@@ -121,9 +122,11 @@ class Server:
             store=store,
             holder=holder,
             library=library,
-            supervisor=Supervisor(holder, library, sink, media_dir=settings.media),
+            supervisor=Supervisor(
+                holder, library, sink, media_dir=settings.media, on_overload=self._info_changed
+            ),
             bus=bus,
-            authenticator=Authenticator(self.token, folder.server_id()),
+            authenticator=Authenticator(self.token, folder.server_id(), folder.signed_out),
             metrics=metrics,
             media_dir=settings.media,
             ingress_peers=self._ingress_peers,
@@ -133,13 +136,13 @@ class Server:
         await self._listen(shared)
         await store.open()
         bus.last_sequence = store.events.last_sequence
-        metrics.watch(shared)
+        figures.watch(shared)
         _LOGGER.info("Data in %s", settings.data)
         await holder.start()
-        self._unsubscribe = holder.subscribe(self._model_changed)
+        self._unsubscribe = holder.subscribe(self._info_changed)
         await shared.supervisor.start()
         for microphone in store.microphones.all():
-            await shared.supervisor.restore(microphone)
+            await shared.supervisor.restore(microphone, store.microphones.unreadable(microphone.id))
         shared.ready = True
         _LOGGER.info("Ready, with %d microphones", len(store.microphones.all()))
 
@@ -161,9 +164,11 @@ class Server:
             shared.ingress_port = self.ingress_port
             _LOGGER.info("Ingress on port %d", self.ingress_port)
 
-    def _model_changed(self) -> None:
+    def _info_changed(self) -> None:
         shared = self.context
-        shared.bus.publish(server_info(shared))
+        # Before that nobody is subscribed.
+        if shared.ready:
+            shared.bus.publish(server_info(shared))
 
     async def stop(self) -> None:
         """End everything in order: events end and are told, then sockets close, then the database."""

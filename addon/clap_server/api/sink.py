@@ -16,7 +16,6 @@ from clap_server.api.schemas import (
     MicrophoneStatus,
     ScoresMessage,
 )
-from clap_server.errors import AudioError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from clap_server.api.bus import EventBus
     from clap_server.api.metrics import Metrics
     from clap_server.audio.source import SourceStatus
-    from clap_server.detection.events import SoundEvent
+    from clap_server.listening.events import SoundEvent
     from clap_server.listening.sink import Recording
     from clap_server.store.store import Store
 
@@ -51,15 +50,14 @@ class EventSink:
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         """Store the clip, then the end; without the clip if it cannot be stored."""
-        if recording is not None and recording.samples.size:
-            try:
-                await self._store.clips.save(event, recording)
-                event = replace(event, has_clip=True)
-                self._metrics.clip_saved()
-            except (StoreError, AudioError) as error:
-                self._metrics.clip_failed()
-                _LOGGER.error("The event is kept without its clip: %s", error)  # noqa: TRY400 - in words
-        await self._record("ended", event)
+        has_clip = False
+        try:
+            if recording is not None and recording.samples.size:
+                has_clip = await self._store.clips.save(event, recording)
+                self._metrics.clip(stored=has_clip)
+        finally:
+            # Whatever becomes of the clip, also when this is cancelled: without its end an event would stick.
+            await self._record("ended", replace(event, has_clip=has_clip))
 
     async def _record(self, change: Literal["started", "ended"], event: SoundEvent) -> str:
         microphone = self._store.microphones.get(event.microphone_id)
@@ -105,6 +103,10 @@ class EventSink:
     def status(self, microphone_id: str, status: SourceStatus) -> None:
         """Publish to all."""
         described = MicrophoneStatus(
-            state=status.state, code=status.code, reason=status.reason, since=datetime.now(UTC)
+            state=status.state,
+            code=status.code,
+            reason=status.reason,
+            since=datetime.now(UTC),
+            notice=status.notice,
         )
         self._bus.publish(MicrophoneMessage(microphone_id=microphone_id, status=described))

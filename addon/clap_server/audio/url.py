@@ -11,8 +11,8 @@ from clap_server.audio.source import SourceError
 
 ALLOWED_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
 MAX_URL_LENGTH = 2048
-# Of clouds that keep them elsewhere than at link-local addresses.
-_METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
+# Besides the link-local ones: of Amazon, Google, Alibaba and Microsoft.
+_METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")))
 SECRET = "***"  # noqa: S105 - what stands in its place
 
 _URL = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<authority>[^/?#]*)(?P<rest>.*)$", re.DOTALL)
@@ -60,13 +60,23 @@ def check_url(url: str) -> None:
 
 
 def check_host(host: str) -> None:
-    """Accept a host's name or address, unless it is where clouds keep the secrets of their machines.
+    """Accept a host's name or address, unless it is link-local or where clouds keep secrets.
 
     Raises:
-        SourceError: ``unsupported_url``; it is a link-local address, or one that is known for that.
+        SourceError: ``unsupported_url``.
     """
-    if (address := _ip_address(host)) is not None and (address.is_link_local or address in _METADATA):
+    address = _ip_address(host)
+    if (address is not None and address.is_link_local) or keeps_secrets(host):
         raise _unsupported("the address is link-local: give the camera an address of your network")
+
+
+def keeps_secrets(host: str) -> bool:
+    """Whether an address is one at which clouds answer their machines with passwords and keys.
+
+    Link-local addresses of IPv6 are not: names of the home (``camera.local``) often have one besides others.
+    """
+    address = _ip_address(host)
+    return address in _METADATA or (isinstance(address, IPv4Address) and address.is_link_local)
 
 
 def _ip_address(host: str) -> IPv4Address | IPv6Address | None:

@@ -221,8 +221,9 @@ def _load_weights(folder: Path, name: str) -> Any:
 def shipped_calibration(folder: Path, name: str) -> Calibration | None:
     """Read ``clap_calibration.json`` (``scale`` above 0, ``bias``) that came with the weights.
 
-    One that ``clap-server calibrate`` stored is passed over, as only ``calibration_store`` knows whether it
-    still is for these weights and prompts. So is one that is no JSON object, of which the log tells.
+    One that ``clap-server calibrate`` stored is passed over, as only ``detection.calibration.store`` knows
+    whether it still is for these weights and prompts. So is one that is no JSON object, of which the log
+    tells.
 
     Raises:
         ModelError: whoever wrote it gave it no usable scale and bias.

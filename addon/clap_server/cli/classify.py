@@ -123,14 +123,14 @@ def _scores(
     with Progress(
         TextColumn(escape(path.name)), BarColumn(), TimeRemainingColumn(), console=terminal, transient=True
     ) as bar:
-        task = bar.add_task("", total=1.0)
+        task = bar.add_task("", total=len(samples) / model.sample_rate)
         return classify(
             model,
             load_library(),
-            samples,
+            [samples],
             labels,
             normalize=normalize,
-            progress=lambda share: bar.update(task, completed=share),
+            progress=lambda done_s: bar.update(task, completed=done_s),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
     settings = load_settings({name: getattr(args, name, None) for name in ServerSettings.model_fields})
     set_up_logging(settings.log_level)
+    # Recordings, settings with passwords: what the server writes is for its own user alone.
+    os.umask(0o077)
     return asyncio.run(_serve(settings))
 
 

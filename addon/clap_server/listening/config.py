@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from clap_server.detection.text import hidden_character
 
 HOP_S_DEFAULT = 0.5
+
+
+def _readable(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "must not be blank")
+    if (hidden := hidden_character(text)) is not None:
+        raise PydanticCustomError(
+            "hidden_character",
+            "has a character that cannot be seen ({hidden}); type it anew",
+            {"hidden": hidden},
+        )
+    return text
+
+
+_READABLE = AfterValidator(_readable)
 
 
 class _Model(BaseModel):
@@ -55,7 +73,7 @@ class LabelChoice(_Model):
     ``label`` is an id or a name from the label library in any of its languages, or the user's own words.
     """
 
-    label: str = Field(min_length=1, max_length=200)
+    label: Annotated[str, Field(min_length=1, max_length=200), _READABLE]
     threshold: float | None = Field(
         default=None, ge=0, le=1, strict=True, description="the label's own default if left out"
     )
@@ -64,10 +82,10 @@ class LabelChoice(_Model):
 class MicrophoneSettings(_Model):
     """One microphone as its owner wants it."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: Annotated[str, Field(min_length=1, max_length=100), _READABLE]
     source: SourceSettings
     labels: tuple[LabelChoice, ...] = Field(min_length=1, max_length=200)
-    negatives: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+    negatives: tuple[Annotated[str, Field(min_length=1, max_length=200), _READABLE], ...] = Field(
         default=(), max_length=50, description="what it is not, in words: 'dishes in the sink'"
     )
     hop_s: float = Field(

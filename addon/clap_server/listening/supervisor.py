@@ -8,28 +8,29 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from clap_server.audio.push import PushSource
 from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.audio.url import redact_text
 from clap_server.errors import ClapServerError, ConfigurationError
 from clap_server.listening.batcher import Batcher
-from clap_server.listening.microphone import STARTING, Counters, MicrophoneListener, Scoring
+from clap_server.listening.condition import STARTING, TOO_SLOW
+from clap_server.listening.counters import Counters
+from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import Plan, make_plan
 from clap_server.listening.sources import make_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
     from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from clap_server.audio.source import AudioSource
     from clap_server.clap.holder import ModelHolder
     from clap_server.detection.labels import WatchedLabel
     from clap_server.detection.library import LabelLibrary
     from clap_server.listening.config import Microphone, MicrophoneSettings
+    from clap_server.listening.scoring import Scoring
     from clap_server.listening.sink import ListeningSink
 
 _LOGGER = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ _LOGGER = logging.getLogger(__name__)
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 60.0
 _STOP_TIMEOUT_S = 5.0
+_OVERLOAD_TOLD_S = 1.0
 _DISABLED = SourceStatus(SourceState.DISABLED, "disabled", "switched off")
 
 
@@ -51,7 +53,8 @@ class MicrophoneSnapshot:
         active: ids of labels of which an event is going on.
         windows_scored: since the server started.
         windows_gated: too quiet to score.
-        windows_dropped: not scored because the model is too slow, or failed.
+        windows_dropped: not scored because the computer is too slow, or the model failed; with sound that was
+            lost before windows were cut.
     """
 
     status: SourceStatus
@@ -100,6 +103,7 @@ class Supervisor:
         library: resolves labels.
         sink: is told everything.
         media_dir: where files may be played from; None if nowhere.
+        on_overload: called when ``overload`` became another.
     """
 
     def __init__(
@@ -109,13 +113,18 @@ class Supervisor:
         sink: ListeningSink,
         *,
         media_dir: Path | None,
+        on_overload: Callable[[], None] = lambda: None,
     ) -> None:
         self._holder = holder
         self._library = library
         self._sink = sink
         self._media_dir = media_dir
         self._entries: dict[str, _Entry] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        # A lock is there as long as somebody has or wants it.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._on_overload = on_overload
+        self._told_overload: str | None = None
+        self._overload_timer: asyncio.TimerHandle | None = None
         self.batcher = Batcher()
 
     async def start(self) -> None:
@@ -126,7 +135,18 @@ class Supervisor:
         """End all microphones, with the events that go on, then the batcher."""
         await asyncio.gather(*(self._stop(entry) for entry in self._entries.values()))
         self._entries.clear()
+        if self._overload_timer is not None:
+            self._overload_timer.cancel()
         await self.batcher.stop()
+
+    @property
+    def overload(self) -> str | None:
+        """For how many microphones the computer is too slow, in words; None if for none."""
+        count = sum(entry.status.code == TOO_SLOW for entry in self._entries.values())
+        if not count:
+            return None
+        microphones = "microphone" if count == 1 else "microphones"
+        return f"too slow for {count} {microphones}: use fewer, a longer hop or a faster computer"
 
     def check(self, settings: MicrophoneSettings) -> tuple[Plan, AudioSource]:
         """What the settings mean; nothing is opened, embedded or changed.
@@ -173,9 +193,16 @@ class Supervisor:
         """
         await self.use(await self.prepare(microphone))
 
-    async def restore(self, microphone: Microphone) -> None:
-        """Apply settings from an earlier run: what is wrong with them becomes the microphone's status."""
+    async def restore(self, microphone: Microphone, problem: str | None = None) -> None:
+        """Apply settings from an earlier run: what is wrong with them becomes the microphone's status.
+
+        Args:
+            microphone: with its settings.
+            problem: why they cannot even be read, if so.
+        """
         try:
+            if problem is not None:
+                raise ConfigurationError(problem)
             await self.apply(microphone)
         except ClapServerError as error:
             _LOGGER.error("Microphone %s cannot be used: %s", microphone.id, error)  # noqa: TRY400 - in words
@@ -188,6 +215,7 @@ class Supervisor:
             entry = self._entries.pop(microphone_id, None)
             if entry is not None:
                 await self._stop(entry)
+                self._check_overload()
 
     def snapshot(self, microphone_id: str) -> MicrophoneSnapshot:
         """How a microphone is now; one that is just being added is connecting."""
@@ -218,17 +246,6 @@ class Supervisor:
             raise ConfigurationError("this microphone is switched off: enable it first")
         return entry.source
 
-    async def embed(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Embed the windows of a file with the present model, when live windows leave room.
-
-        Returns:
-            ``(n, dimension)``.
-
-        Raises:
-            ModelError: the model failed.
-        """
-        return await self.batcher.embed(self._holder.model, windows)
-
     async def _use(self, prepared: Prepared) -> None:
         microphone, settings = prepared.microphone, prepared.microphone.settings
         old = self._entries.get(microphone.id)
@@ -258,6 +275,8 @@ class Supervisor:
         if pending:
             _LOGGER.error("Microphone %s does not end; it is left behind", entry.microphone.id)
         entry.task = None
+        # It knows the entry too: without this the two would keep the sound until the garbage is collected.
+        entry.listener = None
 
     async def _keep_listening(self, entry: _Entry, source: AudioSource) -> None:
         """Run the listener of one microphone, again and again if it breaks."""
@@ -303,6 +322,20 @@ class Supervisor:
             level = logging.WARNING if trouble else logging.INFO
             _LOGGER.log(level, "Microphone %s: %s", entry.microphone.settings.name, status.reason)
             self._sink.status(entry.microphone.id, status)
+            self._check_overload()
+
+    def _check_overload(self) -> None:
+        """Have it told soon, once for all microphones that change together."""
+        if self._overload_timer is None and self.overload != self._told_overload:
+            self._overload_timer = asyncio.get_running_loop().call_later(
+                _OVERLOAD_TOLD_S, self._tell_overload
+            )
+
+    def _tell_overload(self) -> None:
+        self._overload_timer = None
+        if self.overload != self._told_overload:
+            self._told_overload = self.overload
+            self._on_overload()
 
 
 def _notice_death(task: asyncio.Task[None]) -> None:

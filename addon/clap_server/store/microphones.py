@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
-from clap_server.errors import StoreError
-from clap_server.listening.config import Microphone, MicrophoneSettings
+from clap_server.listening.config import Microphone, MicrophoneSettings, PushSourceSettings
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from clap_server.store.database import Database
 
 OWNER_SERVER = "server"
@@ -23,31 +25,34 @@ class MicrophoneStore:
         self._database = database
         self._microphones: dict[str, Microphone] = {}
         self._adopted: set[str] = set()
+        self._unreadable: dict[str, str] = {}
 
     async def load(self) -> None:
         """Read them all.
 
+        A row that is not usable becomes a microphone that cannot listen (see ``unreadable``); the row stays
+        as it is until the microphone is replaced or deleted.
+
         Raises:
-            StoreError: the database cannot be read or holds settings that make no sense.
+            StoreError: the database cannot be read.
         """
         rows = await self._database.rows(
             "SELECT id, settings, adopted FROM microphones ORDER BY created_at, id"
         )
-        loaded = {}
+        self._microphones, self._unreadable = {}, {}
+        self._adopted = {row["id"] for row in rows if row["adopted"]}
         for row in rows:
             try:
                 settings = MicrophoneSettings.model_validate_json(row["settings"])
-            except ValidationError as error:
-                fields = ", ".join(
-                    ".".join(map(str, item["loc"])) for item in error.errors(include_input=False)
-                )
-                raise StoreError(
-                    f"The stored microphone {row['id']} is not usable (wrong: {fields}); "
-                    "run the version of clap-server that made it, or delete the database"
-                ) from None
-            loaded[row["id"]] = Microphone(id=row["id"], settings=settings)
-        self._microphones = loaded
-        self._adopted = {row["id"] for row in rows if row["adopted"]}
+                microphone = Microphone(id=row["id"], settings=settings)
+            except (ValidationError, TypeError) as error:
+                microphone = _placeholder(row)
+                self._unreadable[row["id"]] = _why(error)
+            self._microphones[row["id"]] = microphone
+
+    def unreadable(self, microphone_id: str) -> str | None:
+        """Why the stored settings of a microphone are not usable, in words; None if they are."""
+        return self._unreadable.get(microphone_id)
 
     def all(self) -> list[Microphone]:
         """All of them, oldest first."""
@@ -78,6 +83,7 @@ class MicrophoneStore:
                 (microphone.id, microphone.settings.model_dump_json(), now, now, int(adopted)),
             )
         self._microphones[microphone.id] = microphone
+        self._unreadable.pop(microphone.id, None)
         (self._adopted.add if adopted else self._adopted.discard)(microphone.id)
 
     def _adopted_by(self, microphone: Microphone) -> bool:
@@ -96,3 +102,31 @@ class MicrophoneStore:
             await connection.execute("DELETE FROM microphones WHERE id = ?", (microphone_id,))
         self._microphones.pop(microphone_id, None)
         self._adopted.discard(microphone_id)
+        self._unreadable.pop(microphone_id, None)
+
+
+def _why(error: Exception) -> str:
+    wrong = ""
+    if isinstance(error, ValidationError):
+        fields = (".".join(map(str, item["loc"])) for item in error.errors(include_input=False))
+        wrong = ", ".join(sorted({field for field in fields if field}))
+    detail = f" (wrong: {wrong})" if wrong else ""
+    return f"its stored settings are not usable{detail}; set it up again or remove it"
+
+
+def _placeholder(row: sqlite3.Row) -> Microphone:
+    """A microphone that stands for a row that is not usable, with its name and owner if they are legible."""
+    try:
+        stored = from_json(row["settings"])
+    except (ValueError, TypeError):
+        stored = None
+    kept = stored if isinstance(stored, dict) else {}
+    name, owner = kept.get("name"), kept.get("owner")
+    settings = MicrophoneSettings.model_construct(
+        name=name if isinstance(name, str) and name else str(row["id"]),
+        owner=owner if isinstance(owner, str) else OWNER_SERVER,
+        source=PushSourceSettings(),
+        labels=(),
+        enabled=False,
+    )
+    return Microphone.model_construct(id=str(row["id"]), settings=settings)

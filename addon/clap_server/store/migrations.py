@@ -56,4 +56,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             AND (length(id) <> 26 OR id <> upper(id))
         """,
     ),
+    (
+        # One row, written by EventStore.
+        """
+        CREATE TABLE numbering (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            epoch TEXT NOT NULL,
+            reserved INTEGER NOT NULL
+        ) STRICT
+        """,
+    ),
 )

@@ -9,25 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clap_server.audio.decode import decode
-from clap_server.audio.level import level_dbfs
-from clap_server.audio.ring import RingBuffer
 from clap_server.detection.calibration.fit import NEGATIVES_PER_POSITIVE, JudgedMargins
-from clap_server.detection.gate import NoiseGate
+from clap_server.detection.recording import hear
 from clap_server.detection.scoring import LabelScorer
-from clap_server.detection.windows import WindowCutter
 from clap_server.errors import AudioError, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from clap_evaluation.manifest import Occurrence, Recording
     from clap_server.clap.model import ClapModel
+    from clap_server.detection.front import Heard
     from clap_server.detection.labels import Label
 
-_PIECE_S = 0.1
-_WINDOWS_AT_ONCE = 64
 # Annotations are not exact and rooms ring: nearer than this to an event is neither with nor without it.
 _COLLAR_S = 0.5
 # As long as the first extra window waits after an onset: less of a sound is not to be recognised.
@@ -163,41 +159,17 @@ def _judge(
     samples = decode(recording.path, model.sample_rate)
     if not samples.any():
         raise AudioError("It holds nothing but silence.")
-    spans: list[tuple[float, float]] = []
+    heard: list[Heard] = []
     margins: list[NDArray[np.float64]] = []
-    pending: list[NDArray[np.float32]] = []
     # The gate is open while an event goes on, and here it is known to.
-    for start_s, end_s, window in _cut(model, samples, hop_s, reporting=bool(recording.label_ids)):
-        spans.append((start_s, end_s))
-        pending.append(window)
-        if len(pending) == _WINDOWS_AT_ONCE:
-            margins.append(scorer.margins(model.embed_audio(pending)))
-            pending = []
-    if pending:
-        margins.append(scorer.margins(model.embed_audio(pending)))
-    return np.array(spans), np.concatenate(margins)
-
-
-def _cut(
-    model: ClapModel, samples: NDArray[np.float32], hop_s: float, *, reporting: bool
-) -> Iterator[tuple[float, float, NDArray[np.float32]]]:
-    """Yield the windows that live listening would score; if there are none, the one at the end."""
-    rate = model.sample_rate
-    ring = RingBuffer(rate, model.window_s + 2 * _PIECE_S)
-    cutter = WindowCutter(ring, window_s=model.window_s, hop_s=hop_s)
-    gate = NoiseGate()
-    size = round(_PIECE_S * rate)
-    for first in range(0, len(samples), size):
-        piece = samples[first : first + size]
-        ring.append(piece)
-        gate.update(level_dbfs(piece), len(piece) / rate, reporting=reporting)
-        for window in cutter.advance():
-            if gate.admits(window, reporting=reporting):
-                yield window.start_s, window.end_s, window.samples
-    if not gate.admitted:
-        last = samples[-round(model.window_s * rate) :]
-        length_s = len(samples) / rate
-        yield length_s - len(last) / rate, length_s, last
+    for batch, embeddings in hear(model, [samples], hop_s=hop_s, reporting=bool(recording.label_ids)):
+        heard += batch
+        margins.append(scorer.margins(embeddings))
+    chosen = np.array([admitted for _, admitted in heard])
+    # What is too quiet throughout, or too short, is judged by its end alone.
+    chosen[-1] |= not chosen.any()
+    spans = np.array([(window.start_s, window.end_s) for window, _ in heard])
+    return spans[chosen], np.concatenate(margins)[chosen]
 
 
 def _sort(

@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 async def test_health_needs_no_token(client: Client) -> None:
-    assert await client.json("GET", "/health", headers={}) == {"status": "ok"}
+    assert await client.json("GET", "/health", headers={}) == {"status": "ok", "problems": []}
 
 
 async def test_info_says_who_the_server_is(client: Client) -> None:
@@ -67,6 +67,19 @@ async def test_metrics_tell_what_happens(client: Client) -> None:
     assert 'clap_windows_total{microphone="hall",result="scored"} 0.0' in text
     assert 'clap_model_info{device="cpu",dtype="float32",name="spectral"' in text
     assert "clap_last_batch_seconds" in text
+
+
+async def test_series_of_a_removed_microphone_leave_the_metrics(client: Client) -> None:
+    body = {"name": "Hall", "source": {"type": "push"}, "labels": [{"label": "alarm"}]}
+    sink = client.server.context.supervisor._sink
+    for name in ("hall", "attic"):
+        await client.json("PUT", f"/api/microphones/{name}", status=201, json=body)
+        await sink.event_started(sound_event(microphone_id=name))
+    await client.json("DELETE", "/api/microphones/hall", status=204)
+    async with client.request("GET", "/metrics") as response:
+        text = await response.text()
+    assert 'microphone="attic"' in text
+    assert "hall" not in text
 
 
 async def test_metrics_of_two_servers_are_apart(client: Client, tmp_path: Path) -> None:

@@ -141,6 +141,15 @@ async def test_secret_is_not_sent_to_another_host(client: Client) -> None:
         ({"labels": [{"label": "alarm"}, {"label": "Alarm"}]}, "labels.1.label", "once"),
         ({"labels": [{"label": "!!!"}]}, "labels.0.label", "describe"),
         ({"labels": "alarm"}, "labels", "list"),
+        ({"labels": [{"label": " \u3000"}]}, "labels.0.label", "blank"),
+        ({"labels": [{"label": "a\x00larm"}]}, "labels.0.label", "U+0000"),
+        ({"name": "  \t"}, "name", "blank"),
+        ({"name": "Hall\x00"}, "name", "U+0000"),
+        ({"name": "Hall\u202emra"}, "name", "U+202E"),
+        ({"name": "Hall\n2026-01-01 INFO"}, "name", "U+000A"),
+        ({"negatives": ["a\u2028b"]}, "negatives.0", "U+2028"),
+        ({"source": {"type": "url", "url": "rtsp://admin:123#456@host/x"}}, "source.url", "# as %23"),
+        ({"source": {"type": "url", "url": "http://169.254.169.254/x"}}, "source.url", "link-local"),
         ({"hop_s": 0.01}, "hop_s", "at least 0.1"),
         ({"hop_s": None}, "hop_s", "number"),
         ({"name": ""}, "name", "at least 1"),
@@ -169,6 +178,27 @@ async def test_bad_settings_are_explained_and_change_nothing(
         assert words in problem["errors"][0]["message"]
     assert [each["id"] for each in (await client.json("GET", "/api/microphones"))["microphones"]] == ["other"]
     assert _task(client, "other") is task
+
+
+async def test_only_what_is_wrong_is_told(client: Client) -> None:
+    problem = await _put(client, status=422, labels=[{"label": "alarm", "threshold": 2}])
+    assert problem["errors"] == [{"field": "labels.0.threshold", "message": "must be at most 1.0"}]
+    assert problem["detail"] == "labels.0.threshold: must be at most 1.0"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "玄関",
+        "👨\u200d👩\u200d👧 Küche",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "חדר",
+        "a\u0301",
+        "🇩🇪 2 % & <b>",
+    ],
+)
+async def test_name_in_any_script_is_accepted(client: Client, name: str) -> None:
+    assert (await _put(client, status=201, name=name))["name"] == name
 
 
 @pytest.mark.parametrize(

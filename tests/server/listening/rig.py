@@ -11,10 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from clap_server.audio.block import AudioBlock
-from clap_server.audio.source import SourceError, SourceStatus
+from clap_server.audio.source import Patience, SourceError, SourceStatus
 from clap_server.clap.holder import ModelHolder
 from clap_server.clap.model import ClapModel
-from clap_server.detection.events import SoundEvent
 from clap_server.detection.library import load_library
 from clap_server.listening.batcher import Batcher
 from clap_server.listening.config import (
@@ -24,7 +23,9 @@ from clap_server.listening.config import (
     PushSourceSettings,
     SourceSettings,
 )
-from clap_server.listening.microphone import Counters, MicrophoneListener
+from clap_server.listening.counters import Counters
+from clap_server.listening.events import SoundEvent
+from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import make_plan
 from clap_server.listening.sink import Recording
 from tests.server.listening.spectral import SpectralModel
@@ -88,6 +89,8 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 class ArraySource:
     """Plays each array once, as fast as it is taken, and breaks off between them; then stays silent."""
+
+    patience = Patience()
 
     def __init__(self, *stretches: NDArray[np.float32], block_s: float = 0.1) -> None:
         self._stretches = list(stretches)
@@ -192,4 +195,4 @@ class Rig:
     async def until_heard(self, duration_s: float) -> None:
         """Wait until the whole of the first stretch was judged."""
         await self.sink.until(lambda: len(self.sink.levels) >= int(duration_s / 0.5))
-        await eventually(lambda: self.listener._judged_s >= duration_s - 0.01)
+        await eventually(lambda: self.listener._judging._judged_s >= duration_s - 0.01)

@@ -16,7 +16,7 @@ function connection(kind, text) {
 }
 
 function showInfo(info) {
-  show("problem", info.model.problem);
+  show("problem", [info.storage.problem, info.overload, info.model.problem].filter(Boolean).join(" · "));
   byId("model").textContent =
     `CLAP Sound ${info.version} · model ${info.model.name} on ${info.model.device} (${info.model.dtype})`;
 }
@@ -25,6 +25,7 @@ function showSignIn() {
   live?.stop();
   live = null;
   byId("app").hidden = true;
+  show("problem", "");
   byId("sign-out").hidden = true;
   byId("sign-in").hidden = false;
   show("connection", "");

@@ -57,8 +57,9 @@ class Card {
     const [kind, word] = STATES[status.state];
     this.chip.className = `chip ${kind}`;
     this.chip.textContent = word;
-    this.reason.textContent = status.reason;
-    this.reason.hidden = status.reason === word;
+    const remarks = [status.reason === word ? null : status.reason, status.notice].filter(Boolean);
+    this.reason.textContent = remarks.join(" · ");
+    this.reason.hidden = remarks.length === 0;
     if (status.state !== "listening") {
       this.levelFill.style.width = "0";
       this.levelValue.textContent = "";
