@@ -90,12 +90,12 @@ async def eventually(condition: Callable[[], bool]) -> None:
 class ArraySource:
     """Plays each array once, as fast as it is taken, and breaks off between them; then stays silent."""
 
+    patience = Patience()
+
     def __init__(self, *stretches: NDArray[np.float32], block_s: float = 0.1) -> None:
         self._stretches = list(stretches)
         self._block_s = block_s
         self.opened: list[int] = []
-
-    patience = Patience()
 
     async def blocks(self, sample_rate: int) -> AsyncIterator[AudioBlock]:
         self.opened.append(sample_rate)
