@@ -63,7 +63,7 @@ class Recordings(MediaSource):
 
 async def _recordings(entry: ClapSoundConfigEntry) -> list[BrowseMediaSource]:
     try:
-        events = await entry.runtime_data.client.events(limit=NEWEST)
+        events = await entry.runtime_data.client.events(NEWEST)
     except ClapSoundError as error:
         raise BrowseError(str(error)) from error
     return [_recording(entry, event) for event in reversed(events) if event.has_clip]

@@ -410,8 +410,8 @@ class Peer:
         return answer(schemas.SourceHeard(level_dbfs=-30))
 
     async def _get_events(self, request: web.Request) -> web.Response:
-        newest = {message.event.id: message.event for message in self.changes}
-        events = sorted(newest.values(), key=lambda event: event.sequence)[-int(request.query["limit"]) :]
+        newest = list({message.event.id: message.event for message in self.changes}.values())
+        events = newest[-int(request.query["limit"]) :]
         return answer(schemas.EventList(events=events, last_sequence=self.last_sequence, epoch=self.epoch))
 
     async def _get_clip(self, request: web.Request) -> web.Response:

@@ -130,8 +130,8 @@ class ClapSoundClient:
         """
         await self._request("POST", "sources/check", timeout_s=CHECK_TIMEOUT_S, json={"source": dict(source)})
 
-    async def events(self, *, limit: int) -> tuple[EventInfo, ...]:
-        """Return the newest stored events, oldest first."""
+    async def events(self, limit: int) -> tuple[EventInfo, ...]:
+        """Return the newest events, oldest first."""
         return await self._json("GET", "events", events_from_json, params={"limit": str(limit)})
 
     async def clip(self, event_id: str, extension: Literal["mp3", "flac"]) -> bytes:
