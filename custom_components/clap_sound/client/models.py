@@ -253,7 +253,3 @@ class EventInfo:
             peak_level_dbfs=float(data["peak_level_dbfs"]),
             has_clip=bool(data["has_clip"]),
         )
-
-
-def events_from_json(data: Json) -> tuple[EventInfo, ...]:
-    return tuple(EventInfo.from_json(item) for item in data["events"])
