@@ -90,7 +90,9 @@ class Shadow:
         self._front = Front(rate, window_s=window_s, hop_s=hop_s, keep_s=window_s + _KEEP_S)
         # The same without the example.
         self._live = RingBuffer(rate, window_s + _KEEP_S)
-        history = stretch.front.ring.last(round((window_s + hop_s) * rate))
+        ring = stretch.front.ring
+        since = max(ring.first_sample, ring.total_samples - round((window_s + hop_s) * rate))
+        history = ring.read(since, ring.total_samples)
         self._live.append(history)
         self._detector = Detector([watched], hop_s=hop_s)
         for window, _ in self._front.take(history):
