@@ -164,6 +164,7 @@ class Hearing:
         if self._stretch is not None:
             self._judging.put(Gap(self._stretch))
             self._stretch = None
+        self._condition.health.break_off()
         self._break_shadow()
 
     def _break_shadow(self) -> None:
@@ -175,6 +176,8 @@ class Hearing:
         if block.after_gap:
             self._note(MomentKind.GAP, "gap: sound is missing in the stream", block)
             self._end_stretch()
+        self._condition.health.take(block)
+        self._condition.health_may_differ()
         self._lose(block.dropped_s, block)
         if self._is_too_late(block):
             self._end_stretch()
@@ -193,6 +196,7 @@ class Hearing:
         if self._shadow is not None:
             self._under_way += self._shadow.take(block)
         for window, admitted in stretch.take(block):
+            self._condition.health.heard(window, admitted=admitted)
             self._note_silence(window)
             self._hand_over(stretch, window, admitted=admitted)
             self._under_way = [future for future in self._under_way if not future.done()]

@@ -4,83 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from clap_server import synthesis
-from clap_server.audio.block import AudioBlock
 from clap_server.clap.builtin import load_builtin
 from clap_server.listening.diary import MomentKind, MomentNote, WindowNote
 from clap_server.listening.examples import TESTABLE, example
-from clap_server.listening.self_test import Finding, Outcome, SelfTestError
+from clap_server.listening.self_test import Outcome, SelfTestError
 from clap_server.listening.words import nearest_words
-from tests.server.listening.rig import MORNING, ArraySource, Rig, eventually
-from tests.server.listening.spectral import RATE, SpectralModel, crash, room, scene, tone
+from tests.server.listening.rig import MORNING, Live, eventually
+from tests.server.listening.spectral import SpectralModel, crash, room, scene, tone
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from clap_server.clap.model import ClapModel
-
-
-class FedSource(ArraySource):
-    """Gives the sound that the test feeds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._queue: asyncio.Queue[AudioBlock] = asyncio.Queue()
-        self._fed_s = 0.0
-
-    async def blocks(self, sample_rate: int) -> AsyncIterator[AudioBlock]:
-        self.opened.append(sample_rate)
-        while True:
-            yield await self._queue.get()
-
-    def feed(self, samples: NDArray[np.float32], *, rate: int = RATE, after_gap: bool = False) -> None:
-        for start in range(0, len(samples), rate // 10):
-            piece = samples[start : start + rate // 10]
-            self._fed_s += len(piece) / rate
-            gap = after_gap and start == 0
-            self._queue.put_nowait(AudioBlock(piece, rate, MORNING + self._fed_s, after_gap=gap))
-
-
-class Live(Rig):
-    """A rig whose stream goes on."""
-
-    def __init__(self, folder: Path, model: ClapModel | None = None) -> None:
-        self.fed = FedSource()
-        super().__init__(self.fed, folder, model=model)
-
-    @asynccontextmanager
-    async def listening(self, rate: int = RATE) -> AsyncIterator[None]:
-        async with self.running():
-            self.fed.feed(room(20, rate=rate), rate=rate)
-            await self.judged(20)
-            yield
-
-    async def judged(self, until_s: float) -> None:
-        await eventually(lambda: self.listener._judging._judged_s >= until_s - 0.01)
-
-    async def testing(self, test: Coroutine[None, None, Finding]) -> asyncio.Task[Finding]:
-        """Begin a test; return when it waits for sound."""
-        task = asyncio.create_task(test)
-        await eventually(
-            lambda: (
-                task.done()
-                or self.listener._hearing._shadow is not None
-                or bool(self.listener._judging.withholding.tested)
-            )
-        )
-        return task
-
-    def told(self) -> list[str]:
-        return [event.label_id for event in self.sink.started]
 
 
 @pytest.fixture
