@@ -170,6 +170,8 @@ class Detector:
 
     def __init__(self, labels: Sequence[WatchedLabel], *, hop_s: float) -> None:
         self.hop_s = hop_s
+        self.watched = tuple(labels)
+        """With the thresholds in force."""
         self._tracks = {watched.label.id: self._track(watched) for watched in labels}
         self._now_s = float("-inf")
 
@@ -177,11 +179,6 @@ class Detector:
     def active(self) -> frozenset[str]:
         """Ids of the labels of which an event is going on."""
         return frozenset(id_ for id_, track in self._tracks.items() if track.current is not None)
-
-    @property
-    def watched(self) -> tuple[WatchedLabel, ...]:
-        """What is watched, with the thresholds in force."""
-        return tuple(track.watched for track in self._tracks.values())
 
     def update(self, window: Window, scores: Mapping[str, float]) -> list[Detection]:
         """Take the scores of a window.
@@ -232,6 +229,7 @@ class Detector:
         for watched in labels:
             make_rule(watched.label.kind, watched.threshold, hop_s=hop_s)
         self.hop_s = hop_s
+        self.watched = tuple(labels)
         before, self._tracks = self._tracks, {}
         for watched in labels:
             track = before.get(watched.label.id)
