@@ -13,7 +13,7 @@ from clap_server.detection.windows import Window
 from clap_server.listening.condition import Condition
 from clap_server.listening.health import Gaps, Peaks, Quiet, Rate
 from tests.server.listening.rig import MORNING, Live, eventually
-from tests.server.listening.spectral import RATE, room
+from tests.server.listening.spectral import RATE, crash, room, scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,3 +188,28 @@ async def test_a_stream_at_a_wrong_rate_is_listened_to_and_told(tmp_path: Path) 
         await eventually(lambda: bool(live.statuses) and live.statuses[-1].code == "wrong_rate")
         assert live.statuses[-1].state is SourceState.LISTENING
         assert "93 %" in live.statuses[-1].reason
+
+
+async def test_a_stream_of_nothing_but_noise_is_told_until_something_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clap_server.listening.health._DAY_S", 30.0)
+    live = Live(tmp_path)
+    async with live.listening():
+        assert live.statuses[-1].code == "listening"
+        live.fed.feed(room(40))
+        await eventually(lambda: bool(live.statuses) and live.statuses[-1].code == "only_noise")
+        assert live.statuses[-1].state is SourceState.LISTENING
+        live.fed.feed(scene(4, (1, crash())))
+        await eventually(lambda: live.statuses[-1].code == "listening")
+    assert live.told() == ["glass_breaking"]
+
+
+async def test_a_choppy_stream_is_told_until_it_is_steady(tmp_path: Path) -> None:
+    live = Live(tmp_path)
+    async with live.listening():
+        for _ in range(6):
+            live.fed.feed(room(1), after_gap=True)
+        await eventually(lambda: bool(live.statuses) and live.statuses[-1].code == "choppy")
+        live.fed.feed(room(62))
+        await eventually(lambda: live.statuses[-1].code == "listening")
