@@ -202,6 +202,7 @@ async def test_a_stream_of_nothing_but_noise_is_told_until_something_is_heard(
         assert live.statuses[-1].state is SourceState.LISTENING
         live.fed.feed(scene(4, (1, crash())))
         await eventually(lambda: live.statuses[-1].code == "listening")
+        await live.judged(64)
     assert live.told() == ["glass_breaking"]
 
 
