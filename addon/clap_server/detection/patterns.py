@@ -1,0 +1,238 @@
+"""Alarms that a standard describes, told by the pattern of their beeps alone.
+
+- T3, smoke and fire (ISO 8201, ANSI/ASA S3.41, NFPA 72): three pulses of 0.5 s, 0.5 s apart, then 1.5 s of
+  silence; again every 4 s.
+- T4, carbon monoxide (UL 2034): four pulses of 0.1 s, 0.1 s apart, then 5 s of silence; after four minutes
+  the pause may be as long as a minute.
+- The chirp of an alarm whose battery is low (UL 217): one short beep a half to a full minute apart.
+
+The standards allow 10 % of deviation. Onsets are sharp even where a room rings, ends are not, so that the
+starts are held to the pattern and the lengths only roughly.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from clap_server.detection.pulses import PulseFinder, PulseLength
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clap_server.detection.pulses import Pulse
+
+
+class AlarmPattern(StrEnum):
+    """What the beeps say."""
+
+    T3 = "T3"
+    T4 = "T4"
+    LOW_BATTERY = "low_battery"
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedPattern:
+    """An alarm in stream time, seconds.
+
+    Attributes:
+        pattern: which.
+        carrier_hz: of its beeps.
+        onset_s: start of the first beep that was recognised.
+        last_s: end of the newest one.
+        ended: whether it has stopped since.
+    """
+
+    pattern: AlarmPattern
+    carrier_hz: float
+    onset_s: float
+    last_s: float
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A group of pulses and what comes between two groups.
+
+    Attributes:
+        length: how its pulses are watched for.
+        pulses: in a group.
+        step_s: from the start of one to the start of the next.
+        on_s: length of a pulse.
+        shortest_s: of a pulse as it is heard; much shorter than it sounded where the room cancels its carrier.
+        longest_s: of a pulse, in a room that rings.
+        cycles_s: from group to group, each as lowest and highest.
+        joined_s: shorter gaps are the room's beats, not silence.
+        groups: needed.
+        lowest_db: every pulse must be so prominent.
+    """
+
+    length: PulseLength
+    pulses: int
+    step_s: float
+    on_s: float
+    shortest_s: float
+    longest_s: float
+    cycles_s: tuple[tuple[float, float], ...]
+    joined_s: float
+    groups: int
+    lowest_db: float = 12.0
+
+    @property
+    def longest_cycle_s(self) -> float:
+        return self.cycles_s[-1][1]
+
+    def is_step(self, seconds: float) -> bool:
+        """Whether two starts are a step apart: within the standards' 10 % and the grid of the pulses."""
+        return abs(seconds - self.step_s) <= 0.1 * self.step_s + _GRID_S
+
+    def is_cycle(self, seconds: float) -> bool:
+        return any(low <= seconds <= high for low, high in self.cycles_s)
+
+
+_SHAPES = {
+    AlarmPattern.T3: _Shape(
+        PulseLength.LONG, 3, 1.0, 0.5, 0.35, 0.95, ((3.55, 4.45),), joined_s=0.15, groups=2
+    ),
+    AlarmPattern.T4: _Shape(
+        PulseLength.SHORT, 4, 0.2, 0.1, 0.02, 0.19, ((5.1, 6.4), (50.0, 70.0)), joined_s=0.035, groups=2
+    ),
+    AlarmPattern.LOW_BATTERY: _Shape(
+        PulseLength.LONG, 1, 0.0, 0.1, 0.015, 0.4, ((28.0, 66.0),), joined_s=0.15, groups=4, lowest_db=14.0
+    ),
+}
+_GRID_S = 0.025
+# Cycles of one chirp are alike: its clock is a quartz or an RC oscillator, not a bird.
+_CHIRP_DEVIATION = 0.02
+# Within a pause no beep may come near those of the alarm.
+_QUIETER_DB = 6.0
+# Two parts of a beep are as loud, a noise before it is not.
+_ALIKE_DB = 10.0
+_MEMORY_S = 4 * 66.0
+
+
+class PatternDecoder:
+    """Listens to all sound of one microphone, before the gate and without a model.
+
+    Args:
+        sample_rate: in Hz.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        self._finder = PulseFinder(sample_rate)
+        self._pulses: dict[tuple[AlarmPattern, int], deque[Pulse]] = {}
+        self._going_on: dict[AlarmPattern, DecodedPattern] = {}
+
+    def feed(self, samples: NDArray[np.float32]) -> list[DecodedPattern]:
+        """Take the next ``(n,)`` samples of the stream, full scale -1..1.
+
+        Returns:
+            Alarms that were recognised or that stopped.
+        """
+        changes: list[DecodedPattern] = []
+        for pulse in self._finder.feed(samples):
+            for pattern, shape in _SHAPES.items():
+                if shape.length is not pulse.length:
+                    continue
+                history = self._pulses.setdefault((pattern, pulse.channel), deque())
+                _remember(history, pulse, shape)
+                groups = _groups(shape, history)
+                if groups:
+                    changes += self._heard(pattern, pulse, groups[-1])
+        return changes + list(self._stopped())
+
+    def _heard(self, pattern: AlarmPattern, newest: Pulse, onset_s: float) -> Iterator[DecodedPattern]:
+        before = self._going_on.get(pattern)
+        if before is None:
+            before = DecodedPattern(pattern, self._finder.carrier_hz(newest.channel), onset_s, newest.end_s)
+            yield before
+        self._going_on[pattern] = DecodedPattern(pattern, before.carrier_hz, before.onset_s, newest.end_s)
+
+    def _stopped(self) -> Iterator[DecodedPattern]:
+        for pattern, alarm in tuple(self._going_on.items()):
+            if self._finder.now_s - alarm.last_s > 1.1 * _SHAPES[pattern].longest_cycle_s:
+                del self._going_on[pattern]
+                yield DecodedPattern(pattern, alarm.carrier_hz, alarm.onset_s, alarm.last_s, ended=True)
+
+
+def _remember(history: deque[Pulse], pulse: Pulse, shape: _Shape) -> None:
+    before = history[-1] if history else None
+    if (
+        before is not None
+        and pulse.start_s - before.end_s < shape.joined_s
+        and abs(pulse.prominence_db - before.prominence_db) < _ALIKE_DB
+    ):
+        history.pop()
+        loudest_db = max(before.prominence_db, pulse.prominence_db)
+        pulse = replace(before, end_s=pulse.end_s, prominence_db=loudest_db)
+    history.append(pulse)
+    while history[0].end_s < pulse.end_s - _MEMORY_S:
+        history.popleft()
+
+
+def _groups(shape: _Shape, history: Sequence[Pulse]) -> list[float]:
+    """Starts of the groups that end with the newest pulse, newest first; empty if they are too few."""
+    loud = [pulse for pulse in history if pulse.prominence_db >= shape.lowest_db]
+    last = history[-1]
+    starts: list[float] = []
+    while (first := _first_of_group(shape, loud, last)) is not None:
+        starts.append(first.start_s)
+        quiet_db = min(first.prominence_db, last.prominence_db) - _QUIETER_DB
+        before = [p for p in loud if p.start_s < first.start_s - _GRID_S and p.prominence_db >= quiet_db]
+        if len(starts) == shape.groups:
+            # Nothing may belong to the oldest group that the pattern does not have.
+            alone = not before or first.start_s - before[-1].start_s > 1.5 * shape.step_s
+            return starts if alone and _steady(shape, starts) else []
+        found = _last_of_group_before(shape, before, first)
+        if found is None:
+            break
+        last = found
+    return []
+
+
+def _first_of_group(shape: _Shape, pulses: Sequence[Pulse], last: Pulse) -> Pulse | None:
+    """Go back from the last pulse of a group to its first; None if one is missing."""
+    if not _fits(shape, last):
+        return None
+    first = last
+    for _ in range(shape.pulses - 1):
+        found = next(
+            (p for p in pulses if shape.is_step(first.start_s - p.start_s) and _fits(shape, p)), None
+        )
+        if found is None:
+            return None
+        first = found
+    return first
+
+
+def _last_of_group_before(shape: _Shape, before: Sequence[Pulse], first: Pulse) -> Pulse | None:
+    """The pulse that ends the group a cycle before; None if the pause between is not quiet."""
+    if not before:
+        return None
+    span_s = (shape.pulses - 1) * shape.step_s
+    # A room may make two of one: the beep itself, and what is left when it stops.
+    newest = [p for p in before if p.start_s >= before[-1].start_s - 1.1 * shape.on_s - 2 * _GRID_S]
+    return next(
+        (
+            p
+            for p in reversed(newest)
+            if shape.is_cycle(first.start_s - p.start_s + span_s) and _fits(shape, p)
+        ),
+        None,
+    )
+
+
+def _fits(shape: _Shape, pulse: Pulse) -> bool:
+    return shape.shortest_s <= pulse.duration_s <= shape.longest_s
+
+
+def _steady(shape: _Shape, starts: Sequence[float]) -> bool:
+    """Whether the cycles are alike, which single beeps must be to be told from a bird's."""
+    cycles = [later - earlier for later, earlier in pairwise(starts)]
+    return shape.pulses > 1 or max(cycles) - min(cycles) <= _CHIRP_DEVIATION * max(cycles)
