@@ -65,7 +65,7 @@ class _Shape:
         pulses: in a group.
         step_s: from the start of one to the start of the next.
         on_s: length of a pulse.
-        shortest_s: of a pulse as it is heard; much shorter than it sounded where the room cancels its carrier.
+        shortest_s: of a pulse as it is heard; short where the room cancels its carrier.
         longest_s: of a pulse, in a room that rings.
         cycles_s: from group to group, each as lowest and highest.
         joined_s: shorter gaps are the room's beats, not silence.

@@ -131,7 +131,7 @@ class PulseFinder:
         surrounding = self._around(sums, _SURROUNDING_BINS) - self._around(sums, _GUARD_BINS)
         width = (2 * _CARRIER_BINS + 1) / (2 * (_SURROUNDING_BINS - _GUARD_BINS))
         prominence = carrier / np.maximum(surrounding * width, _QUIETEST)
-        # A channel beside the carrier hears it faintly, and loses it now and then: that would be another pattern.
+        # A channel beside the carrier hears it faintly and loses it now and then: another pattern.
         peaks = np.lib.stride_tricks.sliding_window_view(
             np.pad(carrier, ((0, 0), (_GUARD_BINS, _GUARD_BINS))), 2 * _GUARD_BINS + 1, axis=1
         )
