@@ -18,12 +18,13 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from clap_server.detection.pulses import PulseFinder, PulseLength
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from clap_server.detection.pulses import Pulse
@@ -71,6 +72,8 @@ class _Shape:
         joined_s: shorter gaps are the room's beats, not silence.
         groups: needed.
         lowest_db: every pulse must be so prominent.
+        steady_db: pulses that are less steady are a bell's, or a sounder's whose room nearly cancels it: one
+            more group is needed to tell.
     """
 
     length: PulseLength
@@ -83,6 +86,7 @@ class _Shape:
     joined_s: float
     groups: int
     lowest_db: float = 12.0
+    steady_db: float = -np.inf
 
     @property
     def longest_cycle_s(self) -> float:
@@ -98,7 +102,7 @@ class _Shape:
 
 _SHAPES = {
     AlarmPattern.T3: _Shape(
-        PulseLength.LONG, 3, 1.0, 0.5, 0.35, 0.95, ((3.55, 4.45),), joined_s=0.15, groups=2
+        PulseLength.LONG, 3, 1.0, 0.5, 0.35, 0.95, ((3.55, 4.45),), joined_s=0.15, groups=2, steady_db=-4.0
     ),
     AlarmPattern.T4: _Shape(
         PulseLength.SHORT, 4, 0.2, 0.1, 0.02, 0.19, ((5.1, 6.4), (50.0, 70.0)), joined_s=0.035, groups=2
@@ -169,8 +173,12 @@ def _remember(history: deque[Pulse], pulse: Pulse, shape: _Shape) -> None:
         and abs(pulse.prominence_db - before.prominence_db) < _ALIKE_DB
     ):
         history.pop()
-        loudest_db = max(before.prominence_db, pulse.prominence_db)
-        pulse = replace(before, end_s=pulse.end_s, prominence_db=loudest_db)
+        pulse = replace(
+            before,
+            end_s=pulse.end_s,
+            prominence_db=max(before.prominence_db, pulse.prominence_db),
+            steadiness_db=min(before.steadiness_db, pulse.steadiness_db),
+        )
     history.append(pulse)
     while history[0].end_s < pulse.end_s - _MEMORY_S:
         history.popleft()
@@ -181,11 +189,15 @@ def _groups(shape: _Shape, history: Sequence[Pulse]) -> list[float]:
     loud = [pulse for pulse in history if pulse.prominence_db >= shape.lowest_db]
     last = history[-1]
     starts: list[float] = []
-    while (first := _first_of_group(shape, loud, last)) is not None:
+    needed = shape.groups
+    while group := _group(shape, loud, last):
+        first = group[-1]
         starts.append(first.start_s)
+        if min(pulse.steadiness_db for pulse in group) < shape.steady_db:
+            needed = shape.groups + 1
         quiet_db = min(first.prominence_db, last.prominence_db) - _QUIETER_DB
         before = [p for p in loud if p.start_s < first.start_s - _GRID_S and p.prominence_db >= quiet_db]
-        if len(starts) == shape.groups:
+        if len(starts) >= needed:
             # Nothing may belong to the oldest group that the pattern does not have.
             alone = not before or first.start_s - before[-1].start_s > 1.5 * shape.step_s
             return starts if alone and _steady(shape, starts) else []
@@ -196,19 +208,18 @@ def _groups(shape: _Shape, history: Sequence[Pulse]) -> list[float]:
     return []
 
 
-def _first_of_group(shape: _Shape, pulses: Sequence[Pulse], last: Pulse) -> Pulse | None:
-    """Go back from the last pulse of a group to its first; None if one is missing."""
+def _group(shape: _Shape, pulses: Sequence[Pulse], last: Pulse) -> list[Pulse]:
+    """Go back from the last pulse of a group to its first; empty if one is missing."""
     if not _fits(shape, last):
-        return None
-    first = last
-    for _ in range(shape.pulses - 1):
-        found = next(
-            (p for p in pulses if shape.is_step(first.start_s - p.start_s) and _fits(shape, p)), None
-        )
+        return []
+    group = [last]
+    while len(group) < shape.pulses:
+        newest_s = group[-1].start_s
+        found = next((p for p in pulses if shape.is_step(newest_s - p.start_s) and _fits(shape, p)), None)
         if found is None:
-            return None
-        first = found
-    return first
+            return []
+        group.append(found)
+    return group
 
 
 def _last_of_group_before(shape: _Shape, before: Sequence[Pulse], first: Pulse) -> Pulse | None:

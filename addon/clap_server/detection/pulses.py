@@ -60,6 +60,8 @@ class Pulse:
         start_s: its onset, seconds.
         end_s: when it stopped, seconds.
         prominence_db: how far its peak was above its surroundings in frequency.
+        steadiness_db: its mean power below its peak: near 0 for a sounder, lower for a bell that dies away
+            and where a room all but cancels the tone.
     """
 
     length: PulseLength
@@ -67,6 +69,7 @@ class Pulse:
     start_s: float
     end_s: float
     prominence_db: float
+    steadiness_db: float
 
     @property
     def duration_s(self) -> float:
@@ -101,6 +104,7 @@ class PulseFinder:
         self._peak = np.zeros(shape)
         self._lowest = np.full(shape, np.inf)
         self._best = np.zeros(shape)
+        self._sum = np.zeros(shape)
         self._recent = np.zeros(self._count)
         self._before = np.full((_ONSET_FRAMES, self._count), np.inf)
 
@@ -154,6 +158,7 @@ class PulseFinder:
         on = self._on
         self._peak = np.where(on, np.maximum(self._peak, power), self._peak)
         self._best = np.where(on, np.maximum(self._best, prominence), self._best)
+        self._sum = np.where(on, self._sum + power, self._sum)
         lasts = (power >= self._peak * _FALL) & (prominence >= _LASTS_AT)
         self._below = np.where(lasts, 0, self._below + 1)
         ends = on & (self._below > _HANGOVER_FRAMES)
@@ -167,6 +172,7 @@ class PulseFinder:
         if found:
             self._lowest = np.where(ends, power, self._lowest)
         self._since = np.where(starts | again, self._frames, self._since)
+        self._sum = np.where(starts | again, power, self._sum)
         if starts.any():
             self._peak = np.where(starts, power, self._peak)
             self._best = np.where(starts, prominence, self._best)
@@ -177,10 +183,12 @@ class PulseFinder:
     def _ended(self, length: int, channel: int) -> Pulse:
         start = int(self._since[length, channel])
         end = self._frames - int(self._below[length, channel]) + 1
+        mean = self._sum[length, channel] / (self._frames - start + 1)
         return Pulse(
             PulseLength(length),
             channel,
             start * self._frame_s + self._middle_s,
             end * self._frame_s + self._middle_s,
             10 * float(np.log10(self._best[length, channel])),
+            10 * float(np.log10(mean / self._peak[length, channel])),
         )

@@ -203,6 +203,14 @@ def test_other_beeps_never_decode(name: str, carrier_hz: float) -> None:
     assert patterns(with_noise(sound, 0.0, 1)) == set()
 
 
+def test_a_bell_that_tolls_twice_in_the_pattern_is_no_alarm() -> None:
+    sound = t3(900, 2)
+    for start_s in cycles(T3_STARTS, 4.0, 2):
+        first, last = round(start_s * RATE), round((start_s + 0.5) * RATE)
+        sound[first:last] *= 10 ** (-12 * np.linspace(0, 0.95, last - first) / 20)
+    assert patterns(sound) == set()
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_music_ringtones_and_appliances_never_decode(seed: int) -> None:
     rng = np.random.default_rng(seed)
