@@ -22,7 +22,7 @@ from benchmarks.report import write
 from clap_server.audio.push import PushFormat
 from clap_server.clap.holder import ModelHolder
 from clap_server.detection.library import load_library
-from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSource
+from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSourceSettings
 from clap_server.listening.supervisor import Supervisor
 from clap_server.synthesis import demo_scene
 
@@ -72,8 +72,7 @@ class Clocking:
 async def play(supervisor: Supervisor, microphone_id: str, seed: int, breaks: int) -> list[float]:
     """Push a scene in real time; returns the Unix times of its breaks."""
     scene = demo_scene(np.random.default_rng(seed), duration_s=SECONDS_A_BREAK * breaks, breaks=breaks)
-    source = supervisor.push_source(microphone_id)
-    fmt = PushFormat("f32le", scene.sample_rate)
+    pusher = supervisor.push_source(microphone_id).connect(PushFormat("f32le", scene.sample_rate))
     size = round(BLOCK_S * scene.sample_rate)
     # Microphones do not run in step.
     await asyncio.sleep(float(np.random.default_rng(seed).uniform(0, 1)))
@@ -81,7 +80,8 @@ async def play(supervisor: Supervisor, microphone_id: str, seed: int, breaks: in
     for first in range(0, len(scene.samples), size):
         # A real microphone delivers a block when its last sample has been heard.
         await asyncio.sleep(max(0.0, started + (first + size) / scene.sample_rate - time.time()))
-        source.feed(scene.samples[first : first + size].tobytes(), fmt)
+        pusher.feed(scene.samples[first : first + size].tobytes())
+    pusher.close()
     await asyncio.sleep(LATEST_S)
     return [started + at_s for at_s in scene.breaks_s]
 
@@ -98,7 +98,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> tuple[list[flo
         for microphone_id in ids:
             settings = MicrophoneSettings(
                 name=microphone_id,
-                source=PushSource(),
+                source=PushSourceSettings(),
                 labels=tuple(LabelChoice(label=label) for label in LABELS),
                 hop_s=arguments.hop,
             )

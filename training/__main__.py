@@ -11,7 +11,6 @@ from clap_server.clap.builtin import FOLDER
 from training.config import (
     DEFAULT_CONFIG,
     DEFAULT_DATA,
-    DEFAULT_DOCS,
     DEFAULT_RUNS,
     SettingsError,
     load_config,
@@ -51,7 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with MANIFEST.csv")
     parser.add_argument("--runs", type=Path, default=DEFAULT_RUNS, help="where everything is kept")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where export writes (the package)")
-    parser.add_argument("--docs", type=Path, default=DEFAULT_DOCS, help="where export writes attribution.md")
     parser.add_argument(
         "--fold", type=int, action="append", default=[], help="of crossvalidate: only this one (repeatable)"
     )
@@ -131,7 +129,7 @@ def _run(step: str, config: Config, options: argparse.Namespace) -> None:
     elif step == "export":
         from training.export import export  # noqa: PLC0415 - see above
 
-        export(config, options.data, options.runs, options.out, options.docs)
+        export(config, options.data, options.runs, options.out)
 
 
 if __name__ == "__main__":

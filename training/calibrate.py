@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from clap_server.detection.calibration import NEGATIVES_PER_POSITIVE
+from clap_server.detection.calibration.fit import NEGATIVES_PER_POSITIVE
 from clap_server.detection.library import load_library
 from training.concepts import SECURITY
 from training.crossvalidate import JUDGEMENT, results_of_folds

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import soxr
 
-from clap_server.audio.frames import frame_to_mono
+from clap_server.audio.frames import frame_channels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +92,7 @@ def _coded(samples: NDArray[np.float32], codec: Codec) -> NDArray[np.float32]:
     if encoder.extradata:
         decoder.extradata = encoder.extradata
     frames = [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
-    decoded = np.concatenate([frame_to_mono(frame) for frame in frames])
+    decoded = np.concatenate([frame_channels(frame)[0] for frame in frames])
     # Opus always comes out at 48 kHz.
     return np.asarray(soxr.resample(decoded, frames[0].sample_rate, codec.sample_rate), np.float32)
 

@@ -53,7 +53,6 @@ TEMPLATES = (
     "this is {}",
     "{} sound",
 )
-_ARTICLES = frozenset({"a", "an", "the"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +160,6 @@ def load_concepts() -> Concepts:
             for name, entry in content.items()
         ]
     )
-
-
-def bare(text: str) -> str:
-    """A phrase without templates, articles, capitals and punctuation: what tells whether two are the same."""
-    words = " ".join(re.findall(r"[^\W_]+", text.casefold()))
-    for template in sorted(set(TEMPLATES), key=len, reverse=True):
-        before, after = template.casefold().split("{}")
-        if before or after:
-            words = words.removeprefix(before).removesuffix(after)
-    return " ".join(word for word in words.split() if word not in _ARTICLES)
 
 
 def dressed(phrase: str, rng: np.random.Generator) -> str:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent
 DEFAULT_CONFIG = ROOT / "config.toml"
 DEFAULT_RUNS = ROOT / "runs"
-DEFAULT_DOCS = ROOT.parent / "docs"
 DEFAULT_DATA = ROOT.parent.parent / "shared" / "sounds"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from training.texts import LibraryScore
-    from training.train import Trainee
+    from training.trainee import Trainee
 
 
 class Consensus:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from clap_evaluation.conditions import place, score_placements
+from clap_evaluation.manifest import NEGATIVE, Occurrence, read_manifest
+from clap_evaluation.scored import ScoredRecording, score
 from clap_server import synthesis
 from clap_server.audio.decode import decode
 from clap_server.clap.builtin import load_builtin
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
-from clap_server.evaluation.conditions import place, score_placements
-from clap_server.evaluation.manifest import NEGATIVE, Occurrence, read_manifest
-from clap_server.evaluation.scored import ScoredRecording, score
 from clap_server.synthesis import mix_at
 from training.concepts import load_concepts
 from training.data import read_recordings

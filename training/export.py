@@ -98,8 +98,8 @@ def write_manifest(recordings: list[Recording], data: Path, out: Path) -> None:
             writer.writerow([os.path.relpath(data / row.file, out.parent), row.label, row.source_repo])
 
 
-def export(config: Config, data: Path, runs: Path, folder: Path, docs: Path) -> None:
-    """Write weights, tokenizer, configuration and attribution into the package, the last also into the docs.
+def export(config: Config, data: Path, runs: Path, folder: Path) -> None:
+    """Write weights, tokenizer, configuration and attribution into the package.
 
     Raises:
         SystemExit: there is no checkpoint or no calibration yet, or the training is not over.
@@ -132,7 +132,6 @@ def export(config: Config, data: Path, runs: Path, folder: Path, docs: Path) -> 
         },
     )
     _replace(folder / "ATTRIBUTION.md", _attribution(recordings))
-    _replace(docs / "attribution.md", _attribution(recordings))
     held_out = load_concepts().judged(recordings, None)
     write_manifest(held_out, data, runs / "held_out.csv")
     print(f"{runs / 'held_out.csv'}: {len(held_out)} recordings")

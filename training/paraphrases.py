@@ -19,13 +19,13 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
+from clap_evaluation.manifest import read_manifest
+from clap_evaluation.streaming import score_recording
 from clap_server.audio.decode import decode
 from clap_server.clap.builtin import FOLDER, load_builtin
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
 from clap_server.errors import ClapServerError, ConfigurationError
-from clap_server.evaluation.manifest import read_manifest
-from clap_server.evaluation.streaming import score_recording
 from training.concepts import load_concepts
 from training.config import DEFAULT_CONFIG, ROOT, load_config
 from training.data import read_recordings
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from clap_evaluation.manifest import Recording
     from clap_server.clap.model import ClapModel
-    from clap_server.evaluation.manifest import Recording
 
 HOP_S = 0.5
 HEARD = 0.5

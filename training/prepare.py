@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from clap_server import synthesis
 from clap_server.audio.decode import decode
 from clap_server.clap.features import LogMel
 from clap_server.errors import AudioError
+from training import synthesis
 from training.augment import rerecord
 from training.concepts import load_concepts
 from training.data import read_recordings
@@ -247,7 +247,7 @@ class _Workshop:
         item, seed = sound.item, self._config.seed
         if sound.maker:
             rng = seeded(seed, item.name)
-            samples: NDArray[np.float32] = getattr(synthesis, sound.maker)(rng, self._rate)
+            samples = synthesis.maker(sound.maker)(rng, self._rate)
             copy = "dry"
             if rng.random() < _SYNTHETIC_COPIED:
                 samples, copy = self._copy(samples, rng)

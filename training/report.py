@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from clap_server.clap.model import Calibration
-from clap_server.detection.library import load_library
-from clap_server.detection.scoring import sigmoid
-from clap_server.evaluation.conditions import (
+from clap_evaluation.conditions import (
     CONDITIONS,
     TIMED_CONDITIONS,
     ConditionMetrics,
     condition_metrics,
 )
-from clap_server.evaluation.evaluate import summarise
-from clap_server.evaluation.events import (
+from clap_evaluation.evaluate import summarise
+from clap_evaluation.events import (
     PER_HOUR,
     event_curves,
     event_metrics,
     operating_point,
     shared_operating_point,
 )
-from clap_server.evaluation.plots import write_plots
+from clap_evaluation.plots import write_plots
+from clap_server.clap.model import Calibration
+from clap_server.detection.library import load_library
+from clap_server.detection.scoring import sigmoid
 from training.concepts import load_concepts
 from training.crossvalidate import CLEAN, HOMES, LABELS, PLACED, SCORES, STRANGE, results_of_folds
 from training.data import read_recordings
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from clap_server.evaluation.scored import ScoredRecording
+    from clap_evaluation.scored import ScoredRecording
     from training.config import Config
 
 # What YAMNet, whose scores come with the recordings, calls the labels: the best of these classes counts.

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pyroomacoustics as pra  # type: ignore[import-untyped] # the library has no types
-from scipy.signal import oaconvolve  # type: ignore[import-untyped] # as above
+from scipy.signal import oaconvolve
 from tqdm import tqdm
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from clap_server.clap.builtin.audio_tower import AudioTower
-from clap_server.clap.builtin.text_tower import TextTower, load_tokenizer, token_ids
+from clap_server.clap.builtin.text_tower import load_tokenizer, token_ids
 from training.consensus import Consensus
 from training.mixing import Batch, Mixer
 from training.prepare import Cache
-from training.text import HIDDEN, TEACHER_DIMENSION, UNRELATED, text_settings
+from training.text import UNRELATED
 from training.texts import LibraryScore, Phrases
+from training.trainee import Trainee
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -52,30 +52,6 @@ _OF_NO_CONSEQUENCE: dict[str, Any] = {
     "prepare": {"processes", "shard"},
     "train": {"checkpoint_every", "validation_windows", "calibration_windows", "threads"},
 }
-
-
-class Trainee(nn.Module):
-    """Everything that learns: the two towers and what only the training needs.
-
-    Args:
-        config: sizes.
-        vocabulary: of the tokenizer.
-        classes: of the audio teacher.
-    """
-
-    def __init__(self, config: Config, vocabulary: int, classes: int) -> None:
-        super().__init__()
-        self.audio = AudioTower(config.model.channels, config.model.dimension)
-        self.text = TextTower(**text_settings(config, vocabulary))
-        self.teacher = nn.Linear(self.audio.pooled, classes)
-        nn.init.constant_(self.teacher.bias, -6.0)  # nearly all classes are absent nearly always
-        self.named_scale = nn.Parameter(torch.tensor(10.0).log())
-        self.named_bias = nn.Parameter(torch.full((classes,), -6.0))
-        self.recall = nn.Linear(HIDDEN, TEACHER_DIMENSION)
-        self.pair_scale = nn.Parameter(torch.tensor(10.0).log())
-        self.pair_bias = nn.Parameter(torch.tensor(-3.0))
-        self.library_scale = nn.Parameter(torch.tensor(8.0).log())
-        self.library_bias = nn.Parameter(torch.tensor(0.0))
 
 
 def digest_of(config: Config, held_out: int | None) -> str:

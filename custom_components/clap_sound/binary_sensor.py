@@ -7,8 +7,8 @@ from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
 
-from .const import SUBENTRY_MICROPHONE
-from .entity import KEY_PROBLEM, ClapSoundEntity, LabelEntity, watched_labels
+from .const import KEY_PROBLEM
+from .entity import ClapSoundEntity, LabelEntity, add_entities_of_microphones
 
 if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigSubentry
@@ -26,15 +26,12 @@ async def async_setup_entry(
     entry: ClapSoundConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the entities of each microphone."""
-    for subentry in entry.get_subentries_of_type(SUBENTRY_MICROPHONE):
-        async_add_entities(
-            [
-                ProblemSensor(entry, subentry),
-                *(SoundSensor(entry, subentry, label) for label in watched_labels(entry, subentry)),
-            ],
-            config_subentry_id=subentry.subentry_id,
-        )
+    add_entities_of_microphones(
+        entry,
+        async_add_entities,
+        lambda subentry: [ProblemSensor(entry, subentry)],
+        lambda subentry, label: SoundSensor(entry, subentry, label),
+    )
 
 
 class SoundSensor(LabelEntity, BinarySensorEntity):
@@ -45,8 +42,7 @@ class SoundSensor(LabelEntity, BinarySensorEntity):
     @property
     @override
     def is_on(self) -> bool:
-        """Whether an event of the label is going on."""
-        return (self._microphone_id, self._label_id) in self.coordinator.data.active
+        return self._key in self.coordinator.data.active
 
 
 class ProblemSensor(ClapSoundEntity, BinarySensorEntity):
@@ -71,4 +67,8 @@ class ProblemSensor(ClapSoundEntity, BinarySensorEntity):
         if (microphone := self.microphone) is not None:
             status = microphone.status
             self._attr_is_on = _PROBLEM.get(status.state, self._attr_is_on)
-            self._attr_extra_state_attributes = {"code": status.code, "reason": status.reason}
+            self._attr_extra_state_attributes = {
+                "code": status.code,
+                "reason": status.reason,
+                "notice": status.notice,
+            }

@@ -52,7 +52,6 @@ class ClipView(HomeAssistantView):
     async def get(
         self, request: web.Request, entry_id: str, event_id: str, extension: Literal["mp3", "flac"]
     ) -> web.Response:
-        """Answer with the recording."""
         entry: ClapSoundConfigEntry | None = request.app[KEY_HASS].config_entries.async_get_entry(entry_id)
         if entry is None or entry.domain != DOMAIN:
             return self.json_message("There is no such CLAP Sound server", HTTPStatus.NOT_FOUND)

@@ -73,17 +73,14 @@ class ClapSoundConfigFlow(ConfigFlow, domain=DOMAIN):
     def async_get_supported_subentry_types(
         cls, config_entry: ConfigEntry
     ) -> dict[str, type[ConfigSubentryFlow]]:
-        """Offer to add microphones."""
         return {SUBENTRY_MICROPHONE: MicrophoneFlow}
 
     def __init__(self) -> None:
-        """Begin with nothing wrong."""
         self._errors: dict[str, str] = {}
         self._placeholders = {"address": "", "detail": "", "server_version": "", "client_version": ""}
 
     @override
     async def async_step_user(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Add a server."""
         if user_input is not None:
             data = self._normalised(user_input)
             if data and (info := await self._try(data)):
@@ -114,11 +111,9 @@ class ClapSoundConfigFlow(ConfigFlow, domain=DOMAIN):
         return self._form("reconfigure", RECONFIGURE_SCHEMA, user_input or known)
 
     async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:  # noqa: ARG002 - Home Assistant's signature
-        """Begin to ask for a new token."""
         return await self.async_step_reauth_confirm()
 
     async def async_step_reauth_confirm(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask for a new token."""
         entry = self._get_reauth_entry()
         if user_input is not None:
             data = {**entry.data, CONF_TOKEN: user_input[CONF_TOKEN].strip()}

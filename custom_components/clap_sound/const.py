@@ -18,18 +18,34 @@ CONF_ADVANCED: Final = "advanced"
 CONF_NEGATIVES: Final = "negatives"
 CONF_HOP_S: Final = "hop_s"
 
+KEY_LEVEL: Final = "level"
+KEY_PROBLEM: Final = "problem"
+KEY_SOUND_DETECTED: Final = "sound_detected"
+KEY_STATUS: Final = "status"
+KEY_TOP_SOUND: Final = "top_sound"
+MICROPHONE_KEYS: Final = (KEY_LEVEL, KEY_PROBLEM, KEY_SOUND_DETECTED, KEY_STATUS, KEY_TOP_SOUND)
+
 SOURCE_URL: Final = "url"
 SOURCE_CAMERA: Final = "camera"
 SOURCE_SERVER: Final = "server"
 
 DEFAULT_HOP_S: Final = 0.5
+DEFAULT_THRESHOLD: Final = 0.5
+"""The server's, for sounds in the user's own words."""
 DEFAULT_LABELS: Final = ("glass_breaking", "alarm")
 MAX_LABELS: Final = 200
 
 OWNER_SERVER: Final = "server"
 
-MAX_EVENT_AGE: Final = timedelta(hours=1)
-"""Older events that Home Assistant missed are news to nobody."""
+EVENT_SOUND: Final = "clap_sound_event"
+"""Fired on Home Assistant's bus for each sound event that starts."""
+
+NEWS_AGE: Final = timedelta(seconds=30)
+"""What was detected longer ago than this is late, no news: nothing is to react to it as if it were now.
+
+Home Assistant notices a broken connection after 6 s and tries again every 10 s at most, so a short break
+of the network, or a server that restarts, still delivers news.
+"""
 
 TRANSLATED_LABELS: Final = frozenset(
     {

@@ -1,68 +1,60 @@
-"""What the server pushes, for the entities."""
+"""The connection to one server, and what it tells, for the entities."""
 
 import asyncio
 import logging
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any, override
+from typing import override
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN, Platform
-from homeassistant.core import CoreState, Event, EventStateChangedData, HomeAssistant, callback
+from homeassistant.const import Platform
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryAuthFailed
 from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.event import async_track_state_change_event
-from homeassistant.helpers.start import async_at_started
-from homeassistant.helpers.storage import Store
+from homeassistant.helpers.dispatcher import async_dispatcher_send
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
-from homeassistant.util import dt as dt_util
 
 from .client import (
     ApiVersionError,
     ClapSoundAuthenticationError,
     ClapSoundClient,
+    ClapSoundConnectionError,
     ClapSoundError,
-    Listener,
+    Connection,
 )
+from .client.backoff import Backoff
 from .client.messages import (
     EventMessage,
     LevelMessage,
     Message,
+    MicrophoneChangedMessage,
     MicrophoneMessage,
-    MicrophonesMessage,
-    ReplayedMessage,
+    MicrophoneRemovedMessage,
     ScoresMessage,
 )
-from .client.models import EventInfo, ServerInfo
-from .const import CONF_CAMERA, DOMAIN, MAX_EVENT_AGE, SUBENTRY_MICROPHONE
-from .data import ClapSoundData
+from .client.models import ServerInfo
+from .const import DOMAIN, KEY_LEVEL, KEY_TOP_SOUND, SUBENTRY_MICROPHONE
+from .data import ClapSoundData, Heard
 from .desired import DesiredState, microphone_id
-from .issues import set_microphone_issue, set_model_issue, set_version_issue
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from .issues import set_server_issues, set_version_issue
+from .signals import levels_signal, scores_signal
+from .telling import EventTeller, Position, is_old
 
 _LOGGER = logging.getLogger(__name__)
 
 type ClapSoundConfigEntry = ConfigEntry[ClapSoundCoordinator]
 
-FIRST_DATA_TIMEOUT_S = 20
-SAVE_DELAY_S = 1
-STORE_VERSION = 1
-
-KEY_LEVEL = "level"
-KEY_TOP_SOUND = "top_sound"
+STABLE_AFTER_S = 30.0
+"""A connection that lasts so long is no chance hit: it is back, and the next pause is short again."""
 
 
-def store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
-    """Return where an entry's last sequence number and adopted microphones are kept."""
-    return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry_id}")
+def _auth_failed() -> ConfigEntryAuthFailed:
+    return ConfigEntryAuthFailed(translation_domain=DOMAIN, translation_key="invalid_auth")
 
 
 class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
-    """Keeps the connection to one server, declares the microphones and passes on what happens.
+    """Keeps the connection to one server, and passes on what it tells.
 
-    State (``data``) is updated for all listeners at once. Single events, scores and levels go to
-    whoever subscribed to that microphone.
+    State (``data``) is updated for all listeners at once. Scores and levels go to the entities by
+    dispatcher signals, events by way of the teller.
     """
 
     config_entry: ClapSoundConfigEntry
@@ -70,119 +62,192 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
     def __init__(self, hass: HomeAssistant, entry: ClapSoundConfigEntry, client: ClapSoundClient) -> None:
         super().__init__(hass, _LOGGER, config_entry=entry, name=entry.title, update_interval=None)
         self.client = client
-        self.desired = DesiredState(hass, entry, client, set())
-        self.listener = Listener(client, topics=self._topics, prepare=self._prepare)
-        self._store = store(hass, entry.entry_id)
-        self._subentries = tuple(entry.get_subentries_of_type(SUBENTRY_MICROPHONE))
-        self._first: asyncio.Future[ClapSoundData] | None = None
-        self._next: ClapSoundData | None = None
-        self._replayed = False
-        self._untold: list[EventMessage] = []
-        self._telling = False
-        self._told_sequence: int | None = None
-        self._labels_set_up: dict[str, frozenset[str]] | None = None
-        self._receivers: dict[tuple[type, str], list[Callable[[Any], None]]] = defaultdict(list)
+        self.desired = DesiredState(hass, entry, client)
+        self.teller = EventTeller(hass, entry)
+        self._connection: Connection | None = None
+        self._following: asyncio.Timeout | None = None
+        self._backoff = Backoff()
+        self._said_that_it_is_gone = False
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
 
     @override
     async def _async_setup(self) -> None:
-        """Start listening where the last run got to."""
-        if saved := await self._store.async_load():
-            self._told_sequence = saved["last_sequence"]
-            self.desired.adopted = set(saved["adopted"])
-        self.listener.last_sequence = self._told_sequence
-        self.listener.subscribe(self._received)
-        self.listener.subscribe_disconnect(self._disconnected)
-        self._first = self.hass.loop.create_future()
-        self.config_entry.async_create_background_task(
-            self.hass, self._listen(), name=f"clap_sound listener {self.config_entry.title}"
-        )
-        self._watch_cameras()
+        """Connect where the last run got to, and declare the microphones."""
+        await self.teller.load()
+        try:
+            connection = await self._connect()
+            self.config_entry.async_create_background_task(
+                self.hass, self._stay_connected(connection), f"clap_sound connection {self.name}"
+            )
+            await self.async_declare()
+        except ClapSoundAuthenticationError as error:
+            raise _auth_failed() from error
+        except ClapSoundError as error:
+            if isinstance(error, ApiVersionError):
+                set_version_issue(self.hass, self.config_entry, error)
+            raise self._update_failed(error) from error
 
     @override
     async def _async_update_data(self) -> ClapSoundData:
-        """Wait for the first data; afterwards everything is pushed."""
-        if self._first is not None:
-            try:
-                async with asyncio.timeout(FIRST_DATA_TIMEOUT_S):
-                    await self._first
-            except TimeoutError as error:
-                raise self._update_failed("no answer in time") from error
-            finally:
-                self._first = None
-        elif not self.listener.connected:
-            raise self._update_failed("not connected")
+        if not self.connected:
+            raise self._update_failed(ClapSoundConnectionError("not connected"))
         return self.data
-
-    async def _listen(self) -> None:
-        """Own the listener: notice when it ends."""
-        try:
-            await self.listener.run()
-        except ClapSoundAuthenticationError:
-            _LOGGER.debug("Not listening to %s any more: it does not accept the token", self.name)
-        except Exception:
-            _LOGGER.exception("Listening to %s failed, starting anew", self.name)
-            self._disconnected(ClapSoundError("internal error, see the log"))
-            if self._telling:
-                self.hass.config_entries.async_schedule_reload(self.config_entry.entry_id)
-
-    @callback
-    def async_start_telling(self) -> None:
-        """Pass events on from now; the entities are there to receive them."""
-        self._labels_set_up = self._watched_labels()
-        self._telling = True
-        self._tell()
-
-    @callback
-    def async_stop_telling(self) -> None:
-        """Keep back what comes from now; the next run asks for it again."""
-        self._telling = False
 
     @override
     async def async_shutdown(self) -> None:
-        """Remember where this run got to."""
         await super().async_shutdown()
-        for subentry in self._subentries:
-            set_microphone_issue(self.hass, subentry, None)
-        await self._store.async_save(self._to_save())
+        await self.teller.save()
+
+    async def async_declare(self) -> None:
+        """Make the server's microphones what the subentries say.
+
+        Raises:
+            ClapSoundError: the server does not answer.
+        """
+        for microphone in await self.desired.apply():
+            # What is known already came by the connection, and is newer than this answer.
+            if self.connected and microphone.id not in self.data.microphones:
+                self.async_set_updated_data(self.data.with_microphone(microphone))
 
     @callback
-    def async_subscribe_events(
-        self, microphone: str, receiver: Callable[[EventInfo], None]
-    ) -> Callable[[], None]:
-        """Call ``receiver`` exactly once for each sound event that starts at a microphone."""
-        return self._subscribe((EventInfo, microphone), receiver)
+    def async_declare_soon(self) -> None:
+        """Declare the microphones in the background; without a server, the next connect does it anyway."""
 
-    @callback
-    def async_subscribe_scores(
-        self, microphone: str, receiver: Callable[[ScoresMessage], None]
-    ) -> Callable[[], None]:
-        """Call ``receiver`` with the scores of each window of a microphone."""
-        return self._subscribe((ScoresMessage, microphone), receiver)
+        async def declare() -> None:
+            try:
+                await self.async_declare()
+            except ClapSoundError as error:
+                _LOGGER.debug("Could not declare the microphones of %s now: %s", self.name, error)
 
-    @callback
-    def async_subscribe_levels(
-        self, microphone: str, receiver: Callable[[LevelMessage], None]
-    ) -> Callable[[], None]:
-        """Call ``receiver`` with the level of a microphone, twice a second."""
-        return self._subscribe((LevelMessage, microphone), receiver)
+        self.config_entry.async_create_background_task(
+            self.hass, declare(), f"clap_sound microphones {self.name}"
+        )
 
-    def _subscribe(self, key: tuple[type, str], receiver: Callable[[Any], None]) -> Callable[[], None]:
-        self._receivers[key].append(receiver)
-        return lambda: self._receivers[key].remove(receiver)
+    async def async_subentries_changed(self) -> None:
+        """Take over what changed in the microphones; the entities of all others stay as they are."""
+        try:
+            await self.async_declare()
+        except ClapSoundError as error:
+            _LOGGER.debug("Could not declare the microphones of %s now: %s", self.name, error)
+        self.async_update_listeners()
+        if self._following and self._connection and self._connection.topics != self._topics():
+            # A new microphone may be the first whose scores are wanted, which takes a new connection.
+            self._following.reschedule(0)
 
-    async def _prepare(self, info: ServerInfo) -> None:
-        """Declare the microphones before each subscription."""
+    # --- the connection ---
+
+    async def _connect(self) -> Connection:
+        after = self.teller.received
+        connection = await Connection.open(
+            self.client,
+            after=after.sequence if after else None,
+            epoch=after.epoch if after else None,
+            topics=self._topics(),
+        )
+        self._connection = connection
+        self.last_exception = None
         set_version_issue(self.hass, self.config_entry, None)
-        set_model_issue(self.hass, self.config_entry, info.model)
-        await self.desired.apply()
-        self._store.async_delay_save(self._to_save, SAVE_DELAY_S)
+        self._take_in(connection)
+        return connection
 
-    def _topics(self) -> Iterator[str]:
+    def _take_in(self, connection: Connection) -> None:
+        """Take in what a connection begins with: what began and ended meanwhile turns no sensor on."""
+        info = connection.info
+        set_server_issues(self.hass, self.config_entry, info)
+        data = ClapSoundData.of_server(
+            info, connection.microphones, self.data.latest if self.data is not None else {}
+        )
+        for message in self.teller.new(info.epoch, connection.missed):
+            heard = Heard(message.event, late=is_old(message.event))
+            if message.sequence > info.last_sequence:
+                data = data.with_event(message.change, heard)
+            else:
+                # Whether it still sounds the microphones tell, which are newer.
+                data = data.with_latest(message.change, heard)
+            self._tell(info.epoch, message, heard)
+        if connection.last_sequence is not None:
+            self.teller.take(Position(info.epoch, connection.last_sequence))
+        self.async_set_updated_data(data)
+
+    async def _stay_connected(self, connection: Connection | None) -> None:
+        """Follow a connection and make a new one whenever it ends; stops when the token is refused."""
+        while True:
+            try:
+                await self._follow(connection or await self._connect_again())
+            except ClapSoundAuthenticationError as error:
+                self._lost(error)
+                self.config_entry.async_start_reauth(self.hass)
+                return
+            except ClapSoundError as error:
+                self._lost(error)
+            except Exception:
+                _LOGGER.exception("Following %s failed, connecting again", self.name)
+                self._lost(ClapSoundConnectionError("internal error, see the log"))
+            connection = None
+
+    async def _follow(self, connection: Connection) -> None:
+        """Pass on what happens until the connection breaks, or is given up to subscribe anew."""
+        stable = self.hass.loop.call_later(STABLE_AFTER_S, self._stable)
+        try:
+            async with connection, asyncio.timeout(None) as self._following:
+                async for message in connection:
+                    self._received(message)
+        except TimeoutError:
+            _LOGGER.debug("Subscribing to %s anew", self.name)
+        finally:
+            stable.cancel()
+            self._following = None
+
+    async def _connect_again(self) -> Connection:
+        """Connect after a pause, unless the last connection was closed only to subscribe anew."""
+        if self.last_exception is not None:
+            await asyncio.sleep(self._backoff.next_s())
+        connection = await self._connect()
+        self.async_declare_soon()
+        return connection
+
+    @callback
+    def _stable(self) -> None:
+        self._backoff.reset()
+        if self._said_that_it_is_gone:
+            self._said_that_it_is_gone = False
+            _LOGGER.info("The connection to %s is back", self.name)
+
+    def _lost(self, error: ClapSoundError) -> None:
+        self._connection = None
+        if not self._said_that_it_is_gone:
+            self._said_that_it_is_gone = True
+            _LOGGER.warning("No connection to %s, trying again: %s", self.name, error)
+        if isinstance(error, ApiVersionError):
+            set_version_issue(self.hass, self.config_entry, error)
+        if isinstance(error, ClapSoundAuthenticationError):
+            self.last_exception = _auth_failed()
+        else:
+            self.last_exception = self._update_failed(error)
+        if self.last_update_success:
+            self.last_update_success = False
+            self.async_update_listeners()
+
+    def _update_failed(self, error: ClapSoundError) -> UpdateFailed:
+        return UpdateFailed(
+            translation_domain=DOMAIN,
+            translation_key="cannot_connect",
+            translation_placeholders={"address": str(self.client.url), "detail": str(error)},
+        )
+
+    def _topics(self) -> frozenset[str]:
         """Name what enabled entities need; nobody else is to make the server send twice a second."""
-        if any(self._is_enabled(subentry.subentry_id, KEY_TOP_SOUND, True) for subentry in self._subentries):
-            yield "scores"
-        if any(self._is_enabled(subentry.subentry_id, KEY_LEVEL, False) for subentry in self._subentries):
-            yield "levels"
+        wanted = {"scores": (KEY_TOP_SOUND, True), "levels": (KEY_LEVEL, False)}
+        subentries = self.config_entry.get_subentries_of_type(SUBENTRY_MICROPHONE)
+        identifiers = [subentry.subentry_id for subentry in subentries]
+        return frozenset(
+            topic
+            for topic, (key, default) in wanted.items()
+            if any(self._is_enabled(subentry_id, key, default) for subentry_id in identifiers)
+        )
 
     def _is_enabled(self, subentry_id: str, key: str, default: bool) -> bool:
         registry = er.async_get(self.hass)
@@ -191,139 +256,42 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
             return default
         return not entity.disabled
 
+    # --- what the server tells ---
+
     @callback
     def _received(self, message: Message) -> None:
+        entry_id = self.config_entry.entry_id
         match message:
-            case ScoresMessage() | LevelMessage():
-                for receiver in tuple(self._receivers[type(message), message.microphone_id]):
-                    receiver(message)
+            case ScoresMessage():
+                async_dispatcher_send(self.hass, scores_signal(entry_id, message.microphone_id), message)
+            case LevelMessage():
+                async_dispatcher_send(self.hass, levels_signal(entry_id, message.microphone_id), message)
             case ServerInfo():
-                set_model_issue(self.hass, self.config_entry, message.model)
-                data = self._next or ClapSoundData(message, {}, frozenset(), {})
-                self._update(data.with_info(message))
-            case MicrophonesMessage() if self._next is not None:
-                self._update(self._next.with_microphones(message.microphones))
-                self._check_labels()
-            case MicrophoneMessage() if self._next is not None:
-                self._update(self._next.with_status(message.microphone_id, message.status))
+                set_server_issues(self.hass, self.config_entry, message)
+                self.async_set_updated_data(self.data.with_info(message))
+            case MicrophoneMessage():
+                self.async_set_updated_data(self.data.with_status(message.microphone_id, message.status))
+            case MicrophoneChangedMessage():
+                self.async_set_updated_data(self.data.with_microphone(message.microphone))
+            case MicrophoneRemovedMessage():
+                self._removed(message.microphone_id)
             case EventMessage():
-                self._untold.append(message)
-                if self._replayed and self._next is not None:
-                    self._update(self._next.with_event(message))
-                    self._tell()
-            case ReplayedMessage() if self._next is not None:
-                self._replay(self._next)
+                self._event(message)
 
-    def _replay(self, data: ClapSoundData) -> None:
-        """Take in what was missed as a whole: what began and ended meanwhile turns no sensor on."""
-        for message in self._untold:
-            data = data.with_event(message)
-        self._replayed = True
-        if not self.last_update_success and self.data is not None:
-            _LOGGER.info("The connection to %s is back", self.name)
-        self._update(data)
-        self._check_labels()
-        self._tell()
+    def _removed(self, identifier: str) -> None:
+        self.async_set_updated_data(self.data.without_microphone(identifier))
+        subentries = self.config_entry.get_subentries_of_type(SUBENTRY_MICROPHONE)
+        if any(microphone_id(subentry) == identifier for subentry in subentries):
+            # Somebody removed on the server what is wanted here.
+            self.async_declare_soon()
 
-    def _update(self, data: ClapSoundData) -> None:
-        self._next = data
-        if not self._replayed:
-            return
-        if self._first is not None:
-            if not self._first.done():
-                self._first.set_result(data)
-            self.data = data
-        else:
-            self.async_set_updated_data(data)
+    def _event(self, message: EventMessage) -> None:
+        epoch = self.data.info.epoch
+        for new in self.teller.new(epoch, [message]):
+            # It comes as it happens, whatever the server's clock says.
+            heard = Heard(new.event, late=False)
+            self.async_set_updated_data(self.data.with_event(new.change, heard))
+            self._tell(epoch, new, heard)
 
-    def _tell(self) -> None:
-        """Pass on the events that started, each once."""
-        if not (self._telling and self._replayed):
-            return
-        untold, self._untold = self._untold, []
-        oldest = dt_util.utcnow() - MAX_EVENT_AGE
-        for message in untold:
-            if message.change == "started" and message.event.started_at > oldest:
-                for receiver in tuple(self._receivers[EventInfo, message.event.microphone_id]):
-                    receiver(message.event)
-        if self._told_sequence != self.listener.last_sequence:
-            self._told_sequence = self.listener.last_sequence
-            self._store.async_delay_save(self._to_save, SAVE_DELAY_S)
-
-    def _to_save(self) -> dict[str, Any]:
-        return {"last_sequence": self._told_sequence, "adopted": sorted(self.desired.adopted)}
-
-    @callback
-    def _disconnected(self, error: ClapSoundError) -> None:
-        self._replayed = False
-        if isinstance(error, ApiVersionError):
-            set_version_issue(self.hass, self.config_entry, error)
-        if isinstance(error, ClapSoundAuthenticationError):
-            failure: Exception = ConfigEntryAuthFailed(
-                translation_domain=DOMAIN, translation_key="invalid_auth"
-            )
-            if self._first is None:
-                # In the first attempt the setup itself asks for a new token.
-                self.config_entry.async_start_reauth(self.hass)
-        else:
-            failure = self._update_failed(str(error))
-        if self._first is None:
-            self.async_set_update_error(failure)
-        elif not self._first.done():
-            self._first.set_exception(failure)
-
-    def _update_failed(self, detail: str) -> UpdateFailed:
-        return UpdateFailed(
-            translation_domain=DOMAIN,
-            translation_key="cannot_connect",
-            translation_placeholders={"address": str(self.client.url), "detail": detail},
-        )
-
-    def _watched_labels(self) -> dict[str, frozenset[str]]:
-        identifiers = {microphone_id(subentry) for subentry in self._subentries}
-        return {
-            identifier: frozenset(label.id for label in microphone.labels)
-            for identifier, microphone in self.data.microphones.items()
-            if identifier in identifiers
-        }
-
-    def _check_labels(self) -> None:
-        """Set up again when a microphone that was refused is there, or its labels are others."""
-        if self._telling and self._replayed and self._watched_labels() != self._labels_set_up:
-            self._labels_set_up = self._watched_labels()
-            self.hass.config_entries.async_schedule_reload(self.config_entry.entry_id)
-
-    def _watch_cameras(self) -> None:
-        """Declare a camera's microphone again when the camera comes back: its address may be another."""
-        cameras = {
-            subentry.data[CONF_CAMERA] for subentry in self._subentries if CONF_CAMERA in subentry.data
-        }
-        if not cameras:
-            return
-
-        @callback
-        def changed(event: Event[EventStateChangedData]) -> None:
-            absent = (None, STATE_UNAVAILABLE, STATE_UNKNOWN)
-            old, new = event.data["old_state"], event.data["new_state"]
-            if (old and old.state) in absent and (new and new.state) not in absent:
-                self._declare_again()
-
-        @callback
-        def started(_: HomeAssistant) -> None:
-            self._declare_again()
-
-        self.config_entry.async_on_unload(async_track_state_change_event(self.hass, cameras, changed))
-        if self.hass.state is not CoreState.running:
-            self.config_entry.async_on_unload(async_at_started(self.hass, started))
-
-    def _declare_again(self) -> None:
-        self.config_entry.async_create_background_task(
-            self.hass, self._apply_desired(), name=f"clap_sound cameras {self.config_entry.title}"
-        )
-
-    async def _apply_desired(self) -> None:
-        try:
-            await self.desired.apply()
-        except ClapSoundError as error:
-            # Nothing is lost: it is declared at the next connect anyway.
-            _LOGGER.debug("Could not declare the microphones now: %s", error)
+    def _tell(self, epoch: str, message: EventMessage, heard: Heard) -> None:
+        self.teller.take(Position(epoch, message.sequence), heard if message.change == "started" else None)

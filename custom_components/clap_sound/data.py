@@ -6,11 +6,22 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .client.messages import EventMessage
     from .client.models import EventInfo, MicrophoneInfo, MicrophoneStatus, ServerInfo
 
 type LabelKey = tuple[str, str]
 """Microphone id and label id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A sound event; ``late``: it was too old to be news when Home Assistant got to know of it."""
+
+    event: EventInfo
+    late: bool
+
+    @property
+    def key(self) -> LabelKey:
+        return (self.event.microphone_id, self.event.label_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,41 +38,62 @@ class ClapSoundData:
     info: ServerInfo
     microphones: Mapping[str, MicrophoneInfo]
     active: frozenset[LabelKey]
-    latest: Mapping[LabelKey, EventInfo]
+    latest: Mapping[LabelKey, Heard]
+
+    @classmethod
+    def of_server(
+        cls, info: ServerInfo, microphones: Iterable[MicrophoneInfo], latest: Mapping[LabelKey, Heard]
+    ) -> Self:
+        """Begin with what a server tells at connect, and the newest events known before."""
+        data = cls(info, {}, frozenset(), latest)
+        for microphone in microphones:
+            data = data.with_microphone(microphone)
+        return data
 
     def with_info(self, info: ServerInfo) -> Self:
-        """Replace what is known of the server itself."""
         return replace(self, info=info)
 
-    def with_microphones(self, microphones: Iterable[MicrophoneInfo]) -> Self:
-        """Replace the microphones, and with them what is active."""
-        by_id = {microphone.id: microphone for microphone in microphones}
+    def with_microphone(self, microphone: MicrophoneInfo) -> Self:
+        """Add or replace a microphone, and with it what is active there."""
+        active = {(microphone.id, label.id) for label in microphone.labels if label.active}
+        others = {key for key in self.active if key[0] != microphone.id}
         return replace(
             self,
-            microphones=by_id,
-            active=frozenset(
-                (microphone.id, label.id)
-                for microphone in by_id.values()
-                for label in microphone.labels
-                if label.active
-            ),
+            microphones={**self.microphones, microphone.id: microphone},
+            active=frozenset(others | active),
+        )
+
+    def without_microphone(self, microphone_id: str) -> Self:
+        """Remove a microphone, and what is known of its sounds."""
+        return replace(
+            self,
+            microphones={key: value for key, value in self.microphones.items() if key != microphone_id},
+            active=frozenset(key for key in self.active if key[0] != microphone_id),
+            latest={key: value for key, value in self.latest.items() if key[0] != microphone_id},
         )
 
     def with_status(self, microphone_id: str, status: MicrophoneStatus) -> Self:
-        """Replace one microphone's status."""
         if (microphone := self.microphones.get(microphone_id)) is None:
             return self
         return replace(
             self, microphones={**self.microphones, microphone_id: replace(microphone, status=status)}
         )
 
-    def with_event(self, message: EventMessage) -> Self:
-        """Take in that an event started or ended."""
-        event = message.event
-        key = (event.microphone_id, event.label_id)
-        if message.change == "started":
-            return replace(self, active=self.active | {key}, latest={**self.latest, key: event})
-        if (newest := self.latest.get(key)) is not None and newest.id != event.id:
+    def with_latest(self, change: str, heard: Heard) -> Self:
+        """Remember the newest event of a label, whether it still sounds or not."""
+        newest = self.latest.get(heard.key)
+        if newest is not None and newest.event.id == heard.event.id:
+            heard = replace(heard, late=newest.late)
+        elif newest is not None and change == "ended":
             # An older event of the label ends after the next has begun.
             return self
-        return replace(self, active=self.active - {key}, latest={**self.latest, key: event})
+        return replace(self, latest={**self.latest, heard.key: heard})
+
+    def with_event(self, change: str, heard: Heard) -> Self:
+        """Take in that an event started or ended just now."""
+        data = self.with_latest(change, heard)
+        if change == "started":
+            return replace(data, active=data.active | {heard.key})
+        if data is self:
+            return self
+        return replace(data, active=data.active - {heard.key})

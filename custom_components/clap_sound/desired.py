@@ -1,5 +1,6 @@
 """Desired state: what Home Assistant wants the server's microphones to be."""
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from .const import (
     SOURCE_URL,
     SUBENTRY_MICROPHONE,
 )
-from .issues import set_microphone_issue
+from .issues import clear_microphone_issue, set_microphone_issue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,82 +99,39 @@ def microphone_settings(
     }
 
 
-def released_settings(microphone: MicrophoneInfo) -> dict[str, Any]:
-    """Build the settings that give an adopted microphone back to the server, as it is."""
-    return {
-        "name": microphone.name,
-        "source": dict(microphone.source),
-        "labels": [
-            {"label": label.id if label.library else label.name, "threshold": label.threshold}
-            for label in microphone.labels
-        ],
-        "negatives": list(microphone.negatives),
-        "hop_s": microphone.hop_s,
-        "enabled": microphone.enabled,
-        "owner": OWNER_SERVER,
-    }
-
-
 class DesiredState:
-    """Declares a config entry's microphones to its server.
+    """Declares a config entry's microphones to its server."""
 
-    Args:
-        hass: Home Assistant.
-        entry: whose microphone subentries are the desired state.
-        client: its server.
-        adopted: ids of microphones that were the server's before; kept up to date.
-    """
-
-    def __init__(
-        self, hass: HomeAssistant, entry: ConfigEntry, client: ClapSoundClient, adopted: set[str]
-    ) -> None:
+    def __init__(self, hass: HomeAssistant, entry: ConfigEntry, client: ClapSoundClient) -> None:
         self._hass = hass
         self._entry = entry
         self._client = client
         self._owner = owner(entry.entry_id)
-        self.adopted = adopted
+        # A connect, a camera that comes back and a changed microphone may come at once.
+        self._lock = asyncio.Lock()
+        self._troubled: set[str] = set()
 
-    async def apply(self) -> None:
-        """Make the server's microphones what the subentries say.
+    async def apply(self) -> list[MicrophoneInfo]:
+        """Make the server's microphones what the subentries say; returns them as the server has them.
 
         What the server refuses becomes a repair issue and does not hinder the rest.
 
         Raises:
             ClapSoundError: the server does not answer.
         """
-        known = {microphone.id: microphone for microphone in await self._client.microphones()}
-        wanted = {
-            microphone_id(subentry): subentry
-            for subentry in self._entry.get_subentries_of_type(SUBENTRY_MICROPHONE)
-        }
-        for subentry in wanted.values():
-            await self.declare(subentry, known)
-        for microphone in known.values():
-            if microphone.owner == self._owner and microphone.id not in wanted:
-                await self._give_up(microphone)
-
-    async def declare(self, subentry: ConfigSubentry, known: Mapping[str, MicrophoneInfo]) -> None:
-        """Declare one microphone; ``known`` are those that the server has.
-
-        Raises:
-            ClapSoundError: the server does not answer.
-        """
-        identifier = microphone_id(subentry)
-        try:
-            source = await self._source(subentry, known.get(identifier))
-        except CameraError as error:
-            self._camera_failed(subentry, error)
-            return
-        settings = microphone_settings(subentry.title, source, subentry.data, self._owner)
-        try:
-            await self._client.put_microphone(identifier, settings)
-        except InvalidRequestError as error:
-            _LOGGER.warning("The server refuses the microphone %s: %s", subentry.title, error.detail)
-            set_microphone_issue(self._hass, subentry, "microphone_refused", error.detail)
-            return
-        if is_adopted(subentry):
-            self.adopted.add(identifier)
-        set_microphone_issue(self._hass, subentry, None)
+        for subentry_id in self._troubled - self._entry.subentries.keys():
+            self._mended(subentry_id)
+        async with self._lock:
+            known = {microphone.id: microphone for microphone in await self._client.microphones()}
+            wanted = {
+                microphone_id(subentry): subentry
+                for subentry in self._entry.get_subentries_of_type(SUBENTRY_MICROPHONE)
+            }
+            for identifier, microphone in known.items():
+                if microphone.owner == self._owner and identifier not in wanted:
+                    await self._client.release_microphone(identifier, self._owner)
+            declared = [await self._declare(subentry, known) for subentry in wanted.values()]
+        return [microphone for microphone in declared if microphone is not None]
 
     async def release_all(self) -> None:
         """Leave the server without any microphone of this entry.
@@ -181,16 +139,34 @@ class DesiredState:
         Raises:
             ClapSoundError: the server does not answer.
         """
-        for microphone in await self._client.microphones():
-            if microphone.owner == self._owner:
-                await self._give_up(microphone)
+        async with self._lock:
+            for microphone in await self._client.microphones():
+                if microphone.owner == self._owner:
+                    await self._client.release_microphone(microphone.id, self._owner)
 
-    async def _give_up(self, microphone: MicrophoneInfo) -> None:
-        if microphone.id in self.adopted:
-            await self._client.put_microphone(microphone.id, released_settings(microphone))
-            self.adopted.discard(microphone.id)
-        else:
-            await self._client.delete_microphone(microphone.id)
+    async def _declare(
+        self, subentry: ConfigSubentry, known: Mapping[str, MicrophoneInfo]
+    ) -> MicrophoneInfo | None:
+        identifier = microphone_id(subentry)
+        present = known.get(identifier)
+        try:
+            source = await self._source(subentry, present)
+        except CameraError as error:
+            self._camera_failed(subentry, error)
+            return None
+        settings = microphone_settings(subentry.title, source, subentry.data, self._owner)
+        forgotten = present is None or (present.owner == self._owner and not present.adopted)
+        try:
+            if is_adopted(subentry) and forgotten:
+                # The server lost its database, or the microphone was adopted before servers remembered that.
+                await self._client.put_microphone(identifier, {**settings, "owner": OWNER_SERVER})
+            microphone = await self._client.put_microphone(identifier, settings)
+        except InvalidRequestError as error:
+            _LOGGER.warning("The server refuses the microphone %s: %s", subentry.title, error.detail)
+            self._trouble(subentry, "microphone_refused", error.detail)
+            return None
+        self._mended(subentry.subentry_id)
+        return microphone
 
     async def _source(self, subentry: ConfigSubentry, known: MicrophoneInfo | None) -> Mapping[str, Any]:
         kind = subentry.data[CONF_SOURCE]
@@ -213,4 +189,12 @@ class DesiredState:
             subentry.title,
             error.key,
         )
-        set_microphone_issue(self._hass, subentry, error.key, subentry.data[CONF_CAMERA])
+        self._trouble(subentry, error.key, subentry.data[CONF_CAMERA])
+
+    def _trouble(self, subentry: ConfigSubentry, key: str, detail: str) -> None:
+        self._troubled.add(subentry.subentry_id)
+        set_microphone_issue(self._hass, subentry, key, detail)
+
+    def _mended(self, subentry_id: str) -> None:
+        self._troubled.discard(subentry_id)
+        clear_microphone_issue(self._hass, subentry_id)

@@ -1,9 +1,11 @@
 """Diagnostics, without secrets."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from homeassistant.components.diagnostics import async_redact_data
+from homeassistant.components.diagnostics import REDACTED, async_redact_data
 from homeassistant.const import CONF_HOST, CONF_TOKEN, CONF_URL
 
 if TYPE_CHECKING:
@@ -11,31 +13,45 @@ if TYPE_CHECKING:
 
     from .coordinator import ClapSoundConfigEntry
 
-# Addresses of streams hold passwords; those of the server and the title tell where it lives.
-TO_REDACT = {CONF_HOST, CONF_TOKEN, CONF_URL}
+# The title and the server's address tell where it lives; addresses of streams may hold passwords anywhere.
+TO_REDACT = {CONF_HOST, CONF_TOKEN, CONF_URL, "title"}
+_ADDRESS = re.compile(r"(\w[\w+.-]*://)\S+")
+
+
+def _without_addresses(value: Any) -> Any:
+    """Leave of every address, wherever it stands, only how it begins."""
+    match value:
+        case str():
+            return _ADDRESS.sub(rf"\1{REDACTED}", value)
+        case Mapping():
+            return {key: _without_addresses(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_without_addresses(item) for item in value]
+        case _:
+            return value
 
 
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant,  # noqa: ARG001 - Home Assistant's signature
     entry: ClapSoundConfigEntry,
 ) -> dict[str, Any]:
-    """Return the state of a server and its microphones."""
     coordinator = entry.runtime_data
     data = coordinator.data
-    return async_redact_data(
-        {
-            "entry": dict(entry.data),
-            "subentries": [
-                {"subentry_id": subentry.subentry_id, "name": subentry.title, "data": dict(subentry.data)}
-                for subentry in entry.subentries.values()
-            ],
-            "connected": coordinator.listener.connected,
-            "last_sequence": coordinator.listener.last_sequence,
-            "last_exception": repr(coordinator.last_exception) if coordinator.last_exception else None,
-            "server": asdict(data.info),
-            "microphones": [asdict(microphone) for microphone in data.microphones.values()],
-            "active": sorted(data.active),
-            "latest": [asdict(event) for event in data.latest.values()],
-        },
-        TO_REDACT,
-    )
+    received = coordinator.teller.received
+    diagnostics = {
+        "entry": dict(entry.data),
+        "subentries": [
+            {"subentry_id": subentry.subentry_id, "name": subentry.title, "data": dict(subentry.data)}
+            for subentry in entry.subentries.values()
+        ],
+        "connected": coordinator.connected,
+        "bad_messages": coordinator.client.bad_messages,
+        "received": asdict(received) if received else None,
+        "last_exception": repr(coordinator.last_exception) if coordinator.last_exception else None,
+        "server": asdict(data.info),
+        "microphones": [asdict(microphone) for microphone in data.microphones.values()],
+        "active": sorted(data.active),
+        "latest": [asdict(heard) for heard in data.latest.values()],
+    }
+    redacted: dict[str, Any] = _without_addresses(async_redact_data(diagnostics, TO_REDACT))
+    return redacted

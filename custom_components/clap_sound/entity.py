@@ -2,24 +2,23 @@
 
 from typing import TYPE_CHECKING, Any, override
 
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
-from .const import DOMAIN, SUBENTRY_MICROPHONE, TRANSLATED_LABELS
-from .coordinator import KEY_LEVEL, KEY_TOP_SOUND, ClapSoundConfigEntry, ClapSoundCoordinator
+from .const import DOMAIN, MICROPHONE_KEYS, SUBENTRY_MICROPHONE, TRANSLATED_LABELS
+from .coordinator import ClapSoundConfigEntry, ClapSoundCoordinator
 from .desired import microphone_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from homeassistant.config_entries import ConfigSubentry
+    from homeassistant.helpers.entity import Entity
+    from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
     from .client.models import MicrophoneInfo, WatchedLabel
-
-KEY_PROBLEM = "problem"
-KEY_SOUND_DETECTED = "sound_detected"
-KEY_STATUS = "status"
-_MICROPHONE_KEYS = (KEY_LEVEL, KEY_PROBLEM, KEY_SOUND_DETECTED, KEY_STATUS, KEY_TOP_SOUND)
 
 
 def label_key(label_id: str) -> str:
@@ -27,24 +26,51 @@ def label_key(label_id: str) -> str:
     return f"label_{label_id}"
 
 
-def watched_labels(entry: ClapSoundConfigEntry, subentry: ConfigSubentry) -> tuple[WatchedLabel, ...]:
-    """Return what a microphone listens for; nothing while the server refuses it."""
-    microphone = entry.runtime_data.data.microphones.get(microphone_id(subentry))
-    return microphone.labels if microphone else ()
+@callback
+def add_entities_of_microphones(
+    entry: ClapSoundConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+    of_microphone: Callable[[ConfigSubentry], Iterable[Entity]],
+    of_label: Callable[[ConfigSubentry, WatchedLabel], Entity] | None = None,
+) -> None:
+    """Add a platform's entities for all microphones and labels that the server has, now and later on."""
+    coordinator = entry.runtime_data
+    added: dict[str, set[str]] = {}
+
+    @callback
+    def add_new() -> None:
+        for subentry in entry.get_subentries_of_type(SUBENTRY_MICROPHONE):
+            microphone = coordinator.data.microphones.get(microphone_id(subentry))
+            if microphone is None:
+                continue
+            new: list[Entity] = []
+            if subentry.subentry_id not in added:
+                added[subentry.subentry_id] = set()
+                new.extend(of_microphone(subentry))
+            labels = added[subentry.subentry_id]
+            if of_label is not None:
+                new.extend(of_label(subentry, label) for label in microphone.labels if label.id not in labels)
+            added[subentry.subentry_id] = {label.id for label in microphone.labels}
+            if new:
+                async_add_entities(new, config_subentry_id=subentry.subentry_id)
+
+    add_new()
+    entry.async_on_unload(coordinator.async_add_listener(add_new))
 
 
-def expected_unique_ids(entry: ClapSoundConfigEntry) -> set[str]:
-    """Return the unique ids of all entities that the entry has now."""
-    return {
-        f"{subentry.subentry_id}_{key}"
-        for subentry in entry.get_subentries_of_type(SUBENTRY_MICROPHONE)
-        for key in (*_MICROPHONE_KEYS, *(label_key(label.id) for label in watched_labels(entry, subentry)))
-    }
-
-
-def label_state(label: WatchedLabel) -> str:
-    """Return what stands for a label as a state: its id, which is translated, or else its name."""
-    return label.id if label.id in TRANSLATED_LABELS else label.name
+@callback
+def remove_stale_entities(hass: HomeAssistant, entry: ClapSoundConfigEntry) -> None:
+    """Remove the entities of labels that are no longer watched; of a refused microphone all stay."""
+    registry = er.async_get(hass)
+    for subentry in entry.get_subentries_of_type(SUBENTRY_MICROPHONE):
+        microphone = entry.runtime_data.data.microphones.get(microphone_id(subentry))
+        if microphone is None:
+            continue
+        keys = {*MICROPHONE_KEYS, *(label_key(label.id) for label in microphone.labels)}
+        expected = {f"{subentry.subentry_id}_{key}" for key in keys}
+        for entity in er.async_entries_for_config_entry(registry, entry.entry_id):
+            if entity.config_subentry_id == subentry.subentry_id and entity.unique_id not in expected:
+                registry.async_remove(entity.entity_id)
 
 
 class ClapSoundEntity(CoordinatorEntity[ClapSoundCoordinator]):
@@ -77,8 +103,13 @@ class ClapSoundEntity(CoordinatorEntity[ClapSoundCoordinator]):
 
     @property
     def microphone(self) -> MicrophoneInfo | None:
-        """The microphone as the server has it; None if it refuses it."""
+        """The microphone as the server has it; None if it has not."""
         return self.coordinator.data.microphones.get(self._microphone_id)
+
+    @property
+    def labels(self) -> Mapping[str, WatchedLabel]:
+        """What the microphone listens for, by id."""
+        return {label.id: label for label in self.microphone.labels} if self.microphone else {}
 
     @property
     @override
@@ -92,7 +123,8 @@ class LabelEntity(ClapSoundEntity):
 
     def __init__(self, entry: ClapSoundConfigEntry, subentry: ConfigSubentry, label: WatchedLabel) -> None:
         super().__init__(entry, subentry, label_key(label.id))
-        self._label_id = label.id
+        self._key = (self._microphone_id, label.id)
+        self._label_name = label.name
         if label.id in TRANSLATED_LABELS:
             self._attr_translation_key = label.id
         else:
@@ -101,20 +133,17 @@ class LabelEntity(ClapSoundEntity):
             self._attr_icon = label.icon
 
     @property
-    def _label(self) -> WatchedLabel | None:
-        labels = self.microphone.labels if self.microphone else ()
-        return next((label for label in labels if label.id == self._label_id), None)
-
-    @property
     @override
     def extra_state_attributes(self) -> Mapping[str, Any]:
-        """Threshold, and the newest event."""
-        event = self.coordinator.data.latest.get((self._microphone_id, self._label_id))
-        label = self._label
+        label = self.labels.get(self._key[1])
+        heard = self.coordinator.data.latest.get(self._key)
+        event = heard.event if heard else None
         return {
-            "label": self._label_id,
+            "label": self._label_name,
             "threshold": label.threshold if label else None,
             "score": round(event.peak_score, 3) if event else None,
             "event_id": event.id if event else None,
             "started_at": event.started_at.isoformat() if event else None,
+            "detected_at": event.detected_at.isoformat() if event else None,
+            "late": heard.late if heard else None,
         }

@@ -4,17 +4,19 @@ from typing import TYPE_CHECKING, override
 
 from homeassistant.components.event import EventEntity
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
-from .clip import clip_path
-from .const import SUBENTRY_MICROPHONE
-from .entity import KEY_SOUND_DETECTED, ClapSoundEntity, watched_labels
+from .const import KEY_SOUND_DETECTED
+from .entity import ClapSoundEntity, add_entities_of_microphones
+from .signals import event_signal
+from .telling import event_attributes
 
 if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigSubentry
     from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-    from .client.models import EventInfo
     from .coordinator import ClapSoundConfigEntry
+    from .data import Heard
 
 PARALLEL_UPDATES = 0
 
@@ -24,9 +26,7 @@ async def async_setup_entry(
     entry: ClapSoundConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the entity of each microphone."""
-    for subentry in entry.get_subentries_of_type(SUBENTRY_MICROPHONE):
-        async_add_entities([SoundDetected(entry, subentry)], config_subentry_id=subentry.subentry_id)
+    add_entities_of_microphones(entry, async_add_entities, lambda subentry: [SoundDetected(entry, subentry)])
 
 
 class SoundDetected(ClapSoundEntity, EventEntity):
@@ -34,31 +34,40 @@ class SoundDetected(ClapSoundEntity, EventEntity):
 
     def __init__(self, entry: ClapSoundConfigEntry, subentry: ConfigSubentry) -> None:
         super().__init__(entry, subentry, KEY_SOUND_DETECTED)
-        self._attr_event_types = [label.id for label in watched_labels(entry, subentry)]
+        self._attr_event_types = list(self.labels)
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Always: coming back with its last event, it would set off automations with an old sound.
+
+        That there is no connection is told by all other entities of the microphone.
+        """
+        return True
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Receive the microphone's events."""
         await super().async_added_to_hass()
         self.async_on_remove(
-            self.coordinator.async_subscribe_events(self._microphone_id, self._sound_started)
+            async_dispatcher_connect(
+                self.hass, event_signal(self._entry_id, self._microphone_id), self._sound_started
+            )
         )
 
     @callback
-    def _sound_started(self, event: EventInfo) -> None:
-        if event.label_id not in self.event_types:
+    @override
+    def _handle_coordinator_update(self) -> None:
+        if (types := list(self.labels)) and types != self._attr_event_types:
+            self._attr_event_types = types
+            self.async_write_ha_state()
+
+    @callback
+    def _sound_started(self, heard: Heard) -> None:
+        attributes = event_attributes(self._entry_id, heard)
+        event_type = attributes.pop("event_type")
+        if event_type not in self.event_types:
             # It was detected before the label was taken off.
             return
-        self._trigger_event(
-            event.label_id,
-            {
-                "label": event.label_name,
-                "score": round(event.score, 3),
-                "peak_level_dbfs": round(event.peak_level_dbfs, 1),
-                "event_id": event.id,
-                "started_at": event.started_at.isoformat(),
-                "clip": clip_path(self._entry_id, event.id),
-            },
-        )
+        self._trigger_event(event_type, attributes)
         # After each one: a second event before the state is written would hide the first.
         self.async_write_ha_state()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 
     from .client import ApiVersionError
-    from .client.models import ModelInfo
+    from .client.models import ServerInfo
 
 
 @callback
@@ -37,41 +37,43 @@ def set_version_issue(hass: HomeAssistant, entry: ConfigEntry, error: ApiVersion
 
 
 @callback
-def set_model_issue(hass: HomeAssistant, entry: ConfigEntry, model: ModelInfo) -> None:
-    """Show or clear that the server does not run the model it was asked for."""
-    issue_id = f"model_{entry.entry_id}"
-    if model.problem is None:
-        ir.async_delete_issue(hass, DOMAIN, issue_id)
-        return
-    ir.async_create_issue(
-        hass,
-        DOMAIN,
-        issue_id,
-        is_fixable=False,
-        severity=ir.IssueSeverity.WARNING,
-        translation_key="model_problem",
-        translation_placeholders={
-            "title": entry.title,
-            "model": model.name,
-            "requested": model.requested,
-            "problem": model.problem,
-        },
-    )
+def set_server_issues(hass: HomeAssistant, entry: ConfigEntry, info: ServerInfo) -> None:
+    """Show what the server says of its own troubles, and clear what is over."""
+    warning, error = ir.IssueSeverity.WARNING, ir.IssueSeverity.ERROR
+    model = info.model
+    for kind, severity, problem in (
+        ("model_problem", warning, model.problem),
+        ("storage_problem", error, info.storage_problem),
+        ("overload", warning, info.overload),
+    ):
+        issue_id = f"{kind}_{entry.entry_id}"
+        if problem is None:
+            ir.async_delete_issue(hass, DOMAIN, issue_id)
+            continue
+        ir.async_create_issue(
+            hass,
+            DOMAIN,
+            issue_id,
+            is_fixable=False,
+            severity=severity,
+            translation_key=kind,
+            translation_placeholders={
+                "title": entry.title,
+                "problem": problem,
+                "model": model.name,
+                "requested": model.requested,
+            },
+        )
 
 
 @callback
 def set_microphone_issue(
-    hass: HomeAssistant, subentry: ConfigSubentry, translation_key: str | None, detail: str = ""
+    hass: HomeAssistant, subentry: ConfigSubentry, translation_key: str, detail: str
 ) -> None:
-    """Show or clear (key None) that a microphone cannot be declared to the server."""
-    issue_id = f"microphone_{subentry.subentry_id}"
-    if translation_key is None:
-        ir.async_delete_issue(hass, DOMAIN, issue_id)
-        return
     ir.async_create_issue(
         hass,
         DOMAIN,
-        issue_id,
+        f"microphone_{subentry.subentry_id}",
         is_fixable=False,
         severity=ir.IssueSeverity.ERROR,
         translation_key=translation_key,
@@ -80,8 +82,12 @@ def set_microphone_issue(
 
 
 @callback
+def clear_microphone_issue(hass: HomeAssistant, subentry_id: str) -> None:
+    ir.async_delete_issue(hass, DOMAIN, f"microphone_{subentry_id}")
+
+
+@callback
 def clear_issues(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Clear all issues of an entry and its microphones."""
     ours = {entry.entry_id, *entry.subentries}
     for domain, issue_id in tuple(ir.async_get(hass).issues):
         if domain == DOMAIN and issue_id.rsplit("_", 1)[-1] in ours:

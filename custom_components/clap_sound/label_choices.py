@@ -17,7 +17,7 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
 )
 
-from .const import CONF_LABEL, CONF_LABELS, CONF_THRESHOLD, DEFAULT_LABELS, MAX_LABELS
+from .const import CONF_LABEL, CONF_LABELS, CONF_THRESHOLD, DEFAULT_LABELS, DEFAULT_THRESHOLD, MAX_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +61,7 @@ class LabelChoices:
     def __init__(self, library: Sequence[LabelInfo], language: str) -> None:
         self._library = library
         self._names = {label.id: label.name(language) for label in library}
+        self._thresholds = {label.id: label.threshold for label in library}
         self._by_spelling = {
             _spelling(text): label.id for label in library for text in (label.id, *label.names.values())
         }
@@ -99,25 +100,19 @@ class LabelChoices:
         )
 
     def default(self) -> list[dict[str, Any]]:
-        """Return what a new microphone listens for, with the library's thresholds."""
-        thresholds = {label.id: label.threshold for label in self._library}
-        return self.to_form(
-            {CONF_LABEL: label, CONF_THRESHOLD: thresholds.get(label)} for label in DEFAULT_LABELS
-        )
+        return self.to_form({CONF_LABEL: label} for label in DEFAULT_LABELS)
 
     def to_form(self, choices: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Turn what a subentry keeps into what the form shows."""
-        return [
-            {
-                CONF_LABEL: self._names.get(choice[CONF_LABEL], choice[CONF_LABEL]),
-                **(
-                    {}
-                    if (share := choice.get(CONF_THRESHOLD)) is None
-                    else {CONF_THRESHOLD: round(share * _PERCENT)}
-                ),
-            }
-            for choice in choices
-        ]
+        """Turn what a subentry keeps into what the form shows, each with its threshold if it is known."""
+        return [self._shown(choice[CONF_LABEL], choice.get(CONF_THRESHOLD)) for choice in choices]
+
+    def _shown(self, label: str, threshold: float | None) -> dict[str, Any]:
+        shown: dict[str, Any] = {CONF_LABEL: self._names.get(label, label)}
+        if threshold is None and self._library:
+            threshold = self._thresholds.get(label, DEFAULT_THRESHOLD)
+        if threshold is not None:
+            shown[CONF_THRESHOLD] = round(threshold * _PERCENT)
+        return shown
 
     def to_data(self, entered: object) -> list[dict[str, Any]]:
         """Turn what was entered into what a subentry keeps; names from the library become ids.

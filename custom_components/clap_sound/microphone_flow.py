@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import probatio
 from homeassistant.config_entries import (
@@ -28,9 +27,10 @@ from homeassistant.helpers.selector import (
     TextSelectorConfig,
     TextSelectorType,
 )
+from yarl import URL
 
 from .client import ClapSoundAuthenticationError, ClapSoundError, InvalidRequestError
-from .client.url import is_stream_url, redact_url, restore_url
+from .client.url import is_stream_url
 from .const import (
     CONF_ADVANCED,
     CONF_CAMERA,
@@ -55,9 +55,11 @@ if TYPE_CHECKING:
 
     from .client import ClapSoundClient
     from .client.models import LabelInfo, MicrophoneInfo
-    from .coordinator import ClapSoundConfigEntry
+    from .coordinator import ClapSoundConfigEntry, ClapSoundCoordinator
 
 MAX_NAME_LENGTH = 100
+HIDDEN = "***"
+"""What the server shows instead of a password."""
 
 # Codes of the server's answers, and the texts that say what to do.
 _STREAM_ERRORS = {
@@ -115,14 +117,13 @@ class MicrophoneFlow(ConfigSubentryFlow):
     """Asks for a name and a source, then for the source's details and what to listen for."""
 
     def __init__(self) -> None:
-        """Begin with nothing known and nothing wrong."""
         self._name = ""
         self._data: dict[str, Any] = {}
         self._adoptable: tuple[MicrophoneInfo, ...] = ()
         self._library: tuple[LabelInfo, ...] = ()
         self._heard_nothing_from: Mapping[str, Any] | None = None
         self._errors: dict[str, str] = {}
-        self._placeholders = {"detail": "", "label": "", "microphone": ""}
+        self._placeholders = {"address": "", "detail": "", "label": "", "microphone": ""}
 
     async def async_step_user(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Ask for the name and the kind of source of a new microphone."""
@@ -151,19 +152,31 @@ class MicrophoneFlow(ConfigSubentryFlow):
         return self._form("reconfigure", schema, user_input or known)
 
     async def async_step_url(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Ask for the address of a stream."""
+        return await self._ask_for_url("url", probatio.Required(SOURCE_URL), user_input)
+
+    async def async_step_change_url(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask for another address; an empty field keeps the old one, which is not shown for its password."""
+        url = URL(self._data[SOURCE_URL])
+        microphone = self._known_microphone
+        redacted = microphone.source.get("url") if microphone else None
+        self._placeholders["address"] = str(redacted or f"{url.scheme}://{url.host}")
+        return await self._ask_for_url("change_url", probatio.Optional(SOURCE_URL), user_input)
+
+    async def _ask_for_url(
+        self, step_id: str, key: probatio.Marker, user_input: dict[str, Any] | None
+    ) -> SubentryFlowResult:
         if user_input is not None:
-            url = restore_url(user_input[SOURCE_URL].strip(), self._data.get(SOURCE_URL, ""))
+            url = user_input.get(SOURCE_URL, "").strip() or self._data.get(SOURCE_URL, "")
             if not is_stream_url(url):
                 self._errors[SOURCE_URL] = "invalid_url"
+            elif HIDDEN in url:
+                self._errors[SOURCE_URL] = "hidden_password"
             if result := await self._finish(user_input, {"type": "url", "url": url}, {SOURCE_URL: url}):
                 return result
-        known = {SOURCE_URL: redact_url(self._data[SOURCE_URL])} if SOURCE_URL in self._data else {}
         field = TextSelector(TextSelectorConfig(type=TextSelectorType.URL, autocomplete="off"))
-        return await self._details_form(SOURCE_URL, {probatio.Required(SOURCE_URL): field}, user_input, known)
+        return await self._details_form(step_id, {key: field}, user_input, {})
 
     async def async_step_camera(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Ask for a camera entity."""
         if user_input is not None:
             camera, url = user_input[CONF_CAMERA], ""
             try:
@@ -199,23 +212,40 @@ class MicrophoneFlow(ConfigSubentryFlow):
         """Ask what an adopted microphone shall listen for."""
         if user_input is not None:
             kept = {name: self._data[name] for name in (CONF_MICROPHONE, CONF_SERVER_SOURCE)}
-            # Its own source stays as it is, and could not be tried elsewhere: its secrets are not known here.
-            if result := await self._finish(user_input, {"type": "push"}, kept):
+            microphone = self._known_microphone
+            # Read back redacted; the server knows the secrets in it.
+            source = microphone.source if microphone else self._data[CONF_SERVER_SOURCE]
+            if result := await self._finish(user_input, source, kept):
                 return result
         return await self._details_form("labels", {}, user_input, {})
 
     async def _next_step(self) -> SubentryFlowResult:
         steps = {
-            SOURCE_URL: self.async_step_url,
+            SOURCE_URL: self.async_step_change_url if SOURCE_URL in self._data else self.async_step_url,
             SOURCE_CAMERA: self.async_step_camera,
             SOURCE_SERVER: self.async_step_server,
         }
         return await steps[self._data[CONF_SOURCE]]()
 
     @property
-    def _client(self) -> ClapSoundClient:
+    def _coordinator(self) -> ClapSoundCoordinator:
         entry: ClapSoundConfigEntry = self._get_entry()
-        return entry.runtime_data.client
+        return entry.runtime_data
+
+    @property
+    def _client(self) -> ClapSoundClient:
+        return self._coordinator.client
+
+    @property
+    def _microphone_id(self) -> str | None:
+        """The id that the microphone has on the server; None for a new one."""
+        if CONF_MICROPHONE in self._data:
+            return str(self._data[CONF_MICROPHONE])
+        return None if self.source == SOURCE_USER else self._reconfigure_subentry_id
+
+    @property
+    def _known_microphone(self) -> MicrophoneInfo | None:
+        return self._coordinator.data.microphones.get(self._microphone_id or "")
 
     def _take_name(self, user_input: Mapping[str, Any]) -> bool:
         self._name = user_input[CONF_NAME].strip()
@@ -275,16 +305,9 @@ class MicrophoneFlow(ConfigSubentryFlow):
         )
 
     async def _server_accepts(self, source: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
-        """Try the settings on a microphone that is off and removed at once; the real one follows later.
-
-        Should the removal fail, the next connect removes it, as it has no subentry.
-        """
-        entry = self._get_entry()
-        settings = microphone_settings(self._name, source, data, owner(entry.entry_id))
-        trial = f"trial-{uuid4().hex}"
+        settings = microphone_settings(self._name, source, data, owner(self._entry_id))
         try:
-            await self._client.put_microphone(trial, {**settings, "enabled": False})
-            await self._client.delete_microphone(trial)
+            await self._client.check_microphone(self._microphone_id, settings)
         except ClapSoundError as error:
             self._note(error)
             return False

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any, override
 from homeassistant.components.sensor import SensorDeviceClass, SensorEntity, SensorStateClass
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
-from .const import SUBENTRY_MICROPHONE
-from .coordinator import KEY_LEVEL, KEY_TOP_SOUND, ClapSoundConfigEntry
-from .entity import KEY_STATUS, ClapSoundEntity, label_state, watched_labels
+from .const import KEY_LEVEL, KEY_STATUS, KEY_TOP_SOUND
+from .entity import ClapSoundEntity, add_entities_of_microphones
+from .signals import levels_signal, scores_signal
 
 if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigSubentry
     from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
     from .client.messages import LevelMessage, ScoresMessage
+    from .coordinator import ClapSoundConfigEntry
 
 PARALLEL_UPDATES = 0
 
@@ -32,12 +34,11 @@ async def async_setup_entry(
     entry: ClapSoundConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the entities of each microphone."""
-    for subentry in entry.get_subentries_of_type(SUBENTRY_MICROPHONE):
-        async_add_entities(
-            [TopSound(entry, subentry), Level(entry, subentry), Status(entry, subentry)],
-            config_subentry_id=subentry.subentry_id,
-        )
+    add_entities_of_microphones(
+        entry,
+        async_add_entities,
+        lambda subentry: [TopSound(entry, subentry), Level(entry, subentry), Status(entry, subentry)],
+    )
 
 
 class TopSound(ClapSoundEntity, SensorEntity):
@@ -51,30 +52,42 @@ class TopSound(ClapSoundEntity, SensorEntity):
 
     def __init__(self, entry: ClapSoundConfigEntry, subentry: ConfigSubentry) -> None:
         super().__init__(entry, subentry, KEY_TOP_SOUND)
-        self._states = {label.id: label_state(label) for label in watched_labels(entry, subentry)}
-        self._attr_options = [*dict.fromkeys(self._states.values()), NOTHING]
+        self._attr_options = [*self.labels, NOTHING]
         self._score: float | None = None
 
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Score of the label."""
-        return {"score": self._score}
+        label = self.labels.get(str(self._attr_native_value))
+        return {"score": self._score, "label": label.name if label else None}
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Receive the microphone's scores."""
         await super().async_added_to_hass()
-        self.async_on_remove(self.coordinator.async_subscribe_scores(self._microphone_id, self._scored))
+        self.async_on_remove(
+            async_dispatcher_connect(
+                self.hass, scores_signal(self._entry_id, self._microphone_id), self._scored
+            )
+        )
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        if labels := self.labels:
+            self._attr_options = [*labels, NOTHING]
+            if self._attr_native_value not in self._attr_options:
+                self._attr_native_value, self._score = None, None
+        super()._handle_coordinator_update()
 
     @callback
     def _scored(self, message: ScoresMessage) -> None:
-        scores = {label: score for label, score in message.scores.items() if label in self._states}
+        labels = self.labels
+        scores = {label: score for label, score in message.scores.items() if label in labels}
         if message.scores and not scores:
             return
         # No scores at all: it is too quiet for the server to look.
         label, score = max(scores.items(), key=lambda item: item[1], default=("", 0.0))
-        state = self._states[label] if score >= NOTHING_BELOW_SCORE else NOTHING
+        state = label if score >= NOTHING_BELOW_SCORE else NOTHING
         if (
             state == self._attr_native_value
             and self._score is not None
@@ -100,9 +113,12 @@ class Level(ClapSoundEntity, SensorEntity):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Receive the microphone's level."""
         await super().async_added_to_hass()
-        self.async_on_remove(self.coordinator.async_subscribe_levels(self._microphone_id, self._measured))
+        self.async_on_remove(
+            async_dispatcher_connect(
+                self.hass, levels_signal(self._entry_id, self._microphone_id), self._measured
+            )
+        )
 
     @callback
     def _measured(self, message: LevelMessage) -> None:
@@ -137,8 +153,12 @@ class Status(ClapSoundEntity, SensorEntity):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Why it is so."""
         if (microphone := self.microphone) is None:
             return {}
         status = microphone.status
-        return {"code": status.code, "reason": status.reason, "since": status.since.isoformat()}
+        return {
+            "code": status.code,
+            "reason": status.reason,
+            "notice": status.notice,
+            "since": status.since.isoformat(),
+        }

@@ -2,7 +2,7 @@
 """Draws the project's icons and logos: a pane of glass with a sound wave in it, breaking.
 
 Run it again after a change: ``.venv/server/bin/python docs/images/make_brand.py``. The results are committed,
-because Home Assistant, HACS and the Supervisor take plain PNG files.
+because Home Assistant, HACS and the Supervisor take plain PNG files. The server's page has the same as SVG.
 """
 
 from __future__ import annotations
@@ -106,6 +106,44 @@ def icon() -> Image.Image:
     return result
 
 
+def svg() -> str:
+    """Draw the icon as vectors."""
+    pane = CANVAS - 2 * MARGIN
+    wave = "".join(
+        f'<rect x="{BARS_LEFT + index * BAR_STEP}" y="{BARS_MIDDLE - height / 2:g}" width="{BAR_WIDTH}"'
+        f' height="{height}" rx="{BAR_WIDTH / 2:g}"/>'
+        for index, height in enumerate(BARS)
+    )
+    defs = (
+        f'<rect id="pane" x="{MARGIN}" y="{MARGIN}" width="{pane}" height="{pane}" rx="{CORNER}"/>'
+        f'<g id="wave" fill="#fff">{wave}</g>'
+    )
+    splinters = ""
+    for index, (start, brightness, distance) in enumerate(CRACKS):
+        end = CRACKS[(index + 1) % len(CRACKS)][0] + (360 if index + 1 == len(CRACKS) else 0)
+        middle = math.radians((start + end) / 2)
+        # Less half a crack on each side.
+        tip = GAP / 2 / math.sin(math.radians((end - start) / 2))
+        x, y = tip * math.cos(middle), tip * math.sin(middle)
+        corners = [IMPACT, *(_ray(start + (end - start) * part / 8) for part in range(9))]
+        points = " ".join(f"{left + x:.0f},{top + y:.0f}" for left, top in corners)
+        colours = [
+            "#" + bytes(min(255, round(c * brightness)) for c in colour).hex() for colour in (TOP, BOTTOM)
+        ]
+        defs += (
+            f'<clipPath id="s{index}"><polygon points="{points}"/></clipPath>'
+            f'<linearGradient id="g{index}" gradientUnits="userSpaceOnUse" x2="0" y2="{CANVAS}">'
+            f'<stop stop-color="{colours[0]}"/><stop offset="1" stop-color="{colours[1]}"/></linearGradient>'
+        )
+        moved = f"{distance * math.cos(middle):.0f} {distance * math.sin(middle):.0f}"
+        splinters += (
+            f'<g transform="translate({moved})"><g clip-path="url(#s{index})">'
+            f'<use href="#pane" fill="url(#g{index})"/><use href="#wave"/></g></g>'
+        )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {CANVAS} {CANVAS}">'
+    return f"{head}<defs>{defs}</defs>{splinters}</svg>\n"
+
+
 def scaled(image: Image.Image, width: int, height: int) -> Image.Image:
     """Scale down, a little sharper than the plain filter."""
     small = image.resize((width, height), Image.Resampling.LANCZOS)
@@ -140,6 +178,7 @@ def main() -> None:
         (IMAGES / "icon.png", 256),
     ):
         scaled(mark, size, size).save(path, optimize=True)
+    (ADDON / "clap_server" / "web" / "icon.svg").write_text(svg(), encoding="utf-8")
     for prefix, ink in (("", INK_LIGHT), ("dark_", INK_DARK)):
         words = logo(ink)
         for suffix, height in (("", 128), ("@2x", 256)):

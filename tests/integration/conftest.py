@@ -11,7 +11,8 @@ from homeassistant.const import CONF_HOST, CONF_PORT, CONF_SSL, CONF_TOKEN, CONF
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 # Imported here, so that the test package's own custom_components does not win.
-from custom_components.clap_sound.client import listener
+from custom_components.clap_sound import coordinator
+from custom_components.clap_sound.client import backoff
 from custom_components.clap_sound.const import DOMAIN
 from tests.integration.server import TOKEN, Peer
 
@@ -30,15 +31,9 @@ def _our_integration(recorder_db_url: str, enable_custom_integrations: None, soc
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        listener.Listener.__init__,
-        "__kwdefaults__",
-        {
-            **listener.Listener.__init__.__kwdefaults__,
-            "backoff_first_s": 0.02,
-            "backoff_max_s": 0.1,
-        },
-    )
+    monkeypatch.setattr(backoff, "FIRST_S", 0.02)
+    monkeypatch.setattr(backoff, "MAX_S", 0.1)
+    monkeypatch.setattr(coordinator, "STABLE_AFTER_S", 0.05)
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ Whatever it sends is made by the server's own schemas, and whatever it is sent i
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +19,7 @@ from clap_server.api import schemas
 from clap_server.audio.source import SourceError, SourceState
 from clap_server.audio.url import check_url, redact_url, restore_url
 from clap_server.detection.library import load_library
-from clap_server.listening.config import MicrophoneSettings, UrlSource
+from clap_server.listening.config import MicrophoneSettings, UrlSourceSettings
 
 TOKEN = "the-right-token"
 MODEL = schemas.ModelInfo(
@@ -32,12 +34,40 @@ MODEL = schemas.ModelInfo(
 )
 
 
+def wire(kind: type[BaseModel], **fields: Any) -> dict[str, Any]:
+    """Return a message as JSON, checked by the server's schema where it knows the fields."""
+    checked = kind.model_validate(fields).model_dump(mode="json")
+    whole: dict[str, Any] = _with_unknown(checked, json.loads(json.dumps(fields, default=str)))
+    return whole
+
+
+def _with_unknown(checked: Any, sent: Any) -> Any:
+    """Add what the schema left out."""
+    if isinstance(checked, dict) and isinstance(sent, dict):
+        return {key: _with_unknown(checked.get(key, sent.get(key)), sent.get(key)) for key in checked | sent}
+    if isinstance(checked, list) and isinstance(sent, list):
+        return [_with_unknown(*pair) for pair in zip(checked, sent, strict=True)]
+    return checked
+
+
 def status(
-    state: str = "listening", code: str = "ok", reason: str = "sound arrives"
-) -> schemas.MicrophoneStatus:
-    return schemas.MicrophoneStatus(
-        state=SourceState(state), code=code, reason=reason, since=datetime.now(UTC)
+    state: str = "listening",
+    code: str = "ok",
+    reason: str = "sound arrives",
+    notice: str | None = None,
+) -> dict[str, Any]:
+    return wire(
+        schemas.MicrophoneStatus,
+        state=SourceState(state),
+        code=code,
+        reason=reason,
+        notice=notice,
+        since=datetime.now(UTC),
     )
+
+
+class Subscribe(schemas.Subscribe):
+    epoch: str | None = None
 
 
 class Peer:
@@ -45,12 +75,17 @@ class Peer:
 
     def __init__(self) -> None:
         self.server_id = str(uuid.uuid4())
+        self.epoch = str(uuid.uuid4())
+        self.storage_problem: str | None = None
+        self.overload: str | None = None
         self.api_version = 1
         self.token = TOKEN
         self.model = MODEL
         self.library = load_library()
         self.settings: dict[str, MicrophoneSettings] = {}
-        self.statuses: dict[str, schemas.MicrophoneStatus] = {}
+        self.adopted: set[str] = set()
+        self.forgotten: set[str] = set()
+        self.statuses: dict[str, dict[str, Any]] = {}
         self.changes: list[schemas.EventMessage] = []
         self.clips: dict[str, bytes] = {}
         self.coming_clips: dict[str, bytes] = {}
@@ -59,10 +94,16 @@ class Peer:
         self.silent: dict[str, tuple[str, str]] = {}
         self.checked: list[str] = []
         self.requests: list[tuple[str, str]] = []
-        self.subscriptions: list[schemas.Subscribe] = []
+        self.subscriptions: list[Subscribe] = []
         self.break_after_changes: int | None = None
+        self.breaks_after_replay = False
+        self.microphones_in_a_message = 100
+        self.holds_second_list = False
+        self.lists = 0
+        self.owner_changed = asyncio.Event()
         self.answer_everything_with: web.Response | None = None
         self.greeting: str | None = None
+        self.replayed: str | None = None
         self.frozen = False
         self.hangs = False
         self.thawed = asyncio.Event()
@@ -80,9 +121,9 @@ class Peer:
         app.router.add_get("/api/labels", self._get_labels)
         app.router.add_get("/api/microphones", self._get_microphones)
         app.router.add_put("/api/microphones/{id}", self._put_microphone)
-        app.router.add_delete("/api/microphones/{id}", self._delete_microphone)
+        app.router.add_post("/api/microphones/check", self._check_microphone)
+        app.router.add_post("/api/microphones/{id}/release", self._release_microphone)
         app.router.add_post("/api/sources/check", self._check_source)
-        app.router.add_get("/api/events", self._get_events)
         app.router.add_get("/api/events/{id}/{file}", self._get_clip)
         app.router.add_get("/api/ws", self._websocket)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -117,14 +158,14 @@ class Peer:
     ) -> schemas.EventInfo:
         started_at = datetime.now(UTC) - age
         microphone = self.microphone(microphone_id)
-        label = next((label for label in microphone.labels if label.id == label_id), None)
+        label = next((label for label in microphone["labels"] if label["id"] == label_id), None)
         event = schemas.EventInfo(
             id=str(uuid.uuid4()),
             sequence=self.last_sequence + 1,
             microphone_id=microphone_id,
-            microphone_name=microphone.name,
+            microphone_name=microphone["name"],
             label_id=label_id,
-            label_name=label.name if label else label_id,
+            label_name=label["name"] if label else label_id,
             started_at=started_at,
             detected_at=started_at,
             ended_at=None,
@@ -154,9 +195,9 @@ class Peer:
         self.changes.append(message)
         await self.send(message)
 
-    async def set_status(self, microphone_id: str, value: schemas.MicrophoneStatus) -> None:
+    async def set_status(self, microphone_id: str, value: dict[str, Any]) -> None:
         self.statuses[microphone_id] = value
-        await self.send(schemas.MicrophoneMessage(microphone_id=microphone_id, status=value))
+        await self.send(wire(schemas.MicrophoneMessage, microphone_id=microphone_id, status=value))
 
     async def send_scores(self, microphone_id: str, **scores: float) -> None:
         await self.send(
@@ -176,39 +217,56 @@ class Peer:
             )
         )
 
-    async def send(self, message: BaseModel | str) -> None:
-        text = message if isinstance(message, str) else message.model_dump_json()
+    async def send(self, message: BaseModel | dict[str, Any] | str) -> None:
         for socket in tuple(self._sockets):
-            if not socket.closed:
-                await socket.send_str(text)
+            # One that closes gets it by the next replay.
+            with contextlib.suppress(ConnectionError):
+                await socket.send_str(text(message))
 
-    async def send_microphones(self) -> None:
-        await self.send(schemas.MicrophonesMessage(microphones=self.microphones()))
+    async def remove_microphone(self, microphone_id: str) -> None:
+        del self.settings[microphone_id]
+        self.adopted.discard(microphone_id)
+        await self.send(schemas.MicrophoneRemovedMessage(microphone_id=microphone_id))
+
+    async def tell_microphone(self, microphone_id: str) -> None:
+        message = wire(schemas.MicrophoneChangedMessage, microphone=self.microphone(microphone_id))
+        await self.send(message)
 
     # --- what it knows ---
 
-    def info(self) -> schemas.ServerInfo:
-        return schemas.ServerInfo(
-            server_id=self.server_id,
-            version="0.1.0",
-            api_version=self.api_version,
-            model=self.model,
-            label_library_version=self.library.version,
-            last_sequence=self.last_sequence,
+    def info(self, **changes: Any) -> dict[str, Any]:
+        code = "disk_full" if self.storage_problem else None
+        return (
+            wire(
+                schemas.ServerInfo,
+                server_id=self.server_id,
+                epoch=self.epoch,
+                version="0.1.0",
+                api_version=self.api_version,
+                model=self.model,
+                label_library_version=self.library.version,
+                last_sequence=self.last_sequence,
+                storage={"problem": self.storage_problem, "code": code},
+                overload=self.overload,
+            )
+            | changes
         )
 
-    def active(self) -> set[tuple[str, str]]:
-        open_events: dict[str, tuple[str, str]] = {}
+    def open_events(self) -> dict[str, tuple[str, str]]:
+        """Return microphone and label of the events that go on, by their ids."""
+        found: dict[str, tuple[str, str]] = {}
         for message in self.changes:
+            if message.event.id in self.forgotten:
+                continue
             if message.change == "started":
-                open_events[message.event.id] = (message.event.microphone_id, message.event.label_id)
+                found[message.event.id] = (message.event.microphone_id, message.event.label_id)
             else:
-                open_events.pop(message.event.id, None)
-        return set(open_events.values())
+                found.pop(message.event.id, None)
+        return found
 
-    def microphone(self, microphone_id: str) -> schemas.MicrophoneInfo:
+    def microphone(self, microphone_id: str) -> dict[str, Any]:
         settings = self.settings[microphone_id]
-        active = self.active()
+        active = set(self.open_events().values())
         labels = []
         for choice in settings.labels:
             label = self.library.resolve(choice.label)
@@ -224,9 +282,10 @@ class Peer:
                 )
             )
         source = settings.source
-        if isinstance(source, UrlSource):
-            source = UrlSource(url=redact_url(source.url))
-        return schemas.MicrophoneInfo(
+        if isinstance(source, UrlSourceSettings):
+            source = UrlSourceSettings(url=redact_url(source.url))
+        return wire(
+            schemas.MicrophoneInfo,
             id=microphone_id,
             name=settings.name,
             source=source,
@@ -235,13 +294,14 @@ class Peer:
             hop_s=settings.hop_s,
             enabled=settings.enabled,
             owner=settings.owner,
+            adopted=microphone_id in self.adopted,
             status=self.statuses.get(microphone_id, status()),
             windows_scored=0,
             windows_gated=0,
             windows_dropped=0,
         )
 
-    def microphones(self) -> list[schemas.MicrophoneInfo]:
+    def microphones(self) -> list[dict[str, Any]]:
         return [self.microphone(microphone_id) for microphone_id in self.settings]
 
     # --- HTTP ---
@@ -277,52 +337,76 @@ class Peer:
         return answer(schemas.LabelLibrary(version=self.library.version, labels=labels))
 
     async def _get_microphones(self, _: web.Request) -> web.Response:
-        return answer(schemas.MicrophoneList(microphones=self.microphones()))
+        listed = self.microphones()
+        self.lists += 1
+        if self.holds_second_list and self.lists == 2:
+            await self.owner_changed.wait()
+        return answer({"microphones": listed})
 
     async def _put_microphone(self, request: web.Request) -> web.Response:
         microphone_id = request.match_info["id"]
+        settings = self._checked(microphone_id, await request.json())
+        if isinstance(settings, web.Response):
+            return settings
+        old = self.settings.get(microphone_id)
+        self.settings[microphone_id] = settings
+        if old is not None and old.owner == "server" != settings.owner:
+            self.adopted.add(microphone_id)
+        if old != settings:
+            await self.tell_microphone(microphone_id)
+        return answer(self.microphone(microphone_id))
+
+    async def _check_microphone(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        assert body.keys() == {"id", "settings"}
+        settings = self._checked(body["id"], body["settings"])
+        if isinstance(settings, web.Response):
+            return settings
+        return answer(schemas.CheckedMicrophone(labels=[], source=settings.source))
+
+    def _checked(self, microphone_id: str | None, body: Any) -> MicrophoneSettings | web.Response:
         try:
-            settings = MicrophoneSettings.model_validate(await request.json())
+            settings = MicrophoneSettings.model_validate(body)
         except ValidationError as error:
             errors = [{"field": str(item["loc"][0]), "message": item["msg"]} for item in error.errors()]
             return problem(422, "invalid", "Mend the settings.", errors)
-        if isinstance(settings.source, UrlSource):
-            old = self.settings.get(microphone_id)
-            old_url = old.source.url if old and isinstance(old.source, UrlSource) else None
+        if isinstance(settings.source, UrlSourceSettings):
+            old = self.settings.get(microphone_id or "")
+            old_url = old.source.url if old and isinstance(old.source, UrlSourceSettings) else None
             try:
                 url = restore_url(settings.source.url, old_url)
                 check_url(url)
             except SourceError as error:
                 return problem(422, error.code, error.reason)
-            settings = settings.model_copy(update={"source": UrlSource(url=url)})
+            settings = settings.model_copy(update={"source": UrlSourceSettings(url=url)})
         if detail := self.refuse.get(settings.name):
             return problem(422, "invalid", detail)
-        new = self.settings.get(microphone_id) != settings
-        self.settings[microphone_id] = settings
-        if new:
-            await self.send_microphones()
-        return answer(self.microphone(microphone_id))
+        return settings
 
-    async def _delete_microphone(self, request: web.Request) -> web.Response:
-        if self.settings.pop(request.match_info["id"], None) is None:
-            return problem(404, "not_found", "There is no such microphone.")
-        await self.send_microphones()
+    async def _release_microphone(self, request: web.Request) -> web.Response:
+        microphone_id = request.match_info["id"]
+        release = schemas.Release.model_validate_json(await request.read())
+        if (settings := self.settings.get(microphone_id)) is None:
+            return problem(404, "no-such-microphone", "There is no such microphone.")
+        if settings.owner != release.owner:
+            return problem(409, "not-owner", "It belongs to another.")
+        if microphone_id in self.adopted:
+            self.adopted.discard(microphone_id)
+            self.settings[microphone_id] = settings.model_copy(update={"owner": "server"})
+            await self.tell_microphone(microphone_id)
+        else:
+            await self.remove_microphone(microphone_id)
+        self.owner_changed.set()
         return web.Response(status=204)
 
     async def _check_source(self, request: web.Request) -> web.Response:
         source = schemas.SourceCheck.model_validate(await request.json()).source
-        assert isinstance(source, UrlSource)
+        assert isinstance(source, UrlSourceSettings)
         self.checked.append(source.url)
         if source.url in self.silent:
             code, reason = self.silent[source.url]
             return problem(422, code, f"source: {reason}", [{"field": "source", "message": reason}])
         return answer(schemas.SourceHeard(level_dbfs=-30))
-
-    async def _get_events(self, request: web.Request) -> web.Response:
-        after = int(request.query.get("after", 0))
-        newest = {message.event.id: message.event for message in self.changes}
-        events = [event for event in newest.values() if event.sequence > after]
-        return answer(schemas.EventList(events=events, last_sequence=self.last_sequence))
 
     async def _get_clip(self, request: web.Request) -> web.Response:
         clip = self.clips.get(f"{request.match_info['id']}/{request.match_info['file']}")
@@ -339,27 +423,39 @@ class Peer:
     async def _websocket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        await socket.send_str(self.greeting or self.info().model_dump_json())
+        await socket.send_str(text(self.greeting or self.info()))
         first = await socket.receive()
         if first.type is not WSMsgType.TEXT:
             return socket
-        subscribe = schemas.Subscribe.model_validate_json(first.data)
-        await socket.send_str(schemas.MicrophonesMessage(microphones=self.microphones()).model_dump_json())
-        missed = [m for m in self.changes if subscribe.after is not None and m.sequence > subscribe.after]
+        subscribe = Subscribe.model_validate_json(first.data)
+        listed, size = self.microphones(), self.microphones_in_a_message
+        for start in range(0, max(len(listed), 1), size):
+            part = listed[start : start + size]
+            message = wire(schemas.MicrophonesMessage, microphones=part, more=start + size < len(listed))
+            await socket.send_str(text(message))
+        after = subscribe.after
+        if after is not None and subscribe.epoch not in (None, self.epoch):
+            after = 0
+        missed = [m for m in self.changes if after is not None and m.sequence > after]
         if self.break_after_changes is not None:
-            for message in missed[: self.break_after_changes]:
-                await socket.send_str(message.model_dump_json())
+            missed = missed[: self.break_after_changes]
+        for message in missed:
+            await socket.send_str(text(message))
+        if self.break_after_changes is not None:
             self.break_after_changes = None
             await socket.close()
             return socket
-        for message in missed:
-            await socket.send_str(message.model_dump_json())
-        await socket.send_str(schemas.ReplayedMessage(last_sequence=self.last_sequence).model_dump_json())
+        replayed = wire(
+            schemas.ReplayedMessage, last_sequence=self.last_sequence, active=list(self.open_events())
+        )
+        await socket.send_str(text(self.replayed or replayed))
         self._sockets.add(socket)
         async with self._subscribed:
             self.subscriptions.append(subscribe)
             self._subscribed.notify_all()
         try:
+            if self.breaks_after_replay:
+                await socket.close()
             if self.frozen:
                 # A machine that lost its power: the connection stays open and nothing answers pings.
                 await self.thawed.wait()
@@ -370,8 +466,17 @@ class Peer:
         return socket
 
 
-def answer(body: BaseModel) -> web.Response:
-    return web.Response(text=body.model_dump_json(), content_type="application/json")
+def text(message: BaseModel | dict[str, Any] | str) -> str:
+    match message:
+        case str():
+            return message
+        case BaseModel():
+            return message.model_dump_json()
+    return json.dumps(message)
+
+
+def answer(body: BaseModel | dict[str, Any]) -> web.Response:
+    return web.Response(text=text(body), content_type="application/json")
 
 
 def problem(code: int, name: str, detail: str, errors: list[dict[str, str]] | None = None) -> web.Response:

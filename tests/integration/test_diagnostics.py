@@ -8,7 +8,7 @@ from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.components.diagnostics import get_diagnostics_for_config_entry
 
 from tests.integration.conftest import state_of, until
-from tests.integration.server import TOKEN
+from tests.integration.server import TOKEN, status
 
 if TYPE_CHECKING:
     import pytest
@@ -27,6 +27,9 @@ async def test_diagnostics_are_useful_and_hold_no_secret(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     (kitchen,) = entry.subentries
+    await peer.set_status(
+        kitchen, status(reason="cannot open rtsp://a:hunter2@192.0.2.1/x?authbasic=hunter2")
+    )
     assert await async_setup_component(hass, "diagnostics", {})
     await peer.start_event(kitchen)
     await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_glass_breaking") == "on")
@@ -36,7 +39,8 @@ async def test_diagnostics_are_useful_and_hold_no_secret(
     assert diagnostics["entry"]["token"] == "**REDACTED**"
     assert diagnostics["subentries"][0]["data"]["url"] == "**REDACTED**"
     assert diagnostics["connected"] is False
-    assert diagnostics["last_sequence"] == 1
+    assert diagnostics["received"] == {"epoch": peer.epoch, "sequence": 1}
+    assert diagnostics["bad_messages"] == 0
     assert diagnostics["active"] == [[kitchen, "glass_breaking"]]
     assert diagnostics["server"]["model"]["name"] == "builtin"
     for text in (str(diagnostics), caplog.text):

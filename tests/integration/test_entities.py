@@ -46,7 +46,7 @@ async def test_each_microphone_is_a_device_behind_the_server(
     assert microphone is not None
     assert microphone.name == "Kitchen"
     assert microphone.via_device_id == hub.id
-    assert hub.model == "builtin"
+    assert hub.model == "Built-in model"
 
 
 async def test_sound_sensor_is_on_from_start_to_end_of_the_event(
@@ -126,7 +126,12 @@ async def test_own_words_name_sensor_event_and_top_sound(hass: HomeAssistant, pe
     assert state.attributes["threshold"] == 0.4
     assert state.attributes["icon"] == "mdi:ear-hearing"
     await peer.send_scores(microphone, hammer_on_an_anvil=0.9)
-    await until(hass, lambda: state_of(hass, "sensor.hall_top_sound") == "Hammer on an anvil")
+    await peer.start_event(microphone, "hammer_on_an_anvil")
+    top, heard = "sensor.hall_top_sound", "event.hall_sound_detected"
+    await until(hass, lambda: hass.states.get(heard).attributes["event_type"] is not None)
+    assert state_of(hass, top) == hass.states.get(heard).attributes["event_type"] == "hammer_on_an_anvil"
+    for entity_id in (top, heard, state.entity_id):
+        assert hass.states.get(entity_id).attributes["label"] == "Hammer on an anvil"
 
 
 async def test_names_are_in_the_language_of_home_assistant_and_entity_ids_are_not(
@@ -159,6 +164,7 @@ async def test_top_sound_follows_the_highest_score_and_spares_the_recorder(
     assert state is not None
     assert state.attributes["score"] == 0
     assert state.attributes["options"] == ["glass_breaking", "alarm", "nothing"]
+    assert state.attributes["label"] is None
 
 
 async def test_only_what_enabled_entities_need_is_subscribed(
@@ -217,37 +223,3 @@ async def test_messages_of_other_microphones_and_unknown_kinds_are_harmless(
     await peer.start_event(kitchen)
     await until(hass, lambda: state_of(hass, GLASS) == "on")
     assert len(peer.subscriptions) == 1
-
-
-async def test_label_taken_off_takes_its_entity_with_it(
-    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
-) -> None:
-    subentry = entry.subentries[kitchen]
-    hass.config_entries.async_update_subentry(
-        entry, subentry, data={**subentry.data, "labels": [{"label": "alarm"}, {"label": "siren"}]}
-    )
-    await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_siren") == "off")
-    assert er.async_get(hass).async_get(GLASS) is None
-    assert hass.states.get(GLASS) is None
-    assert state_of(hass, "binary_sensor.kitchen_alarm") == "off"
-    assert [label.label for label in peer.settings[kitchen].labels] == ["alarm", "siren"]
-
-
-async def test_removed_microphone_is_removed_from_home_assistant_and_server(
-    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
-) -> None:
-    hass.config_entries.async_remove_subentry(entry, kitchen)
-    await until(hass, lambda: kitchen not in peer.settings)
-    assert hass.states.get(GLASS) is None
-    devices = dr.async_get(hass)
-    assert devices.async_get_device_by_identifier(("clap_sound", kitchen), entry.entry_id) is None
-
-
-async def test_renamed_microphone_renames_device_and_server_side(
-    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
-) -> None:
-    hass.config_entries.async_update_subentry(entry, entry.subentries[kitchen], title="Pantry")
-    await until(hass, lambda: peer.settings[kitchen].name == "Pantry")
-    device = dr.async_get(hass).async_get_device_by_identifier(("clap_sound", kitchen), entry.entry_id)
-    assert device is not None
-    assert device.name == "Pantry"

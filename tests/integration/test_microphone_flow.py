@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import probatio
 import pytest
 from homeassistant.components.camera import Camera, CameraEntityFeature
 from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
@@ -80,7 +81,7 @@ def shown(result: SubentryFlowResult, field: str) -> Any:
                 return {str(inner): inner.description["suggested_value"] for inner in value.schema.schema}
             if key.description and "suggested_value" in key.description:
                 return key.description["suggested_value"]
-            return key.default()
+            return None if key.default is probatio.UNDEFINED else key.default()
     raise AssertionError(field)
 
 
@@ -257,7 +258,7 @@ async def test_stream_that_stays_the_same_is_not_tried_again(
 ) -> None:
     result = await entry.start_subentry_reconfigure_flow(hass, kitchen)
     result = await answer(hass, result, name="Kitchen", source="url")
-    result = await answer(hass, result, url="rtsp://camera:***@192.0.2.1/audio", labels=[{"label": "scream"}])
+    result = await answer(hass, result, labels=[{"label": "scream"}])
     assert result["reason"] == "reconfigure_successful"
     assert peer.checked == []
 
@@ -430,28 +431,53 @@ async def test_reconfigure_changes_name_address_and_labels_and_hides_the_passwor
     assert shown(result, "name") == "Kitchen"
     assert shown(result, "source") == "url"
     result = await answer(hass, result, name="Kitchen", source="url")
-    assert shown(result, "url") == "rtsp://camera:***@192.0.2.1/audio"
-    assert shown(result, "labels") == [{"label": "Glass breaking", "threshold": 70}, {"label": "Alarm"}]
+    assert result["step_id"] == "change_url"
+    assert shown(result, "url") is None
+    assert result["description_placeholders"]["address"] == "rtsp://camera:***@192.0.2.1/audio"
+    assert shown(result, "labels") == [
+        {"label": "Glass breaking", "threshold": 70},
+        {"label": "Alarm", "threshold": 70},
+    ]
     assert shown(result, "advanced") == {"negatives": [], "hop_s": 0.5}
+    result = await answer(hass, result, url="rtsp://camera:***@192.0.2.1/other")
+    assert result["errors"] == {"url": "hidden_password"}
     result = await answer(
         hass,
         result,
-        url="rtsp://camera:***@192.0.2.99/other",
-        labels=[{"label": "scream", "threshold": 80}],
-    )
-    assert result["errors"] == {"base": "refused"}
-    assert "type its password" in result["description_placeholders"]["detail"]
-    result = await answer(
-        hass,
-        result,
-        url="rtsp://camera:***@192.0.2.1/other",
+        url="rtsp://camera:hunter3@192.0.2.1/other",
         labels=[{"label": "scream", "threshold": 80}],
     )
     assert result["reason"] == "reconfigure_successful"
     await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_scream") == "off")
-    assert peer.settings[kitchen].source.url == "rtsp://camera:hunter2@192.0.2.1/other"
+    assert peer.settings[kitchen].source.url == "rtsp://camera:hunter3@192.0.2.1/other"
     assert list(peer.settings) == [kitchen]
     assert state_of(hass, "binary_sensor.kitchen_glass_breaking") is None
+
+
+async def test_empty_address_keeps_the_old_one(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    peer.settings.clear()
+    result = await entry.start_subentry_reconfigure_flow(hass, kitchen)
+    result = await answer(hass, result, name="Pantry", source="url")
+    result = await answer(hass, result, url="", labels=[{"label": "alarm"}])
+    assert result["reason"] == "reconfigure_successful"
+    await until(hass, lambda: kitchen in peer.settings and peer.settings[kitchen].name == "Pantry")
+    assert peer.settings[kitchen].source.url == "rtsp://camera:hunter2@192.0.2.1/audio"
+
+
+async def test_threshold_of_own_words_is_shown_too(
+    hass: HomeAssistant, entry: MockConfigEntry, kitchen: str
+) -> None:
+    subentry = entry.subentries[kitchen]
+    data = {**subentry.data, "labels": [{"label": "玻璃破碎的声音"}, {"label": "siren"}]}
+    hass.config_entries.async_update_subentry(entry, subentry, data=data)
+    result = await entry.start_subentry_reconfigure_flow(hass, kitchen)
+    result = await answer(hass, result, name="Kitchen", source="url")
+    assert shown(result, "labels") == [
+        {"label": "玻璃破碎的声音", "threshold": 50},
+        {"label": "Siren", "threshold": 70},
+    ]
 
 
 async def test_reconfigure_turns_a_url_into_a_camera_and_renames(

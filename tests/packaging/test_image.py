@@ -57,6 +57,21 @@ def test_image_installs_the_versions_that_are_tested() -> None:
         assert ours.read_bytes() == locked.read_bytes(), f"run: cp requirements/{name} addon/requirements/"
 
 
+def test_image_holds_neither_evaluation_nor_training() -> None:
+    assert {name.split("/")[0] for name in copied()} == {
+        "README.md",
+        "clap_server",
+        "pyproject.toml",
+        "requirements",
+        "rootfs",
+    }
+    locked = set(
+        re.findall(r"^([\w-]+)==", (ADDON / "requirements" / "server.txt").read_text(), re.MULTILINE)
+    )
+    assert "transformers" in locked
+    assert locked & {"matplotlib", "pandas", "scikit-learn", "sed-scores-eval", "pyroomacoustics"} == set()
+
+
 def test_every_package_but_torch_has_its_hash_checked() -> None:
     assert "--no-deps --require-hashes --requirement requirements/server.txt" in DOCKERFILE
     assert '--torch-backend "${TORCH_BACKEND}"' in DOCKERFILE

@@ -5,28 +5,28 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.packaging.support import ROOT, tracked
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 PACKAGE = "addon/clap_server"
+
+
+def build(project: str, out: Path) -> Path:
+    """Build a wheel as a user's installer would, with the uv that the scripts use."""
+    script = (
+        'set -e; source scripts/lib/common.sh; ensure_uv; "${UV}" build --quiet --wheel --out-dir "$1" "$2"'
+    )
+    subprocess.run(["bash", "-c", script, "build", out, project], cwd=ROOT, check=True)
+    (built,) = out.glob("*.whl")
+    return built
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build it as a user's installer would, with the uv that the scripts use."""
-    out = tmp_path_factory.mktemp("wheel")
-    build = (
-        'set -e; source scripts/lib/common.sh; ensure_uv; "${UV}" build --quiet --wheel --out-dir "$1" addon'
-    )
-    subprocess.run(["bash", "-c", build, "build", out], cwd=ROOT, check=True)
-    (built,) = out.glob("*.whl")
-    return built
+    return build("addon", tmp_path_factory.mktemp("wheel"))
 
 
 def contents(wheel: Path) -> set[str]:
@@ -60,6 +60,24 @@ def test_wheel_holds(wheel: Path, what: str, suffix: str) -> None:
 def test_wheel_holds_nothing_else(wheel: Path) -> None:
     strangers = {name for name in contents(wheel) if not name.startswith(("clap_server/", "clap_server-"))}
     assert strangers == set()
+
+
+def test_wheel_holds_neither_evaluation_nor_the_sounds_of_training(wheel: Path) -> None:
+    ours = {Path(name).stem for name in contents(wheel) if name.endswith(".py")}
+    for folder, known in (("training/synthesis", "panes"), ("evaluation/clap_evaluation", "psds")):
+        theirs = {path.stem for path in tracked(folder)}
+        assert known in theirs
+        # A few modules have a name that the server uses for something else.
+        assert ours & theirs <= {"__init__", "events", "metrics"}
+
+
+def test_evaluation_is_a_wheel_of_its_own_and_of_the_same_version(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    built = build("evaluation", tmp_path_factory.mktemp("evaluation"))
+    expected = {str(path.relative_to(ROOT / "evaluation")) for path in tracked("evaluation/clap_evaluation")}
+    assert expected - contents(built) == set()
+    assert built.name.split("-")[1] == wheel.name.split("-")[1]
 
 
 def test_server_runs_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:

@@ -1,71 +1,110 @@
-"""Folders import in one direction only."""
+"""Imports go in one direction only, and never in a circle."""
+
+from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-import clap_server
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-PACKAGE = Path(clap_server.__file__).parent
-MODULES = sorted(PACKAGE.rglob("*.py"))
+ROOT = Path(__file__).resolve().parents[2]
+# Where each package lies.
+PACKAGES = {"clap_server": ROOT / "addon", "clap_evaluation": ROOT / "evaluation", "training": ROOT}
 
-# What each folder may import from, besides itself. Calibration is fitted on synthesised sounds. Folders
-# that are not listed (evaluation, cli) sit on top.
+# What each part of the server, be it a folder or a module, may import from, besides itself and errors.
+# Calibration is fitted on synthesised sounds. The command line sits on top.
 ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
     "clap": set(),
     "audio": set(),
     "synthesis": set(),
+    "logs": {"audio"},
+    "settings": set(),
     "detection": {"clap", "audio", "synthesis"},
     "listening": {"clap", "audio", "detection"},
     "store": {"clap", "audio", "detection", "listening"},
-    "api": {"clap", "audio", "detection", "listening", "store"},
+    "api": {"clap", "audio", "detection", "listening", "store", "settings"},
+    "cli": {"clap", "audio", "detection", "store", "api", "settings", "logs"},
+    "__main__": {"cli"},
 }
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, also within functions and for types only."""
+def module_of(path: Path) -> str:
+    """The name of a module by its file."""
+    package = next(name for name, folder in PACKAGES.items() if path.is_relative_to(folder / name))
+    parts = path.relative_to(PACKAGES[package]).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {
+    module_of(path): path
+    for name, folder in PACKAGES.items()
+    for path in sorted((folder / name).rglob("*.py"))
+}
+
+
+def names(path: Path) -> Iterator[str]:
+    """Everything that a file imports, also within functions and for types only."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
-            yield node.module
-            # `from clap_server import detection` imports a folder too.
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            # `from clap_server import detection` imports a module, `from ... import Name` imports from one.
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in FILES else node.module
 
 
-def folders(path: Path) -> set[str]:
-    """The folders of this package that a file imports from."""
-    names = (name.split(".") for name in imported(path))
-    return {
-        parts[1]
-        for parts in names
-        if parts[0] == "clap_server" and len(parts) > 1 and (PACKAGE / parts[1]).is_dir()
-    }
+IMPORTS = {module: sorted(set(names(path)) - {module}) for module, path in FILES.items()}
+
+
+def part_of(module: str) -> str:
+    """The folder or module of the server that a module belongs to; empty for the package itself."""
+    return module.split(".")[1] if "." in module else ""
 
 
 def test_there_is_something_to_check() -> None:
-    assert {path.relative_to(PACKAGE).parts[0] for path in MODULES} >= set(ALLOWED)
-    assert "clap" in folders(PACKAGE / "detection" / "scoring.py")
+    parts = {part_of(module) for module in FILES if module.startswith("clap_server")} - {""}
+    assert parts == set(ALLOWED)
+    assert "clap_server.clap.model" in IMPORTS["clap_server.detection.scoring"]
+    assert "clap_server.settings" in IMPORTS["clap_server.api.server"]
+    assert "clap_server.synthesis" in IMPORTS["clap_server.detection.calibration.fit"]
 
 
-@pytest.mark.parametrize("folder", ALLOWED)
-def test_a_folder_imports_only_from_those_before_it(folder: str) -> None:
-    for path in sorted((PACKAGE / folder).rglob("*.py")):
-        wrong = folders(path) - ALLOWED[folder] - {folder}
-        assert not wrong, f"{path.relative_to(PACKAGE)} imports from {', '.join(sorted(wrong))}"
+@pytest.mark.parametrize("part", ALLOWED)
+def test_a_part_of_the_server_imports_only_from_those_before_it(part: str) -> None:
+    for module, imports in IMPORTS.items():
+        if module.startswith("clap_server.") and part_of(module) == part:
+            found = {part_of(name) for name in imports if name.split(".")[0] == "clap_server"}
+            wrong = found - ALLOWED[part] - {part, "errors", ""}
+            assert not wrong, f"{module} imports from {', '.join(sorted(wrong))}"
 
 
-def test_the_server_never_imports_what_made_its_model() -> None:
-    for path in MODULES:
-        roots = {name.split(".")[0] for name in imported(path)}
-        assert not roots & {"training", "benchmarks", "tests"}, path
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [
+        ("clap_server", set()),
+        ("clap_evaluation", {"clap_server"}),
+        ("training", {"clap_server", "clap_evaluation"}),
+    ],
+)
+def test_a_package_imports_only_from_those_before_it(package: str, allowed: set[str]) -> None:
+    ours = {*PACKAGES, "benchmarks", "scripts", "tests", "custom_components"}
+    for module, imports in IMPORTS.items():
+        if module.split(".")[0] == package:
+            wrong = {name.split(".")[0] for name in imports} & ours - {package} - allowed
+            assert not wrong, f"{module} imports from {', '.join(sorted(wrong))}"
 
 
-def test_synthesis_imports_nothing_of_ours() -> None:
-    for path in sorted((PACKAGE / "synthesis").rglob("*.py")):
-        ours = {name for name in imported(path) if name.split(".")[0] == "clap_server"}
-        assert all(name.startswith("clap_server.synthesis") for name in ours), path
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    try:
+        TopologicalSorter({module: set(found) & set(FILES) for module, found in IMPORTS.items()}).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))

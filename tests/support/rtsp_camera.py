@@ -105,6 +105,10 @@ def build_factory(options: argparse.Namespace) -> Any:
     factory.set_launch("( " + " ".join(tracks) + " )")
     factory.set_shared(True)
     factory.set_latency(0)
+    if options.transport == "udp":
+        factory.set_protocols(GstRtsp.RTSPLowerTrans.UDP)
+    elif options.transport == "tcp":
+        factory.set_protocols(GstRtsp.RTSPLowerTrans.TCP)
     if options.codec != "none":
         sound = read_sound(options.file, rate)
         players: list[Player] = []  # keeps the one in use alive
@@ -139,6 +143,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
     parser.add_argument("--codec", choices=[*CODECS, "none"], default="pcmu", help="none: no audio track")
     parser.add_argument("--rate", type=int, help="of the sound in Hz, if not the codec's usual one")
+    parser.add_argument("--transport", choices=["tcp", "udp"], help="refuse the other one")
     parser.add_argument("--path", default="/stream")
     parser.add_argument("--user", help="ask for this user name")
     parser.add_argument("--password", default="")

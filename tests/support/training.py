@@ -61,7 +61,7 @@ def run(folder: Path, *steps: str, total: int = 2, options: Sequence[str] = ()) 
     """`python -m training STEPS` on the small settings; nothing is written outside ``folder``."""
     settings = {**SMALL, "train.steps": total}
     arguments = [piece for name, value in settings.items() for piece in ("--set", f"{name}={value}")]
-    places = {"--data": "sounds", "--runs": "runs", "--out": "package", "--docs": "."}
+    places = {"--data": "sounds", "--runs": "runs", "--out": "package"}
     paths = [piece for name, place in places.items() for piece in (name, str(folder / place))]
     code = main([*steps, *paths, *arguments, *options])
     if code:

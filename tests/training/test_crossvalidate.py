@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from clap_evaluation import conditions
+from clap_evaluation.manifest import Occurrence
+from clap_evaluation.scored import ScoredRecording
+from clap_evaluation.streaming import WindowScores
 from clap_server import synthesis
 from clap_server.clap.model import Calibration
-from clap_server.evaluation import conditions
-from clap_server.evaluation.manifest import Occurrence
-from clap_server.evaluation.scored import ScoredRecording
-from clap_server.evaluation.streaming import WindowScores
 from tests.support.training import RATE, run
 from training.crossvalidate import CLEAN, HOMES, LABELS, PLACED, SCORES, STRANGE, Strange
 from training.homes import STRETCH_S, Homes

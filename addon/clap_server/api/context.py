@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clap_server.api.auth import Authenticator
+    from clap_server.api.authenticator import Authenticator
     from clap_server.api.bus import EventBus
     from clap_server.api.metrics import Metrics
     from clap_server.clap.holder import ModelHolder
@@ -38,7 +39,7 @@ class Context:
         ready: False while the server starts; then only /health and the page are answered.
         ingress_port: local port that trusts ``ingress_peers``; None if there is none.
         ingress_peers: addresses that may use the ingress port.
-        microphones_lock: held while a microphone's settings change.
+        microphones_coming: ids that are being stored, which count as there already.
         pushers: the client that sends each pushed microphone's sound.
         classify_slots: limits how many uploads are decoded and scored at once.
         media_dir: where recordings may be played from; None if nowhere.
@@ -55,11 +56,17 @@ class Context:
     ready: bool = False
     ingress_port: int | None = None
     ingress_peers: frozenset[str] = INGRESS_PEERS
-    microphones_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    microphones_coming: set[str] = field(default_factory=set)
     pushers: dict[str, web.WebSocketResponse] = field(default_factory=dict)
     classify_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     media_dir: Path | None = None
     source_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    # A lock is there as long as somebody has or wants it.
+    _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    def microphone_lock(self, microphone_id: str) -> asyncio.Lock:
+        """To be held while the settings of one microphone are stored and applied."""
+        return self._locks.setdefault(microphone_id, asyncio.Lock())
 
 
 CONTEXT = web.AppKey("context", Context)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from clap_server.api.context import context, json_response
+from clap_server.api.file_response import File
 from clap_server.api.present import event_info
 from clap_server.api.problems import invalid, not_found, read_body
 from clap_server.api.route import Parameter, Route
-from clap_server.api.schemas import EventInfo, EventList, Feedback
+from clap_server.api.schemas import MAX_SEQUENCE, EventInfo, EventList, Feedback
 from clap_server.api.spectrogram import spectrogram
 from clap_server.audio.decode import decode
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aiohttp import web
+
     from clap_server.detection.events import SoundEvent
     from clap_server.store.events import StoredEvent
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-MAX_SEQUENCE = 2**63 - 1
 SPECTROGRAM_RATE = 32000
 _PRIVATE = {"Cache-Control": "private, max-age=86400, immutable"}
 
@@ -43,7 +43,9 @@ async def list_events(request: web.Request) -> web.Response:
         label=request.query.get("label"),
         limit=DEFAULT_LIMIT if limit is None else limit,
     )
-    answer = EventList(events=[event_info(stored) for stored in found], last_sequence=last_sequence)
+    answer = EventList(
+        events=[event_info(stored) for stored in found], last_sequence=last_sequence, epoch=events.epoch
+    )
     return json_response(answer.model_dump_json())
 
 
@@ -51,6 +53,8 @@ def _number(request: web.Request, name: str, low: int, high: int) -> int | None:
     text = request.query.get(name)
     if text is None:
         return None
+    if len(request.query.getall(name)) > 1:
+        raise invalid(name, "was given twice; give it once")
     if (
         not (text.isascii() and text.isdecimal())
         or len(text) > len(str(high))
@@ -96,7 +100,7 @@ def _file(event: SoundEvent, path: Path | None, content_type: str) -> web.Stream
             "There is no recording of this event: it could not be stored, or was removed to make room",
             "no-clip",
         )
-    return web.FileResponse(path, headers={**_PRIVATE, "Content-Type": content_type})
+    return File(path, headers={**_PRIVATE, "Content-Type": content_type})
 
 
 async def post_feedback(request: web.Request) -> web.Response:
@@ -114,7 +118,7 @@ async def _existing(request: web.Request) -> StoredEvent:
     return stored
 
 
-_SEQUENCE = {"type": "integer", "minimum": 0}
+_SEQUENCE = {"type": "integer", "minimum": 0, "maximum": MAX_SEQUENCE}
 
 ROUTES = (
     Route(

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Literal
 
 from clap_server.api.context import context, json_response
-from clap_server.api.present import label_info, server_info
+from clap_server.api.present import label_info, problem_codes, server_info
 from clap_server.api.route import Route
 from clap_server.api.schemas import DeviceInfo, DeviceList, Health, LabelLibrary, ServerInfo
 from clap_server.audio.device import list_devices
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 async def health(request: web.Request) -> web.Response:
     """Say that the server lives."""
-    status: Literal["ok", "starting"] = "ok" if context(request).ready else "starting"
-    return json_response(Health(status=status).model_dump_json())
+    shared = context(request)
+    status: Literal["ok", "starting"] = "ok" if shared.ready else "starting"
+    return json_response(Health(status=status, problems=problem_codes(shared)).model_dump_json())
 
 
 async def info(request: web.Request) -> web.Response:

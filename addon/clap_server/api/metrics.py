@@ -29,29 +29,25 @@ class Metrics:
 
     Attributes:
         registry: what is served.
+        events: how many started, by microphone id and label id.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._events = Counter(
-            "clap_events", "Sound events that started", ("microphone", "label"), registry=self.registry
-        )
         self._clips = Counter("clap_clips", "Clips stored or failed", ("result",), registry=self.registry)
         self._uploads = Counter("clap_classifications", "Uploaded files classified", registry=self.registry)
         for result in ("stored", "failed"):
             self._clips.labels(result)
+        self.events: dict[tuple[str, str], int] = {}
 
     def event_started(self, microphone_id: str, label_id: str) -> None:
         """Count an event."""
-        self._events.labels(microphone_id, label_id).inc()
+        key = microphone_id, label_id
+        self.events[key] = self.events.get(key, 0) + 1
 
-    def clip_saved(self) -> None:
-        """Count a clip."""
-        self._clips.labels("stored").inc()
-
-    def clip_failed(self) -> None:
-        """Count a clip that could not be stored."""
-        self._clips.labels("failed").inc()
+    def clip(self, *, stored: bool) -> None:
+        """Count a clip that was stored, or could not be."""
+        self._clips.labels("stored" if stored else "failed").inc()
 
     def file_classified(self) -> None:
         """Count an upload."""
@@ -95,6 +91,11 @@ class _Live(Collector):
             "clap_websocket_clients", "Subscribed clients", value=self._context.bus.clients
         )
         yield GaugeMetricFamily(
+            "clap_storage_problem",
+            "1 if events or clips cannot be stored",
+            value=self._context.store.trouble is not None,
+        )
+        yield GaugeMetricFamily(
             "clap_events_unwritten",
             "Event changes that wait for the disk",
             value=self._context.store.events.unwritten,
@@ -123,13 +124,25 @@ class _Live(Collector):
         state = GaugeMetricFamily(
             "clap_microphone_state", "1 for the state it is in", labels=("microphone", "state")
         )
-        for microphone in self._context.store.microphones.all():
+        events = CounterMetricFamily(
+            "clap_events", "Sound events that started", labels=("microphone", "label")
+        )
+        microphones = self._context.store.microphones.all()
+        counted = self._context.metrics.events
+        # Series of a microphone that was removed end with it.
+        ids = {microphone.id for microphone in microphones}
+        for key in [key for key in counted if key[0] not in ids]:
+            del counted[key]
+        for key, count in counted.items():
+            events.add_metric(key, count)
+        for microphone in microphones:
             snapshot = self._context.supervisor.snapshot(microphone.id)
             windows.add_metric((microphone.id, "scored"), snapshot.windows_scored)
             windows.add_metric((microphone.id, "gated"), snapshot.windows_gated)
             windows.add_metric((microphone.id, "dropped"), snapshot.windows_dropped)
             for possible in SourceState:
                 state.add_metric((microphone.id, possible.value), float(snapshot.status.state is possible))
+        yield events
         yield windows
         yield state
 

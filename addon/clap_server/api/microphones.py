@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -11,39 +12,51 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from clap_server.api.context import context, json_response
-from clap_server.api.present import microphone_info, microphones_message
+from clap_server.api.present import microphone_info, microphones, redacted, watched_label
 from clap_server.api.problems import ProblemError, from_validation, invalid, not_found, parse, read_body
 from clap_server.api.route import Route
-from clap_server.api.schemas import MicrophoneInfo, MicrophoneList
+from clap_server.api.schemas import (
+    CheckedMicrophone,
+    MicrophoneChangedMessage,
+    MicrophoneCheck,
+    MicrophoneInfo,
+    MicrophoneList,
+    MicrophoneRemovedMessage,
+    Release,
+)
 from clap_server.audio.source import SourceError
 from clap_server.audio.url import check_url, restore_url
-from clap_server.errors import AudioError, ConfigurationError, LabelError, StoreError
-from clap_server.listening.config import Microphone, MicrophoneSettings, UrlSource
+from clap_server.errors import AudioError, ConfigurationError, LabelError
+from clap_server.listening.config import Microphone, MicrophoneSettings, UrlSourceSettings
+from clap_server.store.microphones import OWNER_SERVER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from clap_server.api.context import Context
+    from clap_server.audio.source import AudioSource
+    from clap_server.listening.plan import Plan
+    from clap_server.listening.supervisor import Prepared
 
 MAX_MICROPHONES = 200
 
 
 async def list_microphones(request: web.Request) -> web.Response:
     """List all."""
-    found = microphones_message(context(request)).microphones
-    return json_response(MicrophoneList(microphones=found).model_dump_json())
+    return json_response(MicrophoneList(microphones=microphones(context(request))).model_dump_json())
 
 
 async def get_microphone(request: web.Request) -> web.Response:
     """Show one."""
-    return _answer(context(request), _existing(request))
+    shared = context(request)
+    return _answer(shared, _existing(shared, request.match_info["id"]))
 
 
 async def add_microphone(request: web.Request) -> web.Response:
     """Add one under an id that the server chooses."""
     shared = context(request)
     settings = await read_body(request, MicrophoneSettings)
-    microphone_id = _new_id(settings.name)
-    async with shared.microphones_lock:
-        microphone = await _put(shared, microphone_id, settings)
+    microphone, _ = await _put(shared, _new_id(settings.name), lambda _old: settings)
     return _answer(shared, microphone, status=201, headers={"Location": f"microphones/{microphone.id}"})
 
 
@@ -51,11 +64,8 @@ async def put_microphone(request: web.Request) -> web.Response:
     """Add one or replace its settings; the same again changes nothing."""
     shared = context(request)
     settings = await read_body(request, MicrophoneSettings)
-    microphone_id = request.match_info["id"]
-    async with shared.microphones_lock:
-        new = shared.store.microphones.get(microphone_id) is None
-        microphone = await _put(shared, microphone_id, settings)
-    return _answer(shared, microphone, status=201 if new else 200)
+    microphone, added = await _put(shared, request.match_info["id"], lambda _old: settings)
+    return _answer(shared, microphone, status=201 if added else 200)
 
 
 async def patch_microphone(request: web.Request) -> web.Response:
@@ -69,70 +79,130 @@ async def patch_microphone(request: web.Request) -> web.Response:
         raise ProblemError(
             422, "invalid-request", "The body must be a JSON object with the settings to change"
         )
-    async with shared.microphones_lock:
-        old = _existing(request)
-        merged = old.settings.model_dump(mode="json") | changes
-        settings = parse(MicrophoneSettings, merged)
-        microphone = await _put(shared, old.id, settings)
+
+    def merge(old: Microphone | None) -> MicrophoneSettings:
+        if old is None:
+            raise _no_such_microphone()
+        _require_readable(shared, old)
+        return parse(MicrophoneSettings, old.settings.model_dump(mode="json") | changes)
+
+    microphone, _ = await _put(shared, request.match_info["id"], merge)
     return _answer(shared, microphone)
+
+
+async def check_microphone(request: web.Request) -> web.Response:
+    """Say what settings mean or what is wrong with them; nothing is opened, stored or changed."""
+    shared = context(request)
+    wanted = await read_body(request, MicrophoneCheck)
+    old = shared.store.microphones.get(wanted.id) if wanted.id is not None else None
+    microphone = _checked(shared, wanted.id or _new_id(wanted.settings.name), wanted.settings, old)
+    plan, _ = _meaning(shared, microphone.settings)
+    answer = CheckedMicrophone(
+        labels=[watched_label(watched) for watched in plan.labels],
+        source=redacted(microphone.settings.source),
+    )
+    return json_response(answer.model_dump_json())
 
 
 async def delete_microphone(request: web.Request) -> web.Response:
     """Remove one; its events stay."""
     shared = context(request)
-    async with shared.microphones_lock:
-        microphone = _existing(request)
-        # First, so that the events that end now still know its name.
-        await shared.supervisor.remove(microphone.id)
-        try:
-            await shared.store.microphones.delete(microphone.id)
-        except StoreError:
-            await shared.supervisor.apply(microphone)
-            raise
-    shared.bus.publish(microphones_message(shared))
+    microphone_id = request.match_info["id"]
+    async with shared.microphone_lock(microphone_id):
+        await _remove(shared, _existing(shared, microphone_id))
     return web.Response(status=204)
 
 
-async def _put(shared: Context, microphone_id: str, settings: MicrophoneSettings) -> Microphone:
-    """Store and apply settings; a failure leaves everything as it was."""
+async def release_microphone(request: web.Request) -> web.Response:
+    """Let its owner go: it becomes the server's own again if it was that, else it is removed."""
+    shared = context(request)
+    microphone_id = request.match_info["id"]
+    owner = (await read_body(request, Release)).owner
+    async with shared.microphone_lock(microphone_id):
+        microphone = _existing(shared, microphone_id)
+        if microphone.settings.owner != owner:
+            raise ProblemError(
+                409, "not-owner", "The microphone belongs to another owner, who alone can release it"
+            )
+        if not shared.store.microphones.is_adopted(microphone_id):
+            await _remove(shared, microphone)
+            return web.Response(status=204)
+        _require_readable(shared, microphone)
+        settings = microphone.settings.model_copy(update={"owner": OWNER_SERVER})
+        own = Microphone(id=microphone_id, settings=settings)
+        # What listens does not care for the owner.
+        await shared.store.microphones.put(own)
+    shared.bus.publish(MicrophoneChangedMessage(microphone=microphone_info(shared, own)))
+    return web.Response(status=204)
+
+
+async def _put(
+    shared: Context, microphone_id: str, change: Callable[[Microphone | None], MicrophoneSettings]
+) -> tuple[Microphone, bool]:
+    """Validate, then store, then apply: what fails has changed nothing.
+
+    Args:
+        shared: the server's parts.
+        microphone_id: of the microphone to add or change.
+        change: makes the settings from what is there now.
+
+    Returns:
+        The microphone, and whether it was added.
+    """
     store = shared.store.microphones
-    old = store.get(microphone_id)
-    if old is None and len(store.all()) >= MAX_MICROPHONES:
+    while True:
+        old = store.get(microphone_id)
+        microphone = _checked(shared, microphone_id, change(old), old)
+        if microphone == old:
+            return old, False
+        # Without a lock: the model may take its time over the texts.
+        prepared = await _prepared(shared, microphone)
+        async with shared.microphone_lock(microphone_id):
+            if store.get(microphone_id) != old:
+                continue  # It was changed meanwhile: begin with what it is now.
+            shared.microphones_coming.add(microphone_id)
+            try:
+                _require_room(shared, microphone_id)
+                await store.put(microphone)
+            finally:
+                shared.microphones_coming.discard(microphone_id)
+            await shared.supervisor.use(prepared)
+            shared.bus.publish(MicrophoneChangedMessage(microphone=microphone_info(shared, microphone)))
+            return microphone, old is None
+
+
+async def _remove(shared: Context, microphone: Microphone) -> None:
+    await shared.store.microphones.delete(microphone.id)
+    await shared.supervisor.remove(microphone.id)
+    shared.bus.publish(MicrophoneRemovedMessage(microphone_id=microphone.id))
+
+
+def _require_readable(shared: Context, microphone: Microphone) -> None:
+    """Refuse to build on settings that only stand for a row of the database that makes no sense."""
+    problem = shared.store.microphones.unreadable(microphone.id)
+    if problem is not None:
+        raise ProblemError(409, "unreadable-settings", f"Nothing can be changed here: {problem}")
+
+
+def _require_room(shared: Context, microphone_id: str) -> None:
+    others = {each.id for each in shared.store.microphones.all()} | shared.microphones_coming
+    if len(others - {microphone_id}) >= MAX_MICROPHONES:
         raise ProblemError(
             409, "too-many-microphones", f"The server takes {MAX_MICROPHONES} microphones; remove one"
         )
-    settings = _checked(shared, settings, old)
-    try:
-        microphone = Microphone(id=microphone_id, settings=settings)
-    except ValidationError as error:
-        raise from_validation(error) from None
-    if microphone == old:
-        return old
-    await store.put(microphone)
-    try:
-        await shared.supervisor.apply(microphone)
-    except BaseException as error:
-        if old is None:
-            await store.delete(microphone_id)
-        else:
-            await store.put(old)
-        if isinstance(error, LabelError):
-            raise invalid("labels", str(error), "invalid-label") from error
-        if isinstance(error, AudioError | ConfigurationError):
-            raise invalid("source", str(error), "invalid-source") from error
-        raise
-    shared.bus.publish(microphones_message(shared))
-    return microphone
 
 
-def _checked(shared: Context, settings: MicrophoneSettings, old: Microphone | None) -> MicrophoneSettings:
+def _checked(
+    shared: Context, microphone_id: str, settings: MicrophoneSettings, old: Microphone | None
+) -> Microphone:
     """Put stored secrets back and refuse what cannot work, before anything is changed."""
+    _require_room(shared, microphone_id)
     source = settings.source
-    if isinstance(source, UrlSource):
+    if isinstance(source, UrlSourceSettings):
         old_source = old.settings.source if old is not None else None
-        old_url = old_source.url if isinstance(old_source, UrlSource) else None
+        old_url = old_source.url if isinstance(old_source, UrlSourceSettings) else None
         try:
-            source = UrlSource(url=restore_url(source.url, old_url))
+            source = UrlSourceSettings(url=restore_url(source.url, old_url))
             check_url(source.url)
         except SourceError as error:
             raise invalid("source.url", error.reason, error.code.replace("_", "-")) from error
@@ -150,17 +220,44 @@ def _checked(shared: Context, settings: MicrophoneSettings, old: Microphone | No
                 "duplicate-label",
             )
         seen[label.id] = choice.label
-    return settings
+    try:
+        return Microphone(id=microphone_id, settings=settings)
+    except ValidationError as error:
+        raise from_validation(error) from None
 
 
-def _existing(request: web.Request) -> Microphone:
-    microphone_id = request.match_info["id"]
-    microphone = context(request).store.microphones.get(microphone_id)
+def _meaning(shared: Context, settings: MicrophoneSettings) -> tuple[Plan, AudioSource]:
+    with _explained():
+        return shared.supervisor.check(settings)
+
+
+async def _prepared(shared: Context, microphone: Microphone) -> Prepared:
+    with _explained():
+        return await shared.supervisor.prepare(microphone)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Name the field of what is found wrong with settings."""
+    try:
+        yield
+    except LabelError as error:
+        raise invalid("labels", str(error), "invalid-label") from error
+    except (AudioError, ConfigurationError) as error:
+        raise invalid("source", str(error), "invalid-source") from error
+
+
+def _existing(shared: Context, microphone_id: str) -> Microphone:
+    microphone = shared.store.microphones.get(microphone_id)
     if microphone is None:
-        raise not_found(
-            "There is no microphone of this id; GET /api/microphones lists them", "no-such-microphone"
-        )
+        raise _no_such_microphone()
     return microphone
+
+
+def _no_such_microphone() -> ProblemError:
+    return not_found(
+        "There is no microphone of this id; GET /api/microphones lists them", "no-such-microphone"
+    )
 
 
 def _answer(
@@ -196,6 +293,21 @@ ROUTES = (
         errors=(400, 409, 413, 422),
     ),
     Route(
+        "POST",
+        "/api/microphones/check",
+        check_microphone,
+        "Check settings without using them",
+        "Microphones",
+        description=(
+            "Pure: no stream is opened, nothing is stored, and no client hears of it. The problems are those"
+            " of PUT. `id` is that of a microphone to change, whose stored secret may stand as `***`."
+            " `POST /api/sources/check` tries the source as well."
+        ),
+        body=MicrophoneCheck,
+        answer=CheckedMicrophone,
+        errors=(400, 409, 413, 422),
+    ),
+    Route(
         "GET",
         "/api/microphones/{id}",
         get_microphone,
@@ -217,6 +329,7 @@ ROUTES = (
         ),
         body=MicrophoneSettings,
         answer=MicrophoneInfo,
+        also=(201,),
         errors=(400, 409, 413, 422),
     ),
     Route(
@@ -229,20 +342,10 @@ ROUTES = (
             "Only the settings that are sent change; `labels` and `source` are replaced"
             f" whole. {_DESCRIPTION}"
         ),
-        body={
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "description": "any of the settings of a microphone",
-                        "additionalProperties": True,
-                    }
-                }
-            },
-        },
+        body=MicrophoneSettings,
+        partial=True,
         answer=MicrophoneInfo,
-        errors=(400, 404, 413, 422),
+        errors=(400, 404, 409, 413, 422),
     ),
     Route(
         "DELETE",
@@ -253,5 +356,20 @@ ROUTES = (
         description="Its events and clips stay.",
         status=204,
         errors=(404,),
+    ),
+    Route(
+        "POST",
+        "/api/microphones/{id}/release",
+        release_microphone,
+        "Let a microphone go",
+        "Microphones",
+        description=(
+            "For an owner that wants it no more. An `adopted` one becomes the server's own again and goes on"
+            " listening with the same settings; another one is removed. What belongs to another owner stays"
+            " as it is (409)."
+        ),
+        status=204,
+        body=Release,
+        errors=(400, 404, 409, 413, 422),
     ),
 )

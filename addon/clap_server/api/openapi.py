@@ -1,34 +1,40 @@
-"""OpenAPI 3.1 and docs/api.md, made from the route table and the schemas."""
+"""OpenAPI 3.1, made from the routes and the schemas."""
 
 from __future__ import annotations
 
-import argparse
+import asyncio
 import json
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
 from clap_server import __version__
 from clap_server.api import schemas
 from clap_server.api.context import json_response
-from clap_server.api.markdown import to_markdown
 from clap_server.api.problems import CONTENT_TYPE
 from clap_server.api.route import Route
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohttp import web
     from pydantic import BaseModel
 
+DESCRIBED = web.AppKey("described", tuple)
+"""The routes that the application answers and describes."""
+
 _REF = "#/components/schemas/{model}"
+_PARTIAL = "Some"
 _BINARY = {"audio/flac", "audio/mpeg", "image/png"}
 
 # They go over WebSockets, so no path refers to them.
 _MESSAGES: tuple[type[BaseModel], ...] = (
     schemas.Subscribe,
     schemas.MicrophonesMessage,
+    schemas.MicrophoneChangedMessage,
+    schemas.MicrophoneRemovedMessage,
     schemas.MicrophoneMessage,
     schemas.EventMessage,
     schemas.ReplayedMessage,
@@ -46,6 +52,10 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     _, definitions = models_json_schema(
         [(model, "validation") for model in dict.fromkeys(models)], ref_template=_REF
     )
+    described = definitions["$defs"]
+    for route in routes:
+        if route.partial and isinstance(route.body, type):
+            described[_PARTIAL + route.body.__name__] = _partial(described[route.body.__name__])
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -65,11 +75,21 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
         "paths": paths,
         "components": {
-            "schemas": definitions["$defs"],
+            "schemas": described,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"token": []}],
     }
+
+
+def _partial(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same without anything that is required, or that a default stands for."""
+    properties = {
+        name: {key: value for key, value in field.items() if key != "default"}
+        for name, field in schema["properties"].items()
+    }
+    rest = {key: value for key, value in schema.items() if key not in {"required", "title"}}
+    return rest | {"properties": properties, "description": "Any of these; what is left out stays."}
 
 
 def _operation(route: Route) -> dict[str, Any]:
@@ -94,10 +114,12 @@ def _operation(route: Route) -> dict[str, Any]:
     if isinstance(route.body, dict):
         operation["requestBody"] = route.body
     elif route.body is not None:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": _reference(route.body)}},
-        }
+        schema = (
+            {"$ref": _REF.format(model=_PARTIAL + route.body.__name__)}
+            if route.partial
+            else _reference(route.body)
+        )
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     if route.public:
         operation["security"] = []
     return operation
@@ -111,9 +133,12 @@ def _responses(route: Route) -> dict[str, Any]:
     elif route.answer is not None:
         good["content"] = {"application/json": {"schema": _reference(route.answer)}}
     problem = {CONTENT_TYPE: {"schema": _reference(schemas.Problem)}}
-    statuses = sorted({*route.errors, *(() if route.public else (401, 429)), 503})
+    statuses = sorted({*route.errors, *(() if route.public else (401,)), 503})
     return {
-        str(route.status): good,
+        **{
+            str(status): {**good, "description": HTTPStatus(status).phrase}
+            for status in (route.status, *route.also)
+        },
         **{
             str(status): {"description": HTTPStatus(status).phrase, "content": problem} for status in statuses
         },
@@ -124,15 +149,15 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": _REF.format(model=model.__name__)}
 
 
-async def openapi(_request: web.Request) -> web.Response:
+async def openapi(request: web.Request) -> web.Response:
     """Serve the document."""
-    return json_response(_all_as_text())
+    # Made in a thread, once: it takes a second on a small machine, and live sound must not wait.
+    return json_response(await asyncio.to_thread(_text, request.app[DESCRIBED]))
 
 
-def _all_as_text() -> str:
-    from clap_server.api.table import ROUTES as ALL  # noqa: PLC0415 - the table holds this module's route too
-
-    return json.dumps(document(ALL), indent=2)
+@cache
+def _text(routes: tuple[Route, ...]) -> str:
+    return json.dumps(document(routes), indent=2)
 
 
 ROUTES = (
@@ -143,18 +168,6 @@ ROUTES = (
         "This description",
         "Server",
         description="OpenAPI 3.1; `/docs` shows it.",
-        answer="application/json",
+        answer=schemas.OpenApi,
     ),
 )
-
-
-def main() -> None:
-    """Print the description: ``python -m clap_server.api.openapi [--markdown]``."""
-    parser = argparse.ArgumentParser(description="Print the API's description.")
-    parser.add_argument("--markdown", action="store_true", help="as docs/api.md instead of OpenAPI")
-    text = _all_as_text()
-    print(to_markdown(json.loads(text)) if parser.parse_args().markdown else text)  # noqa: T201 - its purpose
-
-
-if __name__ == "__main__":
-    main()

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import swagger_ui_bundle
-from aiohttp import web
+
+from clap_server.api.file_response import File
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+
+    from aiohttp import web
 
 WEB = Path(__file__).parent.parent / "web"
 _SWAGGER_FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
@@ -65,6 +68,6 @@ def _serving(path: Path, policy: str) -> Callable[[web.Request], Awaitable[web.S
     }
 
     async def serve(_request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(path, headers=headers)
+        return File(path, headers=headers)
 
     return serve

@@ -15,18 +15,23 @@ from clap_server.api.schemas import (
     MicrophoneStatus,
     ModelInfo,
     ServerInfo,
+    StorageInfo,
     WatchedLabelInfo,
     WindowScores,
 )
 from clap_server.audio.url import redact_url
-from clap_server.listening.config import UrlSource
+from clap_server.listening.config import UrlSourceSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from clap_server.api.context import Context
     from clap_server.detection.classify import FileScores
-    from clap_server.detection.labels import Label
-    from clap_server.listening.config import Microphone, MicrophoneSettings, Source
+    from clap_server.detection.labels import Label, WatchedLabel
+    from clap_server.listening.config import Microphone, MicrophoneSettings, SourceSettings
     from clap_server.store.events import StoredEvent
+
+MAX_PART_BYTES = 1_000_000
 
 
 def score(value: float) -> float:
@@ -51,16 +56,28 @@ def classification(found: FileScores, threshold: float) -> Classification:
                 start_s=round(window.start_s, 3),
                 end_s=round(window.end_s, 3),
                 scores={label: round(score(value), 6) for label, value in window.scores.items()},
+                gated=window.gated,
             )
             for window in found.windows
         ],
+        too_quiet=found.too_quiet,
     )
+
+
+def problem_codes(context: Context) -> list[str]:
+    """What is wrong with the server as a whole, in words that a stranger may read."""
+    trouble = context.store.trouble
+    codes: list[str] = [trouble.code] if trouble is not None else []
+    if context.ready and context.holder.problem is not None:
+        codes.append("model")
+    return codes
 
 
 def server_info(context: Context) -> ServerInfo:
     """Who the server is."""
     holder = context.holder
     model = holder.model
+    trouble = context.store.trouble
     return ServerInfo(
         server_id=context.store.server_id,
         version=__version__,
@@ -76,6 +93,12 @@ def server_info(context: Context) -> ServerInfo:
         ),
         label_library_version=context.library.version,
         last_sequence=context.bus.last_sequence,
+        overload=context.supervisor.overload,
+        epoch=context.store.events.epoch,
+        storage=StorageInfo(
+            problem=trouble.problem if trouble is not None else None,
+            code=trouble.code if trouble is not None else None,
+        ),
     )
 
 
@@ -93,9 +116,9 @@ def label_info(label: Label) -> LabelInfo:
     )
 
 
-def redacted(source: Source) -> Source:
+def redacted(source: SourceSettings) -> SourceSettings:
     """A source without its secrets."""
-    if isinstance(source, UrlSource):
+    if isinstance(source, UrlSourceSettings):
         return source.model_copy(update={"url": redact_url(source.url)})
     return source
 
@@ -113,27 +136,18 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
         id=microphone.id,
         name=settings.name,
         source=redacted(settings.source),
-        labels=[
-            WatchedLabelInfo(
-                id=watched.label.id,
-                name=watched.label.names["en"],
-                kind=watched.label.kind,
-                threshold=watched.threshold,
-                icon=watched.label.icon,
-                library=watched.label.library,
-                active=watched.label.id in snapshot.active,
-            )
-            for watched in snapshot.labels
-        ],
+        labels=[watched_label(watched, snapshot.active) for watched in snapshot.labels],
         negatives=list(settings.negatives),
         hop_s=settings.hop_s,
         enabled=settings.enabled,
         owner=settings.owner,
+        adopted=context.store.microphones.is_adopted(microphone.id),
         status=MicrophoneStatus(
             state=snapshot.status.state,
             code=snapshot.status.code,
             reason=snapshot.status.reason,
             since=snapshot.since,
+            notice=snapshot.status.notice,
         ),
         windows_scored=snapshot.windows_scored,
         windows_gated=snapshot.windows_gated,
@@ -141,11 +155,39 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
     )
 
 
-def microphones_message(context: Context) -> MicrophonesMessage:
-    """All microphones as they are now."""
-    return MicrophonesMessage(
-        microphones=[microphone_info(context, microphone) for microphone in context.store.microphones.all()]
+def watched_label(watched: WatchedLabel, active: Collection[str] = ()) -> WatchedLabelInfo:
+    """A label with its threshold; ``active`` has the ids of which an event is going on."""
+    label = watched.label
+    return WatchedLabelInfo(
+        id=label.id,
+        name=label.names["en"],
+        kind=label.kind,
+        threshold=watched.threshold,
+        icon=label.icon,
+        library=label.library,
+        active=label.id in active,
     )
+
+
+def microphones(context: Context) -> list[MicrophoneInfo]:
+    """All microphones as they are now."""
+    return [microphone_info(context, microphone) for microphone in context.store.microphones.all()]
+
+
+def microphones_messages(context: Context) -> list[str]:
+    """All microphones as JSON text, in messages that any client takes."""
+    parts: list[list[MicrophoneInfo]] = [[]]
+    size = 0
+    for microphone in microphones(context):
+        length = len(microphone.model_dump_json().encode())
+        if parts[-1] and size + length > MAX_PART_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(microphone)
+        size += length
+    return [
+        MicrophonesMessage(microphones=part, more=part is not parts[-1]).model_dump_json() for part in parts
+    ]
 
 
 def event_info(stored: StoredEvent) -> EventInfo:

@@ -77,6 +77,12 @@ def not_found(what: str, code: str) -> ProblemError:
 def from_validation(error: ValidationError) -> ProblemError:
     """Put pydantic's findings into words, field by field; what was sent is never repeated."""
     items = error.errors(include_url=False, include_input=False)
+    # A list counts as too short when its items are wrong, which is then all there is to tell.
+    items = [
+        item
+        for item in items
+        if not (item["type"] == "too_short" and any(_within(other["loc"], item["loc"]) for other in items))
+    ]
     if any(item["type"] == "json_invalid" for item in items):
         return ProblemError(400, "invalid-json", "The body is not JSON; send a JSON object in UTF-8")
     errors = [(_field(item["loc"]), _message(item)) for item in items[:MAX_LISTED_ERRORS]]
@@ -85,6 +91,10 @@ def from_validation(error: ValidationError) -> ProblemError:
     if len(items) > 1:
         detail += f" (and {len(items) - 1} more)"
     return ProblemError(422, "invalid-request", detail, errors=errors)
+
+
+def _within(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _field(loc: tuple[int | str, ...]) -> str:

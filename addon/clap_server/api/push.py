@@ -14,12 +14,11 @@ from clap_server.api.schemas import AudioFormat
 from clap_server.api.websocket import CLOSE_TIMEOUT_S, HEARTBEAT_S, SUBSCRIBE_TIMEOUT_S, close
 from clap_server.audio.push import PushFormat
 from clap_server.errors import ClapServerError
-from clap_server.listening.config import PushSource
+from clap_server.listening.config import PushSourceSettings
 
 if TYPE_CHECKING:
     from clap_server.api.context import Context
-    from clap_server.audio import push as audio_push
-    from clap_server.audio.push import Pusher
+    from clap_server.audio.push import Pusher, PushSource
 
 _LOGGER = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 4_000_000
@@ -61,7 +60,7 @@ def _require_push(shared: Context, microphone_id: str) -> None:
         raise not_found(
             "There is no microphone of this id; GET /api/microphones lists them", "no-such-microphone"
         )
-    if not isinstance(microphone.settings.source, PushSource):
+    if not isinstance(microphone.settings.source, PushSourceSettings):
         raise ProblemError(
             409,
             "not-a-push-microphone",
@@ -101,7 +100,7 @@ async def _receive(shared: Context, microphone_id: str, socket: web.WebSocketRes
         pusher.close()
 
 
-def _begin(shared: Context, microphone_id: str, fmt: PushFormat) -> tuple[audio_push.PushSource, Pusher]:
+def _begin(shared: Context, microphone_id: str, fmt: PushFormat) -> tuple[PushSource, Pusher]:
     """Take the turn, from whoever has it."""
     source = shared.supervisor.push_source(microphone_id)
     source.disconnect()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Parameter:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """A request that the server answers.
 
@@ -40,8 +40,10 @@ class Route:
         tag: heading under which it is documented.
         description: more, in Markdown.
         status: of the good answer.
+        also: further statuses of good answers with the same body.
         answer: schema of the good answer, or its content type; None if it has no body.
         body: schema of a JSON body, or an OpenAPI request body.
+        partial: whether the body may leave anything out.
         query: parameters in the address.
         errors: statuses of the problems that it may answer with, besides 401 and 503.
         public: whether it is answered without a token.
@@ -54,11 +56,13 @@ class Route:
     tag: str
     description: str = ""
     status: int = 200
+    also: tuple[int, ...] = ()
     answer: type[BaseModel] | str | None = None
     body: type[BaseModel] | dict[str, Any] | None = None
+    partial: bool = False
     query: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()
-    public: bool = field(default=False)
+    public: bool = False
 
     @property
     def path_parameters(self) -> tuple[str, ...]:

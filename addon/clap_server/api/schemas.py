@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from clap_server.audio.source import SourceState
 from clap_server.detection.labels import LabelKind
-from clap_server.listening.config import (
-    MicrophoneSettings,  # noqa: F401 - part of the contract
-    Source,
-)
+from clap_server.errors import StorageCode
+from clap_server.listening.config import MicrophoneSettings, SourceSettings
 
 API_VERSION = 1
+MAX_SEQUENCE = 2**63 - 1
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -22,6 +21,12 @@ class Schema(BaseModel):
     """Base of what the server sends."""
 
     model_config = ConfigDict(frozen=True)
+
+
+class Received(BaseModel):
+    """Base of what a client sends: nothing unknown, and no text where a number is due."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class ModelInfo(Schema):
@@ -37,6 +42,13 @@ class ModelInfo(Schema):
     problem: str | None = Field(description="why the requested model is not the one that runs, in words")
 
 
+class StorageInfo(Schema):
+    """Whether events and clips can be stored."""
+
+    problem: str | None = Field(description="what cannot be stored and what to do, in words")
+    code: StorageCode | None
+
+
 class ServerInfo(Schema):
     """Who the server is; first message of /api/ws and answer of GET /api/info."""
 
@@ -47,6 +59,11 @@ class ServerInfo(Schema):
     model: ModelInfo
     label_library_version: int
     last_sequence: int = Field(description="of the newest event change")
+    epoch: str = Field(description="UUID of the event numbering: in another one the numbers began anew")
+    storage: StorageInfo
+    overload: str | None = Field(
+        default=None, description="for how many microphones the computer is too slow, in words"
+    )
 
 
 class LabelInfo(Schema):
@@ -88,6 +105,7 @@ class MicrophoneStatus(Schema):
     code: str
     reason: str
     since: datetime
+    notice: str | None = Field(default=None, description="a remark besides, in words")
 
 
 class MicrophoneInfo(Schema):
@@ -95,12 +113,13 @@ class MicrophoneInfo(Schema):
 
     id: str
     name: str
-    source: Source
+    source: SourceSettings
     labels: list[WatchedLabelInfo]
     negatives: list[str]
     hop_s: float
     enabled: bool
     owner: str
+    adopted: bool = Field(description="the server's own before its owner took it; a release gives it back")
     status: MicrophoneStatus
     windows_scored: int
     windows_gated: int
@@ -111,6 +130,26 @@ class MicrophoneList(Schema):
     """GET /api/microphones."""
 
     microphones: list[MicrophoneInfo]
+
+
+class MicrophoneCheck(Received):
+    """POST /api/microphones/check."""
+
+    id: str | None = Field(default=None, description="of the microphone to change, if there is one")
+    settings: MicrophoneSettings
+
+
+class CheckedMicrophone(Schema):
+    """What settings mean that were found usable."""
+
+    labels: list[WatchedLabelInfo]
+    source: SourceSettings = Field(description="secrets redacted")
+
+
+class Release(Received):
+    """POST /api/microphones/{id}/release."""
+
+    owner: str = Field(max_length=100, description="who lets it go; must be its present owner")
 
 
 class EventInfo(Schema):
@@ -138,6 +177,7 @@ class EventList(Schema):
 
     events: list[EventInfo]
     last_sequence: int
+    epoch: str = Field(description="as in ServerInfo")
 
 
 class LabelScore(Schema):
@@ -154,6 +194,10 @@ class WindowScores(Schema):
     start_s: float
     end_s: float
     scores: dict[str, Score]
+    gated: bool = Field(
+        default=False,
+        description="so quiet that live sound would not be scored: labels score 0 and `normal` 1",
+    )
 
 
 class Classification(Schema):
@@ -165,9 +209,14 @@ class Classification(Schema):
     threshold: Score
     duration_s: float
     windows: list[WindowScores]
+    too_quiet: bool = Field(
+        default=False,
+        description="nothing in it rises above its own noise, so live sound would not be scored at all;"
+        " these are the scores regardless",
+    )
 
 
-class Feedback(Schema):
+class Feedback(Received):
     """POST /api/events/{id}/feedback."""
 
     verdict: Literal["correct", "false_alarm"]
@@ -188,21 +237,40 @@ class Problem(Schema):
 # then ReplayedMessage, then live messages of the subscribed topics. `microphones` and `event` always come.
 
 
-class Subscribe(BaseModel):
+class Subscribe(Received):
     """First and only message of the client."""
 
-    model_config = ConfigDict(extra="forbid")
-
     type: Literal["subscribe"] = "subscribe"
-    after: int | None = Field(default=None, ge=0, description="last sequence seen; null: no replay")
+    after: int | None = Field(
+        default=None, ge=0, le=MAX_SEQUENCE, description="last sequence seen; null: no replay"
+    )
+    epoch: str | None = Field(
+        default=None,
+        description="ServerInfo's when `after` was seen; all changes are replayed if it is another now",
+    )
     topics: set[Literal["scores", "levels"]] = Field(default_factory=set)
 
 
 class MicrophonesMessage(Schema):
-    """All microphones; again whenever one is added, changed or removed."""
+    """All microphones as they are at first, in one or more messages of about 1 MB at most."""
 
     type: Literal["microphones"] = "microphones"
     microphones: list[MicrophoneInfo]
+    more: bool = Field(default=False, description="another such message follows with the next ones")
+
+
+class MicrophoneChangedMessage(Schema):
+    """One microphone was added, or its settings changed."""
+
+    type: Literal["microphone_changed"] = "microphone_changed"
+    microphone: MicrophoneInfo
+
+
+class MicrophoneRemovedMessage(Schema):
+    """One microphone is there no more."""
+
+    type: Literal["microphone_removed"] = "microphone_removed"
+    microphone_id: str
 
 
 class MicrophoneMessage(Schema):
@@ -227,6 +295,10 @@ class ReplayedMessage(Schema):
 
     type: Literal["replayed"] = "replayed"
     last_sequence: int
+    active: list[str] = Field(
+        description="ids of the events that go on; any other that a client has seen start is over,"
+        " even if its end was lost in a crash"
+    )
 
 
 class ScoresMessage(Schema):
@@ -261,6 +333,20 @@ class Health(Schema):
     """GET /health."""
 
     status: Literal["ok", "starting"]
+    problems: list[str] = Field(
+        description="codes of what is wrong, such as `disk_full`; GET /api/info says it in words"
+    )
+
+
+class OpenApi(Schema):
+    """GET /api/openapi.json: a description by OpenAPI 3.1, of which more than this is said elsewhere."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, dict[str, Any]]
+    components: dict[str, dict[str, Any]]
 
 
 class DeviceInfo(Schema):
@@ -276,12 +362,10 @@ class DeviceList(Schema):
     devices: list[DeviceInfo]
 
 
-class SourceCheck(BaseModel):
+class SourceCheck(Received):
     """POST /api/sources/check."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    source: Source
+    source: SourceSettings
 
 
 class SourceHeard(Schema):
@@ -290,10 +374,8 @@ class SourceHeard(Schema):
     level_dbfs: float = Field(description="of its first moment")
 
 
-class AudioFormat(BaseModel):
+class AudioFormat(Received):
     """First message of the client on WS /api/microphones/{id}/audio; then it sends interleaved PCM."""
-
-    model_config = ConfigDict(extra="forbid")
 
     format: Literal["s16le", "f32le"]
     sample_rate: int = Field(ge=4000, le=192_000, description="Hz")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import WSCloseCode, web
 
 from clap_server.api.app import AccessLogger, build_app
-from clap_server.api.auth import Authenticator
+from clap_server.api.authenticator import Authenticator
 from clap_server.api.bus import EventBus
 from clap_server.api.context import INGRESS_PEERS, Context
 from clap_server.api.metrics import Metrics
@@ -18,7 +18,7 @@ from clap_server.api.present import server_info
 from clap_server.api.sink import EventSink
 from clap_server.api.websocket import close
 from clap_server.clap.holder import ModelHolder
-from clap_server.detection.calibration import preparer
+from clap_server.detection.calibration.fit import preparer
 from clap_server.detection.library import load_library
 from clap_server.errors import ConfigurationError
 from clap_server.listening.supervisor import Supervisor
@@ -106,7 +106,7 @@ class Server:
             _LOGGER.info(
                 "Access token, shown only this once (`clap-server token` prints it again): %s", self.token
             )
-        store = Store(folder, policy)
+        store = Store(folder, policy, self._info_changed)
         bus = EventBus()
         metrics = Metrics()
         library = load_library()
@@ -121,9 +121,11 @@ class Server:
             store=store,
             holder=holder,
             library=library,
-            supervisor=Supervisor(holder, library, sink, media_dir=settings.media),
+            supervisor=Supervisor(
+                holder, library, sink, media_dir=settings.media, on_overload=self._info_changed
+            ),
             bus=bus,
-            authenticator=Authenticator(self.token, folder.server_id()),
+            authenticator=Authenticator(self.token, folder.server_id(), folder.signed_out),
             metrics=metrics,
             media_dir=settings.media,
             ingress_peers=self._ingress_peers,
@@ -136,10 +138,10 @@ class Server:
         metrics.watch(shared)
         _LOGGER.info("Data in %s", settings.data)
         await holder.start()
-        self._unsubscribe = holder.subscribe(self._model_changed)
+        self._unsubscribe = holder.subscribe(self._info_changed)
         await shared.supervisor.start()
         for microphone in store.microphones.all():
-            await shared.supervisor.restore(microphone)
+            await shared.supervisor.restore(microphone, store.microphones.unreadable(microphone.id))
         shared.ready = True
         _LOGGER.info("Ready, with %d microphones", len(store.microphones.all()))
 
@@ -161,9 +163,11 @@ class Server:
             shared.ingress_port = self.ingress_port
             _LOGGER.info("Ingress on port %d", self.ingress_port)
 
-    def _model_changed(self) -> None:
+    def _info_changed(self) -> None:
         shared = self.context
-        shared.bus.publish(server_info(shared))
+        # Before that nobody is subscribed.
+        if shared.ready:
+            shared.bus.publish(server_info(shared))
 
     async def stop(self) -> None:
         """End everything in order: events end and are told, then sockets close, then the database."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
+
+from clap_server.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
+    from concurrent.futures import Future
     from typing import Any
 
     import numpy as np
@@ -19,13 +23,15 @@ if TYPE_CHECKING:
 class SharedModel:
     """A ``ClapModel`` that waits its turn: live windows come first.
 
-    Made on the event loop, used from other threads.
+    Made on the event loop, used from one other thread.
     """
 
     def __init__(self, model: ClapModel, batcher: Batcher) -> None:
         self._model = model
         self._batcher = batcher
         self._loop = asyncio.get_running_loop()
+        self._abandoned = False
+        self._waiting: Future[NDArray[np.float32]] | None = None
 
     @property
     def name(self) -> str:
@@ -71,7 +77,7 @@ class SharedModel:
         """Embed windows when live ones leave room; see ``ClapModel``.
 
         Raises:
-            ModelError: the model failed.
+            ModelError: the model failed, or the work was abandoned.
         """
         return self._wait(self._batcher.embed(self._model, windows))
 
@@ -79,5 +85,19 @@ class SharedModel:
         """Embed texts in the model's own thread; see ``ClapModel``."""
         return self._wait(self._batcher.run(lambda: self._model.embed_text(texts)))
 
+    def abandon(self) -> None:
+        """Let the thread that waits, or comes to wait, fail: nobody needs its result any more."""
+        self._abandoned = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
     def _wait(self, work: Coroutine[Any, Any, NDArray[np.float32]]) -> NDArray[np.float32]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        self._waiting = asyncio.run_coroutine_threadsafe(work, self._loop)
+        if self._abandoned:
+            self._waiting.cancel()
+        try:
+            return self._waiting.result()
+        except CancelledError:
+            raise ModelError("the work was abandoned") from None
+        finally:
+            self._waiting = None

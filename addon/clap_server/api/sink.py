@@ -16,7 +16,6 @@ from clap_server.api.schemas import (
     MicrophoneStatus,
     ScoresMessage,
 )
-from clap_server.errors import AudioError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +39,8 @@ class EventSink:
         self._metrics = metrics
         # Numbers must be published in their order: a client resumes after the newest that it saw.
         self._order = asyncio.Lock()
+        # Of events that go on: a microphone that is removed is forgotten before they end.
+        self._names: dict[str, str] = {}
 
     async def event_started(self, event: SoundEvent) -> None:
         """Store and publish."""
@@ -49,19 +50,22 @@ class EventSink:
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         """Store the clip, then the end; without the clip if it cannot be stored."""
-        if recording is not None and recording.samples.size:
-            try:
-                await self._store.clips.save(event, recording)
-                event = replace(event, has_clip=True)
-                self._metrics.clip_saved()
-            except (StoreError, AudioError) as error:
-                self._metrics.clip_failed()
-                _LOGGER.error("The event is kept without its clip: %s", error)  # noqa: TRY400 - in words
-        await self._record("ended", event)
+        has_clip = False
+        try:
+            if recording is not None and recording.samples.size:
+                has_clip = await self._store.clips.save(event, recording)
+                self._metrics.clip(stored=has_clip)
+        finally:
+            # Whatever becomes of the clip, also when this is cancelled: without its end an event would stick.
+            await self._record("ended", replace(event, has_clip=has_clip))
 
     async def _record(self, change: Literal["started", "ended"], event: SoundEvent) -> str:
         microphone = self._store.microphones.get(event.microphone_id)
-        name = microphone.settings.name if microphone is not None else event.microphone_id
+        if microphone is not None:
+            self._names[event.id] = microphone.settings.name
+        name = self._names.get(event.id, event.microphone_id)
+        if change == "ended":
+            self._names.pop(event.id, None)
         async with self._order:
             entry = await self._store.events.record(change, event, name)
             self._bus.publish(
@@ -99,6 +103,10 @@ class EventSink:
     def status(self, microphone_id: str, status: SourceStatus) -> None:
         """Publish to all."""
         described = MicrophoneStatus(
-            state=status.state, code=status.code, reason=status.reason, since=datetime.now(UTC)
+            state=status.state,
+            code=status.code,
+            reason=status.reason,
+            since=datetime.now(UTC),
+            notice=status.notice,
         )
         self._bus.publish(MicrophoneMessage(microphone_id=microphone_id, status=described))

@@ -14,7 +14,7 @@ from clap_server.audio.level import level_dbfs
 from clap_server.audio.source import SourceError
 from clap_server.audio.url import restore_url
 from clap_server.errors import ConfigurationError
-from clap_server.listening.config import PushSource, UrlSource
+from clap_server.listening.config import PushSourceSettings, UrlSourceSettings
 from clap_server.listening.sources import make_source
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def check_source(request: web.Request) -> web.Response:
     """Listen to a source for a moment."""
     shared = context(request)
     wanted = (await read_body(request, SourceCheck)).source
-    if isinstance(wanted, PushSource):
+    if isinstance(wanted, PushSourceSettings):
         raise invalid("source", "a client sends this sound; there is nothing to check", "not-checkable")
     if shared.source_checks.locked():
         raise ProblemError(
@@ -40,7 +40,7 @@ async def check_source(request: web.Request) -> web.Response:
         )
     async with shared.source_checks:
         try:
-            if isinstance(wanted, UrlSource):
+            if isinstance(wanted, UrlSourceSettings):
                 # Refuses *** in the place of a secret: nothing is stored to put back.
                 restore_url(wanted.url, None)
             source = make_source(wanted, shared.media_dir)

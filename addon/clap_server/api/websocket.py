@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from clap_server.api.context import context
-from clap_server.api.present import event_info, microphones_message, server_info
+from clap_server.api.present import event_info, microphones_messages, server_info
 from clap_server.api.problems import ProblemError, parse
 from clap_server.api.route import Route
 from clap_server.api.schemas import EventMessage, ReplayedMessage, Subscribe
@@ -64,7 +64,8 @@ async def _converse(shared: Context, socket: web.WebSocketResponse) -> None:
     subscription = shared.bus.subscribe(wanted.topics)
     # Before anything is awaited: what has a higher number reaches this subscription.
     published = shared.bus.last_sequence
-    sender = asyncio.create_task(_send_all(shared, socket, subscription, wanted.after, published))
+    after = _known(shared, wanted)
+    sender = asyncio.create_task(_send_all(shared, socket, subscription, after, published))
     reader = asyncio.create_task(_read_all(socket))
     try:
         done, _ = await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,6 +93,15 @@ async def _subscribe_message(socket: web.WebSocketResponse) -> Subscribe:
     raise ConnectionResetError
 
 
+def _known(shared: Context, wanted: Subscribe) -> int | None:
+    """The last number that the client has seen of the present numbering; 0 if it has seen another."""
+    events = shared.store.events
+    if wanted.after is None:
+        return None
+    other = wanted.epoch is not None and wanted.epoch != events.epoch
+    return 0 if other or wanted.after > events.last_sequence else wanted.after
+
+
 async def _send_all(
     shared: Context,
     socket: web.WebSocketResponse,
@@ -99,11 +109,13 @@ async def _send_all(
     after: int | None,
     published: int,
 ) -> None:
-    await socket.send_str(microphones_message(shared).model_dump_json())
+    for part in microphones_messages(shared):
+        await socket.send_str(part)
     newest = published
     if after is not None:
         newest = await _replay(shared, socket, after)
-    await socket.send_str(ReplayedMessage(last_sequence=newest).model_dump_json())
+    replayed = ReplayedMessage(last_sequence=newest, active=list(shared.store.events.active))
+    await socket.send_str(replayed.model_dump_json())
     while (item := await subscription.next()) is not None:
         sequence, text = item
         if sequence is None or sequence > newest:
@@ -125,8 +137,7 @@ async def _replay(shared: Context, socket: web.WebSocketResponse, after: int) ->
             )
             await socket.send_str(message.model_dump_json())
             newest = entry.sequence
-    # A client may come with a number that this server never gave (another data folder).
-    return min(newest, max(shared.bus.last_sequence, shared.store.events.last_sequence))
+    return newest
 
 
 async def _read_all(socket: web.WebSocketResponse) -> None:
@@ -155,13 +166,12 @@ ROUTES = (
         "Live",
         description=(
             "A WebSocket. The server greets with `ServerInfo`; the client sends one `Subscribe`; then come"
-            " `MicrophonesMessage`, every `EventMessage` after `after`, `ReplayedMessage`, and"
-            " what happens from"
-            " then on. Sequence numbers never repeat or go back, so a client that comes back"
-            " with the last one"
-            " that it saw misses nothing. A client that is too slow loses scores and levels first; before it"
-            " would lose an event the connection is closed (1013) for it to resume. The server"
-            " pings every 5 s."
+            " `MicrophonesMessage` (again while it says `more`), every `EventMessage` after `after`,"
+            " `ReplayedMessage`, and what happens from then on: of the microphones only what changes."
+            " Sequence numbers never repeat or go back, so a client that comes back with the last one that"
+            " it saw misses nothing. A client that is too slow loses scores and levels first; before it"
+            " would lose an event the connection is closed (1013) for it to resume. The server pings every"
+            " 5 s."
         ),
         status=101,
         errors=(400, 403),

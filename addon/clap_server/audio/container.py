@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy as np
+    from av import AudioStream
     from av.container import InputContainer
     from numpy.typing import NDArray
 
-from clap_server.audio.frames import frame_to_mono
+from clap_server.audio.downmix import Downmix
+from clap_server.audio.frames import frame_channels
 
 # FFmpeg's own log lines hold addresses with passwords; what matters comes as exceptions.
 av.logging.set_level(None)
@@ -32,6 +34,12 @@ _REACHING = frozenset(
     }
 )  # fmt: skip
 _NO_PROTOCOL = "none"
+# What a decoder says of a packet that it cannot make sense of; the next one may be whole.
+DAMAGED = (av.error.InvalidDataError, av.error.PatchWelcomeError)
+CHANGES_FORMAT = (
+    "Its sample rate or number of channels changes on the way: convert all of it to one format, such as FLAC."
+)
+READABLE = "send an audio or video file that FFmpeg can read, such as WAV, FLAC, MP3, OGG, M4A or MP4"
 
 
 @cache
@@ -51,24 +59,47 @@ def open_file(file: BinaryIO) -> InputContainer:
     try:
         container = av.open(file, mode="r", options=options, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
-        raise AudioError("This is not audio that can be read: send WAV, FLAC, MP3, OGG or M4A.") from error
+        raise AudioError(f"This is not audio that can be read: {READABLE}.") from error
     if not container.streams.audio:
         container.close()
         raise AudioError("This file has no sound in it: send one with an audio track.")
+    if not decodable(container):
+        container.close()
+        raise AudioError(f"This file's sound is in a format that cannot be decoded: {READABLE}.")
     return container
 
 
-def read_frames(container: InputContainer) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """Decode the first audio track; damaged packets are left out.
+def read_frames(
+    container: InputContainer, downmix: Downmix | None = None
+) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """Decode the first audio track that can be decoded; damaged packets are left out.
+
+    Args:
+        container: as ``open_file`` gave it.
+        downmix: makes one channel of several, if its notice is wanted.
 
     Yields:
         ``(n,)`` mono float32 and its rate in Hz.
+
+    Raises:
+        AudioError: the file goes on in another format that FFmpeg cannot change to.
+        FFmpegError: it breaks off.
     """
-    stream = container.streams.audio[0]
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            continue
-        for frame in frames:
-            yield frame_to_mono(frame), frame.sample_rate
+    downmix = downmix or Downmix()
+    stream = decodable(container)[0]
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except DAMAGED:
+                continue
+            for frame in frames:
+                yield downmix.mix(frame_channels(frame), frame.sample_rate), frame.sample_rate
+    except av.error.PatchWelcomeError as error:
+        raise AudioError(CHANGES_FORMAT) from error
+
+
+def decodable(container: InputContainer) -> list[AudioStream]:
+    """The audio tracks that FFmpeg has a decoder for."""
+    # PyAV gives a track without a decoder no codec context, although its types say otherwise.
+    return [stream for stream in container.streams.audio if getattr(stream, "codec_context", None)]

@@ -1,4 +1,4 @@
-"""Whole recordings into memory."""
+"""Recordings from files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,29 @@ from clap_server.audio.resample import Resampler
 from clap_server.errors import AudioError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
+
+_DURATION_UNITS = 1_000_000
+"""FFmpeg's, a second (AV_TIME_BASE)."""
 
 
 def decode(
     source: Path | BinaryIO, sample_rate: int, *, max_duration_s: float | None = None
 ) -> NDArray[np.float32]:
-    """Decode any recording that FFmpeg reads.
+    """Decode a recording into memory; see ``decode_blocks``.
+
+    Returns:
+        ``(n,)`` mono float32 at ``sample_rate``, full scale -1..1, not empty.
+    """
+    return np.concatenate(list(decode_blocks(source, sample_rate, max_duration_s=max_duration_s)))
+
+
+def decode_blocks(
+    source: Path | BinaryIO, sample_rate: int, *, max_duration_s: float | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Decode any recording that FFmpeg reads, as it is consumed.
 
     Playlists and network addresses inside it are never followed. Blocks.
 
@@ -28,38 +44,47 @@ def decode(
         sample_rate: wanted rate in Hz.
         max_duration_s: longest recording that is accepted, in seconds.
 
-    Returns:
-        ``(n,)`` mono float32 at ``sample_rate``, full scale -1..1.
+    Yields:
+        ``(n,)`` mono float32 at ``sample_rate``, full scale -1..1, never empty; at least once.
 
     Raises:
         AudioError: it is no audio, it is too long, or it cannot be opened.
     """
     if not isinstance(source, Path):
-        return _decode(source, sample_rate, max_duration_s)
+        yield from _decode(source, sample_rate, max_duration_s)
+        return
     try:
         with source.open("rb") as file:
-            return _decode(file, sample_rate, max_duration_s)
+            yield from _decode(file, sample_rate, max_duration_s)
     except OSError as error:
         raise AudioError(f"Cannot open {source.name}: {error.strerror}.") from error
 
 
-def _decode(file: BinaryIO, sample_rate: int, max_duration_s: float | None) -> NDArray[np.float32]:
+def _decode(file: BinaryIO, sample_rate: int, max_duration_s: float | None) -> Iterator[NDArray[np.float32]]:
     resampler = Resampler(sample_rate)
-    parts: list[NDArray[np.float32]] = []
     seconds = 0.0
+    empty = True
     with open_file(file) as container:
+        # What says that it is too long is refused before any work; the count below finds what does not.
+        if max_duration_s is not None and (container.duration or 0) / _DURATION_UNITS > max_duration_s + 1:
+            raise _too_long(max_duration_s)
         try:
             for samples, rate in read_frames(container):
                 seconds += len(samples) / rate
                 if max_duration_s is not None and seconds > max_duration_s:
-                    raise AudioError(
-                        f"The recording is longer than {max_duration_s:g} s: send a shorter one."
-                    )
-                parts.append(resampler.push(samples, rate))
+                    raise _too_long(max_duration_s)
+                block = resampler.push(samples, rate)
+                if len(block):
+                    empty = False
+                    yield block
         except av.error.FFmpegError as error:
             raise AudioError("The recording breaks off or is damaged: send it again.") from error
-    parts.append(resampler.flush())
-    decoded = np.concatenate(parts)
-    if not decoded.size:
+    rest = resampler.flush()
+    if len(rest):
+        yield rest
+    elif empty:
         raise AudioError("The recording holds no sound at all: send one that does.")
-    return decoded
+
+
+def _too_long(max_duration_s: float) -> AudioError:
+    return AudioError(f"The recording is longer than {max_duration_s:g} s: send a shorter one.")

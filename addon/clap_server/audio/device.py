@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import miniaudio  # type: ignore[import-untyped] # the package has no py.typed
 import numpy as np
 
+from clap_server.audio.downmix import Downmix
 from clap_server.audio.frames import to_float
-from clap_server.audio.source import SourceError
+from clap_server.audio.source import Patience, SourceError
 from clap_server.audio.threaded import Feed, blocks_from_thread
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ DEFAULT_DEVICE = "default"
 _BACKENDS = (miniaudio.Backend.PULSEAUDIO, miniaudio.Backend.ALSA)
 _CAPTURE_RATE_HZ = 48_000
 _PERIOD_MS = 50
+# Of one channel miniaudio makes two that are equal, and of more the nearest two.
+_CHANNELS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,15 @@ def list_devices() -> list[CaptureDevice]:
 
 
 class DeviceSource:
-    """A microphone of this machine; of several channels the mean.
+    """A microphone of this machine.
 
     Drivers do not reliably say that a device was unplugged: it falls silent, which is a stall.
 
     Args:
         device: an id that ``list_devices`` gave; ``default`` for the machine's own choice.
     """
+
+    patience = Patience()
 
     def __init__(self, device: str = DEFAULT_DEVICE) -> None:
         self._device = device
@@ -94,7 +99,7 @@ class DeviceSource:
         try:
             return miniaudio.CaptureDevice(
                 input_format=miniaudio.SampleFormat.FLOAT32,
-                nchannels=1,
+                nchannels=_CHANNELS,
                 sample_rate=_CAPTURE_RATE_HZ,
                 buffersize_msec=_PERIOD_MS,
                 device_id=devices.get(self._device),
@@ -125,6 +130,10 @@ def _find_devices() -> tuple[Any, dict[str, Any]] | None:
 
 def _receive(feed: Feed) -> Generator[None, bytearray, None]:
     """Take what the driver's own thread sends."""
+    downmix = Downmix()
     while not feed.closed():
         data = yield
-        feed.push(to_float(np.frombuffer(bytes(data), dtype=np.float32)), _CAPTURE_RATE_HZ)
+        channels = to_float(np.frombuffer(bytes(data), dtype=np.float32).reshape(-1, _CHANNELS)).T
+        samples = downmix.mix(channels, _CAPTURE_RATE_HZ)
+        feed.notice = downmix.notice
+        feed.push(samples, _CAPTURE_RATE_HZ)

@@ -1,4 +1,4 @@
-"""FFmpeg's audio frames as mono numpy arrays."""
+"""FFmpeg's audio frames and raw PCM as arrays of full scale."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 
 
 def to_float(samples: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Scale PCM of any of FFmpeg's sample types to full scale -1..1; same shape."""
-    if samples.dtype.kind == "u":
+    """Scale PCM of any of FFmpeg's sample types to full scale -1..1; same shape.
+
+    All sound enters here. A broken stream can hold any value: what is out of range is clipped, and what is
+    not a number becomes silence.
+    """
+    if samples.dtype.kind in "ui":
         half = float(2 ** (8 * samples.dtype.itemsize - 1))
-        return ((samples.astype(np.float64) - half) / half).astype(np.float32)
-    if samples.dtype.kind == "i":
-        full_scale = float(2 ** (8 * samples.dtype.itemsize - 1))
-        return (samples.astype(np.float64) / full_scale).astype(np.float32)
-    return samples.astype(np.float32)
+        centre = half if samples.dtype.kind == "u" else 0.0
+        return ((samples.astype(np.float64) - centre) / half).astype(np.float32)
+    clipped: NDArray[np.float32] = np.nan_to_num(np.clip(samples, -1.0, 1.0), nan=0.0).astype(np.float32)
+    return clipped
 
 
-def frame_to_mono(frame: av.AudioFrame) -> NDArray[np.float32]:
-    """Mean of a frame's channels.
+def frame_channels(frame: av.AudioFrame) -> NDArray[np.float32]:
+    """Take the samples out of a frame.
 
     Returns:
-        ``(n,)`` float32, full scale -1..1, at the frame's own rate. Values that are not numbers
-        (a broken stream can hold them) become silence.
+        ``(channels, n)`` float32, full scale -1..1, at the frame's own rate.
 
     Raises:
         AudioError: samples of 64-bit integers, which PyAV does not hand over.
@@ -40,9 +42,6 @@ def frame_to_mono(frame: av.AudioFrame) -> NDArray[np.float32]:
         raise AudioError(
             f"Samples of the format {frame.format.name} are not supported: use 16 or 32 bits."
         ) from error
-    channels = len(frame.layout.channels)
-    if not frame.format.is_planar:
-        array = array.reshape(-1, channels).T
-    mono = array[0] if channels == 1 else array.mean(axis=0, dtype=np.float32)
-    clean: NDArray[np.float32] = np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0)
-    return clean
+    if frame.format.is_planar:
+        return array
+    return array.reshape(-1, len(frame.layout.channels)).T

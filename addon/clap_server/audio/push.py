@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from clap_server.audio.arrivals import BACKLOG_S, Arrivals
 from clap_server.audio.block import AudioBlock
+from clap_server.audio.downmix import Downmix
 from clap_server.audio.frames import to_float
 from clap_server.audio.resample import Resampler
-from clap_server.audio.source import SourceError
+from clap_server.audio.source import Patience, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
     from numpy.typing import NDArray
 
@@ -71,6 +74,7 @@ class Pusher:
         self._source = source
         self._format = fmt
         self._rest = b""
+        self._downmix = Downmix()
 
     def feed(self, data: bytes) -> int:
         """Hand over the next bytes; a frame may be split between two calls.
@@ -85,23 +89,54 @@ class Pusher:
         whole = len(data) - len(data) % self._format.bytes_per_frame
         self._rest = data[whole:]
         frames = np.frombuffer(data[:whole], dtype=_DTYPES[self._format.sample_format])
-        mono = to_float(frames.reshape(-1, self._format.channels)).mean(axis=1, dtype=np.float32)
-        clean: NDArray[np.float32] = np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0)
-        return self._source.put(self, clean, self._format.sample_rate)
+        channels = to_float(frames.reshape(-1, self._format.channels)).T
+        mono = self._downmix.mix(channels, self._format.sample_rate)
+        return self._source.put(self, mono, self._format.sample_rate, self._downmix.notice)
 
     def close(self) -> None:
         """Give the turn back; safe to call twice."""
         self._source.release(self)
 
 
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """Sound as it came.
+
+    Attributes:
+        arrived_s: by a clock that is never set.
+        lateness_s: see ``Arrival``.
+        interrupts: it cannot join what came before: sound was dropped, or another client sent that.
+    """
+
+    samples: NDArray[np.float32]
+    rate: int
+    captured_at: float
+    arrived_s: float
+    lateness_s: float
+    notice: str | None
+    interrupts: bool = False
+    dropped_s: float = 0.0
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / self.rate
+
+
 class PushSource:
-    """Waits for a client and takes its sound; one client at a time. Belongs to one event loop."""
+    """Waits for a client and takes its sound; one client at a time. Belongs to one event loop.
+
+    Pushed sound has no timestamps. So there is a gap where another client took over, where sound was dropped,
+    and where more than half a second stayed away and did not come later at once (see ``Arrivals``).
+    """
+
+    patience = Patience(first_s=None)
 
     def __init__(self) -> None:
         self._pusher: Pusher | None = None
-        self._direct: tuple[PushFormat, Pusher] | None = None
-        self._queue: deque[tuple[NDArray[np.float32], int, float]] = deque()
+        self._sender: Pusher | None = None
+        self._queue: deque[_Message] = deque()
         self._queued_s = 0.0
+        self._received_s = 0.0
         self._news = asyncio.Event()
         self.dropped_samples = 0
 
@@ -124,39 +159,32 @@ class PushSource:
         self._news.set()
         return self._pusher
 
-    def feed(self, data: bytes, fmt: PushFormat) -> int:
-        """Send without keeping a turn: the first call, or one with another format, begins it.
-
-        Returns:
-            As ``Pusher.feed``.
-
-        Raises:
-            SourceError: ``push_busy``.
-        """
-        if self._direct is None or self._direct[1] is not self._pusher or self._direct[0] != fmt:
-            if self._direct is not None:
-                self._direct[1].close()
-            self._direct = (fmt, self.connect(fmt))
-        return self._direct[1].feed(data)
-
     def disconnect(self) -> None:
         """End the present client's turn, whoever it is."""
         if self._pusher is not None:
             self._pusher.close()
 
-    def put(self, pusher: Pusher, samples: NDArray[np.float32], rate: int) -> int:
+    def put(self, pusher: Pusher, samples: NDArray[np.float32], rate: int, notice: str | None) -> int:
         """For ``Pusher``: queue ``(n,)`` mono samples at ``rate`` Hz; returns how many were dropped."""
         if pusher is not self._pusher:
             raise SourceError("push_closed", "this connection is closed: connect again")
         if not samples.size:
             return 0
-        self._queue.append((samples, rate, time.time()))
-        self._queued_s += len(samples) / rate
+        duration_s = len(samples) / rate
+        self._received_s += duration_s
+        now_s = time.monotonic()
+        interrupts = self._sender not in (None, pusher)
+        self._sender = pusher
+        lateness_s = now_s - self._received_s
+        self._queue.append(_Message(samples, rate, time.time(), now_s, lateness_s, notice, interrupts))
+        self._queued_s += duration_s
         dropped = 0
         while self._queued_s > QUEUE_S and len(self._queue) > 1:
-            oldest, oldest_rate, _ = self._queue.popleft()
-            self._queued_s -= len(oldest) / oldest_rate
-            dropped += len(oldest)
+            oldest = self._queue.popleft()
+            self._queued_s -= oldest.duration_s
+            dropped += len(oldest.samples)
+            dropped_s = oldest.dropped_s + oldest.duration_s
+            self._queue[0] = replace(self._queue[0], interrupts=True, dropped_s=dropped_s)
         self.dropped_samples += dropped
         self._news.set()
         return dropped
@@ -173,24 +201,78 @@ class PushSource:
         Raises:
             SourceError: ``waiting_for_client``; the client that was sending has gone.
         """
-        resampler = Resampler(sample_rate)
-        longest = round(_MAX_BLOCK_S * sample_rate)
+        cutter = _Cutter(sample_rate)
+        async with aclosing(self._messages()) as messages:
+            async for message, after_gap in messages:
+                for block in cutter.push(message, after_gap):
+                    yield block
+        for block in cutter.flush():
+            yield block
+        raise waiting_for_client()
+
+    async def _messages(self) -> AsyncGenerator[tuple[_Message, bool], None]:
+        """What the clients send until none has its turn, and whether sound is missing before it."""
+        arrivals = Arrivals()
         while self._pusher is None and not self._queue:
             await self._wait()
         while self._queue or self._pusher is not None:
             if not self._queue:
                 await self._wait()
                 continue
-            samples, rate, captured_at = self._queue.popleft()
-            self._queued_s = self._queued_s - len(samples) / rate if self._queue else 0.0
-            resampled = resampler.push(samples, rate)
-            for start in range(0, len(resampled), longest):
-                yield AudioBlock(resampled[start : start + longest], sample_rate, captured_at)
-        raise waiting_for_client()
+            first = self._queue[0]
+            gap = first.interrupts or arrivals.is_gap(self._queue, time.monotonic())
+            if gap is None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(first.arrived_s + BACKLOG_S - time.monotonic()):
+                        await self._wait()
+                continue
+            arrivals.take(first, gap)
+            yield self._take(), gap
+
+    def _take(self) -> _Message:
+        message = self._queue.popleft()
+        self._queued_s = self._queued_s - message.duration_s if self._queue else 0.0
+        return message
 
     async def _wait(self) -> None:
         self._news.clear()
         await self._news.wait()
+
+
+class _Cutter:
+    """Makes short blocks of the wanted rate of one message after the other."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._sample_rate = sample_rate
+        self._resampler = Resampler(sample_rate)
+        self._last: _Message | None = None
+        self._after_gap = False
+        self._dropped_s = 0.0
+
+    def push(self, message: _Message, after_gap: bool) -> Iterator[AudioBlock]:
+        if after_gap:
+            yield from self.flush()
+            self._after_gap = True
+        self._last = message
+        self._dropped_s += message.dropped_s
+        yield from self._cut(self._resampler.push(message.samples, message.rate), message)
+
+    def flush(self) -> Iterator[AudioBlock]:
+        if self._last is not None:
+            yield from self._cut(self._resampler.flush(), self._last)
+
+    def _cut(self, samples: NDArray[np.float32], message: _Message) -> Iterator[AudioBlock]:
+        longest = round(_MAX_BLOCK_S * self._sample_rate)
+        for start in range(0, len(samples), longest):
+            yield AudioBlock(
+                samples[start : start + longest],
+                self._sample_rate,
+                message.captured_at,
+                after_gap=self._after_gap,
+                dropped_s=self._dropped_s,
+                notice=message.notice,
+            )
+            self._after_gap, self._dropped_s = False, 0.0
 
 
 def waiting_for_client() -> SourceError:

@@ -32,11 +32,26 @@ class SourceStatus:
         state: for programs.
         code: stable name of the reason, such as ``no_audio_track`` or ``unauthorized``; for translations.
         reason: for people, such as ``401 from camera: check user name and password``. Never holds a secret.
+        notice: a remark besides, for people, such as that only one of two channels is used.
     """
 
     state: SourceState
     code: str
     reason: str
+    notice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a source may give no sound before it is opened again.
+
+    Attributes:
+        first_s: from opening to the first sound, in seconds; None: as long as it takes.
+        silence_s: later, in seconds.
+    """
+
+    first_s: float | None = 20.0
+    silence_s: float = 10.0
 
 
 class SourceError(AudioError):
@@ -54,6 +69,10 @@ class SourceError(AudioError):
 
 class AudioSource(Protocol):
     """Somewhere that sound comes from, once: it does not reconnect (see ``reconnect.py``)."""
+
+    @property
+    def patience(self) -> Patience:
+        """How long it may be silent; may be another one once it is open."""
 
     def blocks(self, sample_rate: int) -> AsyncIterator[AudioBlock]:
         """Connect and yield sound, mono at ``sample_rate``, until the source ends.

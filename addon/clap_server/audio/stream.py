@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-import av
 import av.error
 from av.stream import Discard
 
-from clap_server.audio.container import harmless_formats
-from clap_server.audio.frames import frame_to_mono
-from clap_server.audio.source import SourceError
-from clap_server.audio.stream_errors import ended, explain, no_answer, no_audio_track
+from clap_server.audio.container import decodable
+from clap_server.audio.host import Host
+from clap_server.audio.http_stream import HttpOpener
+from clap_server.audio.player import Player
+from clap_server.audio.redirects import look_up
+from clap_server.audio.rtsp import RtspOpener
+from clap_server.audio.source import Patience, SourceError
+from clap_server.audio.stream_errors import changed_format, ended, explain, no_audio_track, no_decoder
 from clap_server.audio.threaded import Feed, blocks_from_thread
-from clap_server.audio.url import check_url, redact_url
+from clap_server.audio.tracks import first_sounding
+from clap_server.audio.url import check_url, play_url, redact_url
 from clap_server.errors import AudioError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
-    from av import AudioStream, Packet
+    from av import AudioFrame, AudioStream, Packet
     from av.container import InputContainer
 
     from clap_server.audio.block import AudioBlock
 
 OPEN_TIMEOUT_S = 10.0
-# RTSP packets come many times a second and an interrupted read goes on where it was, so that the thread can
-# look up now and then. HTTP cannot be resumed, and the next HLS segment may take its time.
-_RTSP_POLL_S = 0.5
-_HTTP_READ_TIMEOUT_S = 20.0
-_PROBES = 3
-_PROBE_PAUSE_S = 0.5
 # Icecast and HLS send many seconds at once; a finite recording must not rush through.
 _LEAD_S = 12.0
-
-# What FFmpeg may open while it plays: never files, pipes, devices or wrappers around them.
-_PROTOCOLS = {
-    "rtsp": "tcp",
-    "rtsps": "tls,tcp",
-    "http": "http,https,tls,tcp,crypto,httpproxy",
-    "https": "http,https,tls,tcp,crypto,httpproxy",
-}
-_RTSP_OPTIONS = {"rtsp_transport": "tcp", "allowed_media_types": "audio"}
-# Live HLS starts at its newest segment.
-_HTTP_OPTIONS = {"live_start_index": "-1", "analyzeduration": "2000000"}
-_DAMAGED = (av.error.InvalidDataError, av.error.PatchWelcomeError)
+_DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
 class StreamSource:
@@ -67,130 +53,83 @@ class StreamSource:
     def __init__(self, url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> None:
         check_url(url)
         parts = urlsplit(url)
+        scheme = parts.scheme.lower()
         self._url = url
-        self._host = parts.hostname or ""
-        self._port = parts.port
-        self._scheme = parts.scheme.lower()
-        self._rtsp = self._scheme in ("rtsp", "rtsps")
-        self._who = "camera" if self._rtsp else "server"
+        self.host = Host(parts.hostname or "", parts.port or _DEFAULT_PORTS[scheme])
+        opener = RtspOpener if scheme in ("rtsp", "rtsps") else HttpOpener
+        self._opener: RtspOpener | HttpOpener = opener(play_url(url), open_timeout_s)
         self._open_timeout_s = open_timeout_s
+        self._patience = Patience()
 
     def __repr__(self) -> str:
         return f"StreamSource({redact_url(self._url)!r})"
 
+    @property
+    def patience(self) -> Patience:
+        """See ``AudioSource``."""
+        return self._patience
+
     def blocks(self, sample_rate: int) -> AsyncGenerator[AudioBlock, None]:
         """See ``AudioSource``."""
-        return blocks_from_thread(self._produce, sample_rate, name=f"stream {self._host}", lead_s=_LEAD_S)
+        name = f"stream {self.host.name}"
+        return blocks_from_thread(self._produce, sample_rate, name=name, lead_s=_LEAD_S)
 
     def _produce(self, feed: Feed) -> None:
-        self._look_up_host()
-        container = self._open(feed)
-        try:
+        look_up(self.host.name, self.host.port)
+        with self._opener.open(feed) as container:
+            self._patience = self._opener.patience(container)
             if not container.streams.audio:
-                raise no_audio_track(self._who)
-            self._play(container, feed)
-        finally:
-            container.close()
+                raise no_audio_track(self._opener.who)
+            tracks = decodable(container)
+            if not tracks:
+                raise no_decoder(self._opener.who)
+            for stream in container.streams:
+                if stream not in tracks:
+                    stream.discard = Discard.all
+            self._play(first_sounding(self._packets(container, tracks, feed), tracks), feed)
 
-    def _play(self, container: InputContainer, feed: Feed) -> None:
-        for stream in container.streams:
-            if stream.index != container.streams.audio[0].index:
-                stream.discard = Discard.all
-        for packet in self._packets(container, feed):
-            try:
-                frames = packet.decode()
-            except _DAMAGED:
-                continue
-            except av.error.FFmpegError as error:
-                raise explain(error, self._who, self._open_timeout_s) from None
+    def _play(self, frames: Iterator[AudioFrame | None], feed: Feed) -> None:
+        player = Player(feed, in_time=self._opener.in_time)
+        try:
             for frame in frames:
                 if feed.closed():
                     return
-                try:
-                    feed.push(frame_to_mono(frame), frame.sample_rate)
-                except AudioError as error:
-                    raise SourceError("not_usable", f"the stream cannot be used: {error}") from error
+                player.play(frame)
+            player.finish()
+        except av.error.FFmpegError as error:
+            raise explain(error, self._opener.who, self._open_timeout_s) from None
+        except SourceError:
+            raise
+        except AudioError as error:
+            raise SourceError("not_usable", f"the stream cannot be used: {error}") from error
         if not feed.closed():
-            raise ended(self._who)
+            raise ended(self._opener.who)
 
-    def _packets(self, container: InputContainer, feed: Feed) -> Iterator[Packet[AudioStream]]:
-        """Audio packets until the stream ends or nobody listens; whether they stall is decided elsewhere."""
-        stream = container.streams.audio[0]
+    def _packets(
+        self, container: InputContainer, tracks: Sequence[AudioStream], feed: Feed
+    ) -> Iterator[Packet[AudioStream] | None]:
+        """Packets of the tracks until the stream ends or nobody listens; None when none came for a moment.
+
+        Raises:
+            SourceError: it breaks off.
+        """
+        opened_s = time.monotonic()
+        heard = False
         while not feed.closed():
             try:
-                for packet in container.demux(stream):
-                    yield packet
+                for packet in container.demux(*tracks):
+                    heard = True
+                    yield cast("Packet[AudioStream]", packet)
                     if feed.closed():
                         return
-            except av.error.ExitError as error:
-                if not self._rtsp:
-                    raise explain(error, self._who, _HTTP_READ_TIMEOUT_S) from None
+            except av.error.ExitError:
+                error = self._opener.waited(time.monotonic() - opened_s, heard)
+                if error is not None:
+                    raise error from None
+                yield None
+            except av.error.PatchWelcomeError:
+                raise changed_format(self._opener.who) from None
             except av.error.FFmpegError as error:
-                raise explain(error, self._who, self._open_timeout_s) from None
+                raise explain(error, self._opener.who, self._open_timeout_s) from None
             else:
                 return
-
-    def _look_up_host(self) -> None:
-        # FFmpeg reports an unknown name as a bare input/output error.
-        try:
-            socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise SourceError(
-                "host_not_found", f"no host named {self._host} is known: check the address"
-            ) from None
-
-    def _open(self, feed: Feed) -> InputContainer:
-        # Errors are raised "from None" here: FFmpeg's hold the address with its password.
-        started_s = time.monotonic()
-        try:
-            return self._open_with({}, self._open_timeout_s)
-        except av.error.FFmpegError as error:
-            if time.monotonic() - started_s >= self._open_timeout_s:
-                # FFmpeg gives all sorts of errors for a conversation that was cut short.
-                raise no_answer(self._who, self._open_timeout_s) from None
-            if self._rtsp and _may_lack_audio(error) and self._lacks_audio(feed):
-                raise no_audio_track(self._who) from None
-            raise explain(error, self._who, self._open_timeout_s) from None
-
-    def _open_with(self, more_options: dict[str, str], timeout_s: float) -> InputContainer:
-        options = {
-            "protocol_whitelist": _PROTOCOLS[self._scheme],
-            **(
-                _RTSP_OPTIONS
-                if self._rtsp
-                else {**_HTTP_OPTIONS, "format_whitelist": harmless_formats("hls")}
-            ),
-            **more_options,
-        }
-        return av.open(
-            self._url,
-            mode="r",
-            format="rtsp" if self._rtsp else None,
-            options=options,
-            metadata_errors="replace",
-            timeout=(timeout_s, _RTSP_POLL_S if self._rtsp else _HTTP_READ_TIMEOUT_S),
-        )
-
-    def _lacks_audio(self, feed: Feed) -> bool:
-        """Ask the camera what it has, without playing: servers answer in many ways to a play of nothing."""
-        for _ in range(_PROBES):
-            try:
-                with self._open_with({"initial_pause": "1"}, self._open_timeout_s / 2) as container:
-                    return not container.streams.audio
-            except av.error.HTTPServerError:  # still busy with the end of the first attempt
-                if feed.wait(_PROBE_PAUSE_S):
-                    return False
-            except av.error.FFmpegError:
-                return False
-        return False
-
-
-def _may_lack_audio(error: av.error.FFmpegError) -> bool:
-    clear = (
-        av.error.HTTPUnauthorizedError,
-        av.error.HTTPForbiddenError,
-        av.error.HTTPNotFoundError,
-        av.error.ConnectionRefusedError,
-        av.error.ExitError,
-    )
-    return not isinstance(error, clear)

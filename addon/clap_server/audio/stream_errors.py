@@ -45,6 +45,37 @@ def no_audio_track(who: str) -> SourceError:
     return SourceError("no_audio_track", f"{who} has no audio track: switch audio on in the {who}'s settings")
 
 
+def no_decoder(who: str) -> SourceError:
+    """There is sound, but FFmpeg has no decoder for any of it."""
+    return SourceError(
+        "not_usable",
+        f"the {who} sends its sound in a format that cannot be decoded: "
+        "choose another one in its settings, such as AAC or G.711",
+    )
+
+
+def changed_format(who: str) -> SourceError:
+    """FFmpeg cannot follow a stream into another format; a new connection begins with it."""
+    return SourceError("ended", f"the {who} changed sample rate or channels: connecting again")
+
+
+def no_transport() -> SourceError:
+    """The camera takes neither way of sending."""
+    return SourceError(
+        "not_usable",
+        "the camera refuses to send sound over TCP as well as over UDP: allow one of them in its settings",
+    )
+
+
+def udp_is_lost(timeout_s: float) -> SourceError:
+    """The camera sends over UDP, and nothing arrives."""
+    return SourceError(
+        "not_usable",
+        f"the camera sends sound over UDP only, and none arrived within {timeout_s:g} s: "
+        "let UDP from the camera through to this server, or switch RTSP over TCP on in the camera",
+    )
+
+
 def ended(who: str) -> SourceError:
     """The stream was there and is over."""
     return SourceError("ended", f"the {who} ended the stream")

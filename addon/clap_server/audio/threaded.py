@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,11 +79,15 @@ class Feed:
         self._lock = threading.Lock()
         self._queue: deque[AudioBlock] = deque()
         self._queued_samples = 0
+        self._after_gap = False
+        self._captured_at = 0.0
         self._error: BaseException | None = None
         self._finished = False
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
-        self.dropped_samples = 0
+        self._dropped_s = 0.0
+        self.notice: str | None = None
+        """What the blocks from here on are to tell the user; set in the thread."""
 
     # --- in the thread ---
 
@@ -98,16 +103,28 @@ class Feed:
         """For drivers that push from a thread of their own."""
         self._closing.wait()
 
-    def push(self, samples: NDArray[np.float32], rate: int) -> None:
+    def push(self, samples: NDArray[np.float32], rate: int, captured_at: float | None = None) -> None:
         """Take the next ``(n,)`` mono samples at ``rate`` Hz; drops the oldest when nobody fetches them.
+
+        Args:
+            samples: full scale -1..1.
+            rate: in Hz.
+            captured_at: Unix time at which the last of them arrived; None: now.
 
         Raises:
             AudioError: the rate is not one of sound.
         """
+        self._captured_at = time.time() if captured_at is None else captured_at
         self._collect(self._resampler.push(samples, rate))
         self._emit(round(MIN_BLOCK_S * self._sample_rate))
         if self._pacer is not None:
             self.wait(self._pacer.wait_s(len(samples) / rate, time.monotonic()))
+
+    def gap(self) -> None:
+        """Say that sound is missing before what is pushed next."""
+        self._collect(self._resampler.flush())
+        self._emit(1)
+        self._after_gap = True
 
     def run(self, produce: Callable[[Feed], None]) -> None:
         """Body of the thread: ``produce`` until it returns or fails, then say so to the loop."""
@@ -131,17 +148,30 @@ class Feed:
         samples = np.concatenate(self._pending)
         self._pending, self._pending_samples = [], 0
         longest = round(MAX_BLOCK_S * self._sample_rate)
-        now = time.time()
         with self._lock:
             for start in range(0, len(samples), longest):
-                block = AudioBlock(samples[start : start + longest], self._sample_rate, now)
-                self._queue.append(block)
-                self._queued_samples += len(block.samples)
+                piece = samples[start : start + longest]
+                self._queue.append(
+                    AudioBlock(
+                        piece,
+                        self._sample_rate,
+                        self._captured_at,
+                        after_gap=self._after_gap,
+                        notice=self.notice,
+                    )
+                )
+                self._queued_samples += len(piece)
+                self._after_gap = False
             while self._queued_samples > QUEUE_S * self._sample_rate:
-                oldest = len(self._queue.popleft().samples)
-                self._queued_samples -= oldest
-                self.dropped_samples += oldest
+                self._drop_oldest()
         self._notify()
+
+    def _drop_oldest(self) -> None:
+        oldest = self._queue.popleft()
+        self._queued_samples -= len(oldest.samples)
+        self._dropped_s += oldest.duration_s
+        dropped_s = oldest.dropped_s + oldest.duration_s
+        self._queue[0] = replace(self._queue[0], after_gap=True, dropped_s=dropped_s)
 
     def _notify(self) -> None:
         with suppress(RuntimeError):  # the event loop is closed: nobody is left to be told
@@ -180,9 +210,8 @@ class Feed:
                     self._news.clear()
                     if not self._finished:
                         await self._news.wait()
-        if self.dropped_samples:
-            seconds = self.dropped_samples / self._sample_rate
-            _LOGGER.warning("%.1f s of sound were dropped because listening was too slow", seconds)
+        if self._dropped_s:
+            _LOGGER.warning("%.1f s of sound were dropped because listening was too slow", self._dropped_s)
 
 
 async def blocks_from_thread(

@@ -32,7 +32,7 @@ _LOGGER = logging.getLogger(__name__)
 
 CALIBRATION_FILE = "clap_calibration.json"
 CALIBRATION_AUTHOR = "clap-server calibrate"
-"""What ``stored_by`` says in a calibration of this product's own, which ``calibration_store`` looks after."""
+"""What ``stored_by`` says in a calibration of this product's own: see ``detection.calibration.store``."""
 
 # Who loads a model here tells what goes on; bars of transformers would tear the log.
 transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the library's omission
@@ -225,8 +225,9 @@ def _load_weights(folder: Path, name: str) -> Any:
 def shipped_calibration(folder: Path, name: str) -> Calibration | None:
     """Read ``clap_calibration.json`` (``scale`` above 0, ``bias``) that came with the weights.
 
-    One that ``clap-server calibrate`` stored is passed over, as only ``calibration_store`` knows whether it
-    still is for these weights and prompts. So is one that is no JSON object, of which the log tells.
+    One that ``clap-server calibrate`` stored is passed over, as only ``detection.calibration.store`` knows
+    whether it still is for these weights and prompts. So is one that is no JSON object, of which the log
+    tells.
 
     Raises:
         ModelError: whoever wrote it gave it no usable scale and bias.

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from clap_server.cli import BAD_INPUT_STATUS
-from clap_server.cli._model import load_calibrated
-from clap_server.cli._options import add_device, add_model
+from clap_server.cli.model import load_calibrated
+from clap_server.cli.options import add_device, add_model
 from clap_server.detection.library import NORMAL, load_library, split_labels
 from clap_server.errors import ClapServerError, ConfigurationError, LabelError, ModelError
 
@@ -30,7 +30,6 @@ _DEFAULT_LABELS = "glass breaking, alarm, fighting or shouting, explosion or gun
 
 
 def add_parser(subparsers: Any) -> None:
-    """Add the command to the command line."""
     parser = subparsers.add_parser(
         "classify",
         help="say which sounds recordings hold",
@@ -124,14 +123,14 @@ def _scores(
     with Progress(
         TextColumn(escape(path.name)), BarColumn(), TimeRemainingColumn(), console=terminal, transient=True
     ) as bar:
-        task = bar.add_task("", total=1.0)
+        task = bar.add_task("", total=len(samples) / model.sample_rate)
         return classify(
             model,
             load_library(),
-            samples,
+            [samples],
             labels,
             normalize=normalize,
-            progress=lambda share: bar.update(task, completed=share),
+            progress=lambda done_s: bar.update(task, completed=done_s),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -23,7 +24,6 @@ _ENVIRONMENT_ONLY = {"token"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line, with an option for each setting."""
     parser = subparsers.add_parser(
         "serve",
         help="run the server",
@@ -46,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
     settings = load_settings({name: getattr(args, name, None) for name in ServerSettings.model_fields})
     set_up_logging(settings.log_level)
+    # Recordings, settings with passwords: what the server writes is for its own user alone.
+    os.umask(0o077)
     return asyncio.run(_serve(settings))
 
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
     parser = subparsers.add_parser(
         "token", help="print the access token", description="Print the access token."
     )

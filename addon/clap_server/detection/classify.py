@@ -7,28 +7,35 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from clap_server.detection.detector import Detector
+from clap_server.detection.labels import WatchedLabel
 from clap_server.detection.library import NORMAL
+from clap_server.detection.recording import hear, judge
 from clap_server.detection.scoring import LabelScorer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from clap_server.clap.model import ClapModel
+    from clap_server.detection.labels import Label
     from clap_server.detection.library import LabelLibrary
+    from clap_server.detection.windows import Window
 
     Normalize = Literal["softmax"]
 
-_BATCH = 16
-
 
 class WindowScores(NamedTuple):
-    """One window's scores, 0..1, by the label's text as the user gave it."""
+    """One window's scores, 0..1, by the label's text as the user gave it.
+
+    ``gated``: too quiet, so that live nothing would be scored; all labels count 0 and ``normal`` 1.
+    """
 
     start_s: float
     end_s: float
     scores: dict[str, float]
+    gated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +49,20 @@ class FileScores:
             Each is the highest of any window; that of ``normal`` is the lowest, as the complement of the
             others. With softmax all are those of the window in which a label other than ``normal`` scores
             highest, so that they sum to 1.
+        too_quiet: live nothing of it would be scored. So that there is an answer, all windows were, without
+            the gate.
     """
 
     duration_s: float
     windows: list[WindowScores]
     best: dict[str, float]
-
-
-def window_starts(samples: int, window: int, hop: int) -> list[int]:
-    """First samples of the windows that cover a recording: one each hop, and one that ends where it ends."""
-    last = max(0, samples - window)
-    starts = list(range(0, last + 1, hop))
-    if starts[-1] != last:
-        starts.append(last)
-    return starts
+    too_quiet: bool
 
 
 def classify(
     model: ClapModel,
     library: LabelLibrary,
-    samples: NDArray[np.float32],
+    blocks: Iterable[NDArray[np.float32]],
     labels: Sequence[str],
     *,
     hop_s: float = 0.5,
@@ -69,17 +70,18 @@ def classify(
     negatives: Sequence[str] = (),
     progress: Callable[[float], None] | None = None,
 ) -> FileScores:
-    """Score a recording for labels. Blocks.
+    """Score a recording for labels, by the windows and the gate of live sound. Blocks.
 
     Args:
         model: whose embeddings and calibration to use.
         library: where labels are looked up; other texts are the user's own words.
-        samples: ``(n,)`` at the model's sample rate, full scale -1..1, not empty.
+        blocks: each ``(n,)`` at the model's sample rate, full scale -1..1; not all empty.
         labels: as the user typed them; repetitions count once.
         hop_s: seconds between windows.
-        normalize: None: independent scores. ``softmax``: the classic zero-shot distribution over the labels.
+        normalize: None: independent scores. ``softmax``: the classic zero-shot distribution over the labels,
+            which knows no gate.
         negatives: what the recording's sounds are not.
-        progress: called with the share that is done, 0..1.
+        progress: called with the seconds that are done.
 
     Raises:
         LabelError: no labels, too many, or one that is not usable.
@@ -88,44 +90,52 @@ def classify(
     """
     texts = list(dict.fromkeys(labels))
     resolved = library.resolve_all(texts)
-    if not len(samples):
-        raise ValueError("a recording without samples cannot be scored")
     scorer = LabelScorer(model, resolved, library.background, negatives)
-    columns = [scorer.label_ids.index(label.id) for label in resolved]
-    normal = np.array([label.id == NORMAL.id for label in resolved])
-    rate = model.sample_rate
-    size = round(model.window_s * rate)
-    starts = window_starts(len(samples), size, max(1, round(hop_s * rate)))
-    rows = []
-    for done, batch in _batches(starts):
-        embeddings = model.embed_audio([samples[start : start + size] for start in batch])
-        if normalize == "softmax":
-            scores = scorer.distribution(embeddings)[:, columns]
-        else:
-            scores = scorer.scores(embeddings)[:, columns]
-        rows.append(scores)
+    windows: list[Window] = []
+    rows: list[NDArray[np.float32]] = []
+    for batch, embeddings in hear(model, blocks, hop_s=hop_s):
+        windows += [heard.window for heard in batch]
+        rows.append(scorer.distribution(embeddings) if normalize == "softmax" else scorer.scores(embeddings))
         if progress:
-            progress(done / len(starts))
+            progress(windows[-1].end_s)
+    if not windows:
+        raise ValueError("a recording without samples cannot be scored")
+    columns = [scorer.label_ids.index(label.id) for label in resolved]
     table = np.concatenate(rows)
+    admitted = np.ones(len(table), bool)
+    too_quiet = False
+    normal = np.array([label.id == NORMAL.id for label in resolved])
+    if normalize is None:
+        admitted = _admitted(windows, table, scorer.label_ids, resolved, hop_s)
+        too_quiet = not admitted.any()
+        admitted |= too_quiet
+    table = np.where(admitted[:, None], table[:, columns], normal.astype(np.float32))
     best = _best(table, normal, normalize)
     return FileScores(
-        duration_s=len(samples) / rate,
+        duration_s=windows[-1].end_s,
         windows=[
             WindowScores(
-                start / rate,
-                min(start + size, len(samples)) / rate,
-                dict(zip(texts, map(float, row), strict=True)),
+                window.start_s, window.end_s, dict(zip(texts, map(float, row), strict=True)), not open_
             )
-            for start, row in zip(starts, table, strict=True)
+            for window, row, open_ in zip(windows, table, admitted, strict=True)
         ],
         best={texts[n]: float(best[n]) for n in np.argsort(-best, kind="stable")},
+        too_quiet=too_quiet,
     )
 
 
-def _batches(starts: list[int]) -> Iterator[tuple[int, list[int]]]:
-    for first in range(0, len(starts), _BATCH):
-        batch = starts[first : first + _BATCH]
-        yield first + len(batch), batch
+def _admitted(
+    windows: Sequence[Window],
+    table: NDArray[np.float32],
+    label_ids: Sequence[str],
+    labels: Sequence[Label],
+    hop_s: float,
+) -> NDArray[np.bool_]:
+    """Which windows the gate lets through if the labels are watched with their default thresholds."""
+    watched = {label.id: WatchedLabel(label, label.threshold) for label in labels if label is not NORMAL}
+    scores = (dict(zip(label_ids, row, strict=True)) for row in table.tolist())
+    detector = Detector(tuple(watched.values()), hop_s=hop_s)
+    return np.array([judged.admitted for judged in judge(windows, scores, detector)])
 
 
 def _best(

@@ -155,7 +155,7 @@ class Detector:
         timing: Mapping[LabelKind, Timing] = TIMING,
     ) -> None:
         self._timing = timing
-        self._hop_s = hop_s
+        self.hop_s = hop_s
         self._tracks = {watched.label.id: self._track(watched) for watched in labels}
         self._now_s = float("-inf")
 
@@ -163,10 +163,6 @@ class Detector:
     def active(self) -> frozenset[str]:
         """Ids of the labels of which an event is going on."""
         return frozenset(id_ for id_, track in self._tracks.items() if track.current is not None)
-
-    def current(self, label_id: str) -> Detection | None:
-        """The event of a label that is going on, with its peaks so far."""
-        return self._tracks[label_id].current
 
     def update(self, window: Window, scores: Mapping[str, float]) -> list[Detection]:
         """Take the scores of a window.
@@ -191,9 +187,14 @@ class Detector:
         self._now_s = max(self._now_s, now_s)
         return self._ended(track.end_if_due(self._now_s) for track in self._tracks.values())
 
-    def finish(self) -> list[Detection]:
-        """End everything now, because the stream broke off or listening stops."""
-        return self._ended(track.end(self._now_s) for track in self._tracks.values())
+    def finish(self, at_s: float | None = None) -> list[Detection]:
+        """End everything now, because the stream broke off or listening stops.
+
+        Args:
+            at_s: when that was, and so when what goes on ended; if left out, each ended when last heard.
+        """
+        ended = self._ended(track.end(self._now_s) for track in self._tracks.values())
+        return ended if at_s is None else [replace(detection, ended_s=at_s) for detection in ended]
 
     def change(self, labels: Sequence[WatchedLabel], *, hop_s: float) -> list[Detection]:
         """Watch these labels from now on; events of labels that stay go on.
@@ -206,7 +207,7 @@ class Detector:
         """
         for watched in labels:
             make_rule(watched.label.kind, watched.threshold, hop_s=hop_s)
-        self._hop_s = hop_s
+        self.hop_s = hop_s
         before, self._tracks = self._tracks, {}
         for watched in labels:
             track = before.get(watched.label.id)
@@ -219,7 +220,7 @@ class Detector:
         return self._ended(track.end(self._now_s) for track in before.values())
 
     def _track(self, watched: WatchedLabel) -> _Track:
-        return _Track(watched, self._timing[watched.label.kind], hop_s=self._hop_s)
+        return _Track(watched, self._timing[watched.label.kind], hop_s=self.hop_s)
 
     @staticmethod
     def _ended(detections: Iterable[Detection | None]) -> list[Detection]:

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from clap_server.detection.labels import Label, LabelKind
+from clap_server.detection.text import hidden_character
 from clap_server.errors import LabelError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ MAX_LABELS = 200
 MAX_TEXT_LENGTH = 200
 _MAX_ID_LENGTH = 40
 _HASH_LENGTH = 8
+_COMMAS = re.compile("[,，、،]")  # noqa: RUF001 - the commas of Chinese, Japanese and Arabic
 # Phrasings under which the user's own words are embedded; CLAP was trained on captions.
 _TEMPLATES = ("{}", "the sound of {}", "a recording of {}")
 
@@ -43,23 +45,21 @@ def _key(text: str) -> str:
 
 
 def slug(text: str) -> str:
-    """Make a stable id of the user's own words.
+    """Make a stable id of the user's own words that people can read.
 
-    Latin letters lose their accents. Where letters are lost or the text is long, a short hash of the text
-    keeps the id unique.
+    Latin letters lose their accents; other scripts stay as they are. Where the text is long, a short hash of
+    it keeps the id unique.
 
     Args:
         text: the user's words, with at least one letter or digit.
 
     Returns:
-        1 to 40 of ``a-z``, ``0-9`` and ``_``.
+        1 to 40 letters, digits and ``_``, in lower case.
     """
     key = _key(text)
     base = "".join(c for c in unicodedata.normalize("NFKD", key) if not unicodedata.combining(c))
-    plain = re.sub(r"[^a-z0-9]+", "_", base).strip("_")
-    if base.isascii() and len(plain) <= _MAX_ID_LENGTH:
-        return plain
-    return _hashed(plain or "label", key)
+    plain = (base if base.isascii() else key).replace(" ", "_")
+    return plain if len(plain) <= _MAX_ID_LENGTH else _hashed(plain, key)
 
 
 def _hashed(plain: str, key: str) -> str:
@@ -119,6 +119,10 @@ class LabelLibrary:
                 f"The label {text[:30]!r}... is {len(text)} characters long: use at most {MAX_TEXT_LENGTH}, "
                 "such as 'glass breaking'."
             )
+        if (hidden := hidden_character(" ".join(text.split()))) is not None:
+            raise LabelError(
+                f"The label {text!r} has a character that cannot be seen ({hidden}): type it anew."
+            )
         key = _key(text)
         if not key:
             raise LabelError(
@@ -151,12 +155,13 @@ class LabelLibrary:
 
 
 def split_labels(text: str) -> list[str]:
-    """Split comma-separated labels as a user types them; empty parts and repetitions are left out.
+    """Split labels at commas, also those of other scripts; empty parts and repetitions are left out.
 
     Raises:
         LabelError: nothing is left, or too much.
     """
-    parts = list(dict.fromkeys(part for part in (piece.strip() for piece in text.split(",")) if part))
+    pieces = (piece.strip() for piece in _COMMAS.split(text))
+    parts = list(dict.fromkeys(piece for piece in pieces if piece))
     if not parts:
         raise LabelError("No labels were given: name at least one sound, such as 'glass breaking, alarm'.")
     if len(parts) > MAX_LABELS:

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clap_server.detection.frames import FRAME_S
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FRAME_S = 0.01
+_RISE_DB = 10.0
+_MINIMUM_POWER = 10 ** (-65.0 / 10)
+_REFRACTORY_S = 0.25
 # The attack of a sound may be spread over the frames just before the one that is judged.
 _ATTACK_FRAMES = 2
 _REFERENCE_FRAMES = 30
@@ -33,60 +37,39 @@ class Onset:
 class OnsetDetector:
     """Compares the power of each 10 ms frame with the mean of the 0.3 s before it.
 
-    In the first third of a second of a stream there is nothing to compare with, hence no onset: else each
-    reconnection of a camera would be one.
+    Frames below -65 dBFS never count, and after an onset none is reported for 0.25 s. In the first third of a
+    second of a stream there is nothing to compare with, hence no onset: else each reconnection of a camera
+    would be one.
 
     Args:
         sample_rate: in Hz.
-        rise_db: the rise that counts.
-        minimum_dbfs: quieter frames never count.
-        refractory_s: after an onset none is reported for this long.
     """
 
-    def __init__(
-        self,
-        sample_rate: int,
-        *,
-        rise_db: float = 10.0,
-        minimum_dbfs: float = -65.0,
-        refractory_s: float = 0.25,
-    ) -> None:
-        self._frame = round(FRAME_S * sample_rate)
-        self._frame_s = self._frame / sample_rate
-        self._rise_db = rise_db
-        self._minimum_power = 10 ** (minimum_dbfs / 10)
-        self._refractory_s = refractory_s
-        self._rest: NDArray[np.float32] = np.empty(0, np.float32)
-        self._last_s = -refractory_s
+    def __init__(self, sample_rate: int) -> None:
+        self._frame_s = round(FRAME_S * sample_rate) / sample_rate
+        self._last_s = -_REFRACTORY_S
         self._frames_seen = 0
         self._history = np.full(_REFERENCE_FRAMES + _ATTACK_FRAMES, _QUIET_POWER)
 
-    def feed(self, samples: NDArray[np.float32]) -> list[Onset]:
-        """Take the next samples of the stream.
-
-        Args:
-            samples: ``(n,)``, full scale -1..1.
+    def feed(self, frames: NDArray[np.float64]) -> list[Onset]:
+        """Take the mean power of the next ``(n,)`` frames of the stream (see ``PowerFrames``).
 
         Returns:
             The onsets in them, oldest first.
         """
-        pending = np.concatenate((self._rest, samples)) if len(self._rest) else samples
-        count = len(pending) // self._frame
-        self._rest = pending[count * self._frame :].copy()
+        count = len(frames)
         if not count:
             return []
-        frames = pending[: count * self._frame].reshape(count, self._frame).astype(np.float64)
-        power = np.concatenate((self._history, np.mean(frames**2, axis=1)))
+        power = np.concatenate((self._history, frames))
         sums = np.concatenate(([0.0], np.cumsum(power)))
         reference = (sums[_REFERENCE_FRAMES : _REFERENCE_FRAMES + count] - sums[:count]) / _REFERENCE_FRAMES
-        new = power[-count:]
-        rise_db = 10 * np.log10(np.maximum(new, 1e-12) / np.maximum(reference, 1e-12))
+        rise_db = 10 * np.log10(np.maximum(frames, 1e-12) / np.maximum(reference, 1e-12))
         onsets = []
-        for index in np.flatnonzero((rise_db >= self._rise_db) & (new >= self._minimum_power)):
+        for index in np.flatnonzero((rise_db >= _RISE_DB) & (frames >= _MINIMUM_POWER)):
             at_s = (self._frames_seen + int(index)) * self._frame_s
             if self._frames_seen + index < len(self._history):
                 continue
-            if at_s - self._last_s >= self._refractory_s:
+            if at_s - self._last_s >= _REFRACTORY_S:
                 self._last_s = at_s
                 onsets.append(Onset(at_s, float(rise_db[index])))
         self._frames_seen += count

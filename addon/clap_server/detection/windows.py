@@ -1,4 +1,4 @@
-"""Cuts the windows that the model looks at from the stream."""
+"""Says which windows of the stream the model should look at."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clap_server.detection.frames import FRAME_S, PowerFrames, dbfs
 from clap_server.detection.onset import Onset, OnsetDetector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from clap_server.audio.ring import RingBuffer
 
 # After an onset: as soon as there is something to recognise, and once more with the sound well inside. At the
 # default hop a regular window comes between the two, so that a decision rarely waits for longer.
@@ -26,60 +25,61 @@ _EXTRA_DISTANCE_S = 0.08
 # Where a stream starts. Models with repeatpad repeat a short window until it is full, and less than this,
 # repeated, sounds like a rattle or an alarm whatever it was.
 SHORTEST_S = 0.5
-_LEVEL_FRAME_S = 0.05
-_FLOOR_DBFS = -120.0
+# Of a window's level: so short that a crash is not averaged away.
+_LOUDEST_FRAMES = 5
+PIECE_FRAMES = 10
+PIECE_S = PIECE_FRAMES * FRAME_S
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of the stream that the model looks at.
+    """A part of the stream that the model may look at; ``Front.samples`` has its sound.
+
+    Levels are without DC and hum (see ``PowerFrames``).
 
     Attributes:
         start_s: stream time of the first sample, seconds.
         end_s: stream time just after the last sample, seconds.
-        samples: ``(n,)`` float32, full scale -1..1.
-        level_dbfs: RMS level of its loudest 50 ms, so that a short crash is not averaged away.
+        level_dbfs: RMS level of its loudest 50 ms.
         onset_s: stream time of its sharpest onset; None if nothing in it rises suddenly.
+        piece_levels_dbfs: RMS levels of the pieces of ``PIECE_S`` that ended since the window before.
     """
 
     start_s: float
     end_s: float
-    samples: NDArray[np.float32]
     level_dbfs: float
     onset_s: float | None
+    piece_levels_dbfs: tuple[float, ...] = ()
 
 
 class WindowCutter:
-    """Makes a window each hop and extra ones after onsets.
+    """Says when a window is due: each hop, and after onsets.
 
-    Stream time is the count of samples: it neither jumps nor depends on when samples arrive.
+    Stream time is the count of samples: it neither jumps nor depends on when or in which portions samples
+    arrive.
 
     Args:
-        ring: where the stream is kept. The owner appends, then calls ``advance``; a piece longer than what
-            the ring holds beyond a window would be lost, so append in pieces of a fraction of a second.
+        sample_rate: in Hz.
         window_s: length of a window, seconds; shorter only where the stream starts.
         hop_s: seconds between windows.
     """
 
-    def __init__(self, ring: RingBuffer, *, window_s: float, hop_s: float) -> None:
-        self._ring = ring
-        self._rate = ring.sample_rate
-        self._length = round(window_s * self._rate)
-        self._hop = max(1, round(hop_s * self._rate))
-        self._seen = ring.total_samples
-        self._origin = self._seen
-        self._first_sample = self._seen
-        self._next_regular = self._seen + self._hop
-        self._last_cut = self._seen
+    def __init__(self, sample_rate: int, *, window_s: float, hop_s: float) -> None:
+        self._rate = sample_rate
+        self._length = round(window_s * sample_rate)
+        self._hop = max(1, round(hop_s * sample_rate))
+        self._seen = 0
+        self._next_regular = self._hop
+        self._last_cut = 0
         self._extras: list[int] = []
         self._tokens = _EXTRA_BURST
-        self._onset_detector = OnsetDetector(self._rate)
+        self._tokens_at_s = 0.0
+        self._onset_detector = OnsetDetector(sample_rate)
         self._onsets: deque[Onset] = deque()
-
-    @property
-    def now_s(self) -> float:
-        """Stream time of what has been looked at, seconds."""
-        return self._seen / self._rate
+        self._frames = PowerFrames(sample_rate)
+        self._first_frame = 0
+        self._power = np.empty(0)
+        self._pieces_told = 0
 
     def reshape(self, *, window_s: float, hop_s: float) -> None:
         """Change the length of windows or the hop without losing the stream."""
@@ -87,32 +87,58 @@ class WindowCutter:
         self._hop = max(1, round(hop_s * self._rate))
         self._next_regular = min(self._next_regular, self._seen + self._hop)
 
-    def advance(self) -> list[Window]:
-        """Look at what was appended to the ring since the last call.
+    def advance(self, samples: NDArray[np.float32]) -> list[Window]:
+        """Take the next ``(n,)`` samples of the stream.
 
         Returns:
             The windows that became due, oldest first.
         """
-        total = self._ring.total_samples
-        if total == self._seen:
-            return []
-        fresh = self._ring.read(self._seen, total)
-        self._tokens = min(_EXTRA_BURST, self._tokens + EXTRA_PER_S * len(fresh) / self._rate)
-        self._seen = total
-        for onset in self._onset_detector.feed(fresh):
-            self._schedule(onset)
+        power = self._frames.feed(samples)
+        if len(power):
+            self._keep(power)
+            for onset in self._onset_detector.feed(power):
+                self._schedule(onset)
+        self._seen += len(samples)
         windows: list[Window] = []
-        while True:
-            due = self._next_due()
-            if due > total:
-                return windows
-            window = self._cut(due)
-            if window is not None:
-                windows.append(window)
+        while (due := self._next_due()) <= self._seen:
+            if due >= min(self._length, SHORTEST_S * self._rate):
+                self._last_cut = due
+                windows.append(self._cut(due))
+        return windows
 
-    def _schedule(self, found: Onset) -> None:
-        onset = Onset(found.at_s + self._origin / self._rate, found.rise_db)
+    def last(self, after_s: float = 0.0) -> Window:
+        """The window that ends where the stream ended, or so long after that, with what is left of it."""
+        return self._cut(self._seen + round(after_s * self._rate))
+
+    @property
+    def uncut_s(self) -> float:
+        """How much sound came after the newest window, seconds."""
+        return (self._seen - self._last_cut) / self._rate
+
+    def level_dbfs(self, duration_s: float) -> float:
+        """RMS level of the newest sound, at most a window of it."""
+        power = self._power[-round(duration_s * self._rate / self._frames.size) :]
+        return dbfs(float(power.mean()) if len(power) else 0.0)
+
+    def _keep(self, power: NDArray[np.float64]) -> None:
+        """Remember the frames that a coming window, or the gate, will ask for."""
+        self._power = np.concatenate((self._power, power))
+        done = self._first_frame + len(self._power)
+        needed = (self._seen - self._length) // self._frames.size - PIECE_FRAMES
+        drop = min(needed, self._pieces_told * PIECE_FRAMES, done) - self._first_frame
+        if drop > PIECE_FRAMES:
+            self._power = self._power[drop:]
+            self._first_frame += drop
+
+    def _between(self, first: int, last: int) -> NDArray[np.float64]:
+        """The power of those of the frames ``first`` to ``last`` (excluded) that are known."""
+        return self._power[max(0, first - self._first_frame) : max(0, last - self._first_frame)]
+
+    def _schedule(self, onset: Onset) -> None:
         self._onsets.append(onset)
+        gained = EXTRA_PER_S * (onset.at_s - self._tokens_at_s)
+        self._tokens = min(_EXTRA_BURST, self._tokens + gained)
+        self._tokens_at_s = onset.at_s
         for delay_s in EXTRA_DELAYS_S:
             if self._tokens < 1:
                 return
@@ -135,25 +161,32 @@ class WindowCutter:
             self._next_regular += self._hop
         return due
 
-    def _cut(self, end: int) -> Window | None:
-        start = max(self._first_sample, end - self._length)
-        if end - start < SHORTEST_S * self._rate:
-            return None
-        self._last_cut = end
-        samples = self._ring.read(start, end)
+    def _cut(self, end: int) -> Window:
+        start = max(0, end - self._length)
         start_s, end_s = start / self._rate, end / self._rate
-        return Window(start_s, end_s, samples, self._loudest_dbfs(samples), self._sharpest_s(start_s, end_s))
+        level_dbfs, onset_s = self._loudest_dbfs(start, end), self._sharpest_s(start_s, end_s)
+        return Window(start_s, end_s, level_dbfs, onset_s, self._pieces(end))
 
-    def _loudest_dbfs(self, samples: NDArray[np.float32]) -> float:
-        size = round(_LEVEL_FRAME_S * self._rate)
-        count = len(samples) // size
+    def _loudest_dbfs(self, start: int, end: int) -> float:
+        power = self._between(-(-start // self._frames.size), end // self._frames.size)
+        count = len(power) // _LOUDEST_FRAMES
+        if not count:
+            return dbfs(float(power.mean()) if len(power) else 0.0)
         # From the end, so that the newest sound is never left out.
-        frames = samples[len(samples) - count * size :].reshape(count, size).astype(np.float64)
-        power = float(np.max(np.mean(frames**2, axis=1)))
-        return max(_FLOOR_DBFS, 10 * float(np.log10(max(power, 1e-20))))
+        groups = power[len(power) - count * _LOUDEST_FRAMES :].reshape(count, _LOUDEST_FRAMES)
+        return dbfs(float(groups.mean(axis=1).max()))
 
     def _sharpest_s(self, start_s: float, end_s: float) -> float | None:
         while self._onsets and self._onsets[0].at_s < start_s:
             self._onsets.popleft()
-        inside = [onset for onset in self._onsets if onset.at_s < end_s]
+        # The frame that rose must be in it as a whole: whatever came later may or may not be known by now.
+        latest_s = end_s - self._frames.size / self._rate + 1e-9
+        inside = [onset for onset in self._onsets if onset.at_s <= latest_s]
         return max(inside, key=lambda onset: onset.rise_db).at_s if inside else None
+
+    def _pieces(self, end: int) -> tuple[float, ...]:
+        """The levels that the gate has not been told yet."""
+        known = min(end // self._frames.size, self._first_frame + len(self._power)) // PIECE_FRAMES
+        first, self._pieces_told = self._pieces_told, max(known, self._pieces_told)
+        power = self._between(first * PIECE_FRAMES, known * PIECE_FRAMES)
+        return tuple(map(dbfs, power.reshape(-1, PIECE_FRAMES).mean(axis=1).tolist()))

@@ -13,11 +13,12 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from clap_server.errors import ClapServerError, ModelError
+from clap_server.errors import AudioError, ClapServerError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_STOPS = "the server stops"
 
 
 class WindowDroppedError(ClapServerError):
@@ -60,7 +62,7 @@ class BatcherMetrics:
 @dataclass(frozen=True, slots=True)
 class _Item:
     model: ClapModel
-    samples: NDArray[np.float32]
+    samples: Callable[[], NDArray[np.float32]]
     result: asyncio.Future[NDArray[np.float32]]
 
 
@@ -95,6 +97,7 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clap-model")
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
         self.metrics = BatcherMetrics()
 
     @property
@@ -102,33 +105,43 @@ class Batcher:
         """Windows that wait now, of microphones and files."""
         return sum(len(queue) for queue in self._live.values()) + len(self._files)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many microphones wait that each has to wait for several batches."""
+        return sum(len(queue) for queue in self._live.values()) >= 2 * self._max_batch
+
     def start(self) -> None:
         """Begin to work."""
         self._task = asyncio.create_task(self._work(), name="batcher")
         self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        """End; whoever still waits gets a ModelError."""
+        """End; whoever still waits, or comes later, gets a ModelError."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._fail_waiting("the server stops")
+        self._fail_waiting(_STOPS)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def submit(
-        self, owner: str, model: ClapModel, samples: NDArray[np.float32]
+        self, owner: str, model: ClapModel, samples: Callable[[], NDArray[np.float32]]
     ) -> asyncio.Future[NDArray[np.float32]]:
         """Queue a live window.
 
         Args:
             owner: a microphone's id; owners are served in turn.
             model: that the window was cut for.
-            samples: ``(n,)`` at the model's rate.
+            samples: gives ``(n,)`` at the model's rate; asked for when the window's turn comes, so that no
+                work is done for one that is dropped.
 
         Returns:
             Its embedding ``(dimension,)`` to come; or WindowDroppedError, ModelError.
         """
         item = self._item(model, samples)
+        if self._stopped:
+            _fail(item, _STOPS, None)
+            return item.result
         queue = self._live.get(owner)
         if queue is None:
             queue = self._live[owner] = deque()
@@ -140,6 +153,13 @@ class Batcher:
             self._drop(max(self._live, key=lambda name: len(self._live[name])))
         return item.result
 
+    def forget(self, owner: str) -> None:
+        """Drop all that waits for an owner that has gone."""
+        for item in self._live.pop(owner, ()):
+            item.result.cancel()
+        if owner in self._turns:
+            self._turns.remove(owner)
+
     async def embed(self, model: ClapModel, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Embed the windows of a file, when live windows leave room.
 
@@ -147,19 +167,28 @@ class Batcher:
             ``(n, dimension)``.
 
         Raises:
-            ModelError: the model failed.
+            ModelError: the model failed, or the server stops.
         """
-        items = [self._item(model, samples) for samples in windows]
+        if self._stopped:
+            raise ModelError(_STOPS)
+        items = [self._item(model, partial(_itself, samples)) for samples in windows]
         self._files.extend(items)
         try:
             rows = await asyncio.gather(*(item.result for item in items))
         finally:
             for item in items:
                 item.result.cancel()
+            self._files = deque(item for item in self._files if not item.result.done())
         return np.stack(rows) if rows else np.empty((0, model.dimension), np.float32)
 
     async def run(self, function: Callable[[], _T]) -> _T:
-        """Run something else that uses a model, such as embedding texts, in the model's thread."""
+        """Run something else that uses a model, such as embedding texts, in the model's thread.
+
+        Raises:
+            ModelError: the server stops.
+        """
+        if self._stopped:
+            raise ModelError(_STOPS)
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -176,7 +205,7 @@ class Batcher:
         self._live.clear()
         self._turns.clear()
 
-    def _item(self, model: ClapModel, samples: NDArray[np.float32]) -> _Item:
+    def _item(self, model: ClapModel, samples: Callable[[], NDArray[np.float32]]) -> _Item:
         self._arrived.set()
         result: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
         # A failure may reach an owner that has gone; it has been counted already.
@@ -189,6 +218,9 @@ class Batcher:
         if not queue:
             del self._live[owner]
             self._turns.remove(owner)
+        self._give_up(item)
+
+    def _give_up(self, item: _Item) -> None:
         if not item.result.done():
             self.metrics.dropped += 1
             item.result.set_exception(
@@ -201,9 +233,8 @@ class Batcher:
                 self._arrived.clear()
                 await self._arrived.wait()
                 await asyncio.sleep(self._collect_s)
-            batch = self._next_batch()
-            if batch:
-                await self._embed(batch)
+            # Kept in no variable: it would hold the sound of its owners until the next one.
+            await self._embed(*self._read(self._next_batch()))
 
     def _next_batch(self) -> list[_Item]:
         """Take one window of each owner in turn, all for one model; then some of files."""
@@ -233,17 +264,31 @@ class Batcher:
                 batch.append(item)
         return batch
 
-    async def _embed(self, batch: list[_Item]) -> None:
+    def _read(self, batch: list[_Item]) -> tuple[list[_Item], list[NDArray[np.float32]]]:
+        """Copy out the sound, as far as it is still there; of what waited too long it may not be."""
+        kept, windows = [], []
+        for item in batch:
+            try:
+                windows.append(item.samples())
+            except AudioError:
+                self._give_up(item)
+            else:
+                kept.append(item)
+        return kept, windows
+
+    async def _embed(self, batch: list[_Item], windows: list[NDArray[np.float32]]) -> None:
+        if not batch:
+            return
         started = time.perf_counter()
         try:
             rows = await asyncio.get_running_loop().run_in_executor(
-                self._executor, batch[0].model.embed_audio, [item.samples for item in batch]
+                self._executor, batch[0].model.embed_audio, windows
             )
             if len(rows) != len(batch):
                 raise ModelError(f"the model returned {len(rows)} embeddings for {len(batch)} windows")  # noqa: TRY301 - one place turns failures into answers
         except asyncio.CancelledError:
             for item in batch:
-                _fail(item, "the server stops", None)
+                _fail(item, _STOPS, None)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, its owners are told and the others served
             self.metrics.failed += len(batch)
@@ -262,6 +307,10 @@ class Batcher:
                 _fail(item, "the model returned no finite numbers for a window", None)
             elif not item.result.done():
                 item.result.set_result(row)
+
+
+def _itself(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    return samples
 
 
 def _fail(item: _Item, message: str, cause: BaseException | None) -> None:

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from clap_server.detection.text import hidden_character
 
 HOP_S_DEFAULT = 0.5
+
+
+def _readable(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "must not be blank")
+    if (hidden := hidden_character(text)) is not None:
+        raise PydanticCustomError(
+            "hidden_character",
+            "has a character that cannot be seen ({hidden}); type it anew",
+            {"hidden": hidden},
+        )
+    return text
+
+
+_READABLE = AfterValidator(_readable)
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class UrlSource(_Model):
+class UrlSourceSettings(_Model):
     """A stream to pull: RTSP(S) or HTTP(S), such as a camera, Icecast, HLS or go2rtc."""
 
     type: Literal["url"] = "url"
@@ -22,28 +40,31 @@ class UrlSource(_Model):
     )
 
 
-class FileSource(_Model):
+class FileSourceSettings(_Model):
     """A recording from the media folder, for trying things out."""
 
     type: Literal["file"] = "file"
     path: str = Field(description="relative to the server's media folder", max_length=1024)
-    loop: bool = True
+    loop: bool = Field(default=True, strict=True)
 
 
-class DeviceSource(_Model):
+class DeviceSourceSettings(_Model):
     """A capture device of the server's machine."""
 
     type: Literal["device"] = "device"
     device: str = Field(default="default", description="as GET /api/devices lists it", max_length=256)
 
 
-class PushSource(_Model):
+class PushSourceSettings(_Model):
     """Sound that a client sends to WS /api/microphones/{id}/audio."""
 
     type: Literal["push"] = "push"
 
 
-Source = Annotated[UrlSource | FileSource | DeviceSource | PushSource, Field(discriminator="type")]
+SourceSettings = Annotated[
+    UrlSourceSettings | FileSourceSettings | DeviceSourceSettings | PushSourceSettings,
+    Field(discriminator="type"),
+]
 
 
 class LabelChoice(_Model):
@@ -52,23 +73,25 @@ class LabelChoice(_Model):
     ``label`` is an id or a name from the label library in any of its languages, or the user's own words.
     """
 
-    label: str = Field(min_length=1, max_length=200)
+    label: Annotated[str, Field(min_length=1, max_length=200), _READABLE]
     threshold: float | None = Field(
-        default=None, ge=0, le=1, description="the label's own default if left out"
+        default=None, ge=0, le=1, strict=True, description="the label's own default if left out"
     )
 
 
 class MicrophoneSettings(_Model):
     """One microphone as its owner wants it."""
 
-    name: str = Field(min_length=1, max_length=100)
-    source: Source
+    name: Annotated[str, Field(min_length=1, max_length=100), _READABLE]
+    source: SourceSettings
     labels: tuple[LabelChoice, ...] = Field(min_length=1, max_length=200)
-    negatives: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+    negatives: tuple[Annotated[str, Field(min_length=1, max_length=200), _READABLE], ...] = Field(
         default=(), max_length=50, description="what it is not, in words: 'dishes in the sink'"
     )
-    hop_s: float = Field(default=HOP_S_DEFAULT, ge=0.1, le=5, description="seconds between windows")
-    enabled: bool = True
+    hop_s: float = Field(
+        default=HOP_S_DEFAULT, ge=0.1, le=5, strict=True, description="seconds between windows"
+    )
+    enabled: bool = Field(default=True, strict=True)
     owner: str = Field(
         default="server", max_length=100, description="'server', or who declares it: 'home_assistant:<entry>'"
     )

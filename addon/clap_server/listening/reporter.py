@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from clap_server.detection.detector import Detection
     from clap_server.listening.clock import StreamClock
     from clap_server.listening.sink import ListeningSink
+
+_LOGGER = logging.getLogger(__name__)
 
 PRE_ROLL_S = 3.0
 POST_ROLL_S = 1.0
@@ -94,11 +97,17 @@ class EventReporter:
         ended_at = entry.starts_at + timedelta(seconds=ended_s - entry.first_sample / self._rate)
         ended = replace(
             entry.event,
-            ended_at=max(entry.event.detected_at, min(ended_at, datetime.now(UTC))),
+            ended_at=max(entry.event.started_at, min(ended_at, datetime.now(UTC))),
             peak_score=detection.peak_score,
             peak_level_dbfs=detection.peak_level_dbfs,
         )
-        await self._sink.event_ended(ended, self._recording(entry, ended_s))
+        try:
+            recording = self._recording(entry, ended_s)
+        except Exception:
+            # Such as too little memory: the end is told all the same.
+            _LOGGER.exception("Event %s is told without its recording", ended.id)
+            recording = None
+        await self._sink.event_ended(ended, recording)
 
     def _recording(self, entry: _Open, ended_s: float) -> Recording | None:
         """The event's sound; None if the model was so late that the ring had forgotten it."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clap_server.audio.source import AudioSource
 
 
-def make_source(source: config.Source, media_dir: Path | None) -> AudioSource:
+def make_source(source: config.SourceSettings, media_dir: Path | None) -> AudioSource:
     """Make the source that the settings describe; nothing is opened yet.
 
     A file that is not there is no error: the microphone's status says so until it is put there.
@@ -29,10 +29,10 @@ def make_source(source: config.Source, media_dir: Path | None) -> AudioSource:
         ConfigurationError: a file, although the server has no media folder.
     """
     match source:
-        case config.UrlSource():
+        case config.UrlSourceSettings():
             check_url(source.url)
             return StreamSource(source.url)
-        case config.FileSource():
+        case config.FileSourceSettings():
             if media_dir is None:
                 raise ConfigurationError(
                     "this server has no media folder: start it with --media DIR (or CLAP_MEDIA) to play files"
@@ -43,7 +43,7 @@ def make_source(source: config.Source, media_dir: Path | None) -> AudioSource:
                 if error.code != "not_found":
                     raise
             return FileSource(source.path, media_dir, source.loop)
-        case config.DeviceSource():
+        case config.DeviceSourceSettings():
             return DeviceSource(source.device)
-        case config.PushSource():
+        case config.PushSourceSettings():
             return PushSource()

@@ -14,22 +14,22 @@ from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.audio.url import redact_text
 from clap_server.errors import ClapServerError, ConfigurationError
 from clap_server.listening.batcher import Batcher
-from clap_server.listening.microphone import STARTING, Counters, MicrophoneListener
+from clap_server.listening.condition import STARTING, TOO_SLOW
+from clap_server.listening.counters import Counters
+from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import Plan, make_plan
 from clap_server.listening.sources import make_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
     from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from clap_server.audio.source import AudioSource
     from clap_server.clap.holder import ModelHolder
     from clap_server.detection.labels import WatchedLabel
     from clap_server.detection.library import LabelLibrary
     from clap_server.listening.config import Microphone, MicrophoneSettings
+    from clap_server.listening.scoring import Scoring
     from clap_server.listening.sink import ListeningSink
 
 _LOGGER = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ _LOGGER = logging.getLogger(__name__)
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 60.0
 _STOP_TIMEOUT_S = 5.0
+_OVERLOAD_TOLD_S = 1.0
 _DISABLED = SourceStatus(SourceState.DISABLED, "disabled", "switched off")
 
 
@@ -51,7 +52,8 @@ class MicrophoneSnapshot:
         active: ids of labels of which an event is going on.
         windows_scored: since the server started.
         windows_gated: too quiet to score.
-        windows_dropped: not scored because the model is too slow, or failed.
+        windows_dropped: not scored because the computer is too slow, or the model failed; with sound that was
+            lost before windows were cut.
     """
 
     status: SourceStatus
@@ -61,6 +63,23 @@ class MicrophoneSnapshot:
     windows_scored: int
     windows_gated: int
     windows_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Settings that are usable, with everything that might have been wrong with them already made.
+
+    Attributes:
+        microphone: the settings.
+        plan: what to listen for.
+        source: of the sound; nothing is opened yet.
+        scoring: for a stream that goes on; None where the listener makes it when it starts.
+    """
+
+    microphone: Microphone
+    plan: Plan
+    source: AudioSource
+    scoring: Scoring | None
 
 
 @dataclass
@@ -83,6 +102,7 @@ class Supervisor:
         library: resolves labels.
         sink: is told everything.
         media_dir: where files may be played from; None if nowhere.
+        on_overload: called when ``overload`` became another.
     """
 
     def __init__(
@@ -92,6 +112,7 @@ class Supervisor:
         sink: ListeningSink,
         *,
         media_dir: Path | None,
+        on_overload: Callable[[], None] = lambda: None,
     ) -> None:
         self._holder = holder
         self._library = library
@@ -99,6 +120,9 @@ class Supervisor:
         self._media_dir = media_dir
         self._entries: dict[str, _Entry] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._on_overload = on_overload
+        self._told_overload: str | None = None
+        self._overload_timer: asyncio.TimerHandle | None = None
         self.batcher = Batcher()
 
     async def start(self) -> None:
@@ -109,27 +133,74 @@ class Supervisor:
         """End all microphones, with the events that go on, then the batcher."""
         await asyncio.gather(*(self._stop(entry) for entry in self._entries.values()))
         self._entries.clear()
+        if self._overload_timer is not None:
+            self._overload_timer.cancel()
         await self.batcher.stop()
 
-    async def apply(self, microphone: Microphone) -> None:
-        """Add a microphone, or bring an existing one to these settings; the same again changes nothing.
+    @property
+    def overload(self) -> str | None:
+        """For how many microphones the computer is too slow, in words; None if for none."""
+        count = sum(entry.status.code == TOO_SLOW for entry in self._entries.values())
+        if not count:
+            return None
+        microphones = "microphone" if count == 1 else "microphones"
+        return f"too slow for {count} {microphones}: use fewer, a longer hop or a faster computer"
 
-        If only labels, thresholds, negatives or the hop changed, the stream goes on.
+    def check(self, settings: MicrophoneSettings) -> tuple[Plan, AudioSource]:
+        """What the settings mean; nothing is opened, embedded or changed.
 
         Raises:
             LabelError: a label or threshold is not usable.
             AudioError: the source's address or path is not usable.
             ConfigurationError: the source is not available on this server.
-            ModelError: the labels cannot be embedded.
-
-            In each case everything stays as it was.
         """
-        async with self._locks.setdefault(microphone.id, asyncio.Lock()):
-            await self._apply(microphone)
+        return make_plan(settings, self._library), make_source(settings.source, self._media_dir)
 
-    async def restore(self, microphone: Microphone) -> None:
-        """Apply settings from an earlier run: what is wrong with them becomes the microphone's status."""
+    async def prepare(self, microphone: Microphone) -> Prepared:
+        """Do all that may fail with new settings; nothing is changed, and no microphone waits.
+
+        Raises:
+            ClapServerError: as ``check``, or the model cannot embed the labels (ModelError).
+        """
+        plan, source = self.check(microphone.settings)
+        old = self._entries.get(microphone.id)
+        scoring = None
+        if (
+            old is not None
+            and old.listener is not None
+            and plan != old.plan
+            and _same_stream(old.microphone.settings, microphone.settings)
+        ):
+            scoring = await old.listener.prepare(plan)
+        return Prepared(microphone, plan, source, scoring)
+
+    async def use(self, prepared: Prepared) -> None:
+        """Add a microphone, or bring an existing one to these settings; the same again changes nothing.
+
+        If only labels, thresholds, negatives or the hop changed, the stream goes on.
+        """
+        microphone_id = prepared.microphone.id
+        async with self._locks.setdefault(microphone_id, asyncio.Lock()):
+            await self._use(prepared)
+
+    async def apply(self, microphone: Microphone) -> None:
+        """Prepare settings and use them.
+
+        Raises:
+            ClapServerError: as ``prepare``; everything stays as it was.
+        """
+        await self.use(await self.prepare(microphone))
+
+    async def restore(self, microphone: Microphone, problem: str | None = None) -> None:
+        """Apply settings from an earlier run: what is wrong with them becomes the microphone's status.
+
+        Args:
+            microphone: with its settings.
+            problem: why they cannot even be read, if so.
+        """
         try:
+            if problem is not None:
+                raise ConfigurationError(problem)
             await self.apply(microphone)
         except ClapServerError as error:
             _LOGGER.error("Microphone %s cannot be used: %s", microphone.id, error)  # noqa: TRY400 - in words
@@ -142,6 +213,7 @@ class Supervisor:
             entry = self._entries.pop(microphone_id, None)
             if entry is not None:
                 await self._stop(entry)
+                self._check_overload()
 
     def snapshot(self, microphone_id: str) -> MicrophoneSnapshot:
         """How a microphone is now; one that is just being added is connecting."""
@@ -172,36 +244,24 @@ class Supervisor:
             raise ConfigurationError("this microphone is switched off: enable it first")
         return entry.source
 
-    async def embed(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Embed the windows of a file with the present model, when live windows leave room.
-
-        Returns:
-            ``(n, dimension)``.
-
-        Raises:
-            ModelError: the model failed.
-        """
-        return await self.batcher.embed(self._holder.model, windows)
-
-    async def _apply(self, microphone: Microphone) -> None:
-        settings = microphone.settings
-        plan = make_plan(settings, self._library)
+    async def _use(self, prepared: Prepared) -> None:
+        microphone, settings = prepared.microphone, prepared.microphone.settings
         old = self._entries.get(microphone.id)
         if old is not None and old.source is not None and _same_stream(old.microphone.settings, settings):
-            if old.listener is not None and plan != old.plan:
-                await old.listener.change(plan)
-            old.microphone, old.plan = microphone, plan
+            if old.listener is not None and prepared.plan != old.plan:
+                old.listener.change(prepared.plan, prepared.scoring)
+            old.microphone, old.plan = microphone, prepared.plan
             return
-        source = make_source(settings.source, self._media_dir)
         if old is not None:
             await self._stop(old)
-        new = _Entry(microphone, plan, source, STARTING if settings.enabled else _DISABLED)
+        status = STARTING if settings.enabled else _DISABLED
+        new = _Entry(microphone, prepared.plan, prepared.source, status)
         if old is not None:
             new.counters = old.counters
         self._entries[microphone.id] = new
         self._sink.status(microphone.id, new.status)
         if settings.enabled:
-            listening = self._keep_listening(new, source)
+            listening = self._keep_listening(new, prepared.source)
             new.task = asyncio.create_task(listening, name=f"microphone {microphone.id}")
             new.task.add_done_callback(_notice_death)
 
@@ -213,6 +273,8 @@ class Supervisor:
         if pending:
             _LOGGER.error("Microphone %s does not end; it is left behind", entry.microphone.id)
         entry.task = None
+        # It knows the entry too: without this the two would keep the sound until the garbage is collected.
+        entry.listener = None
 
     async def _keep_listening(self, entry: _Entry, source: AudioSource) -> None:
         """Run the listener of one microphone, again and again if it breaks."""
@@ -258,6 +320,20 @@ class Supervisor:
             level = logging.WARNING if trouble else logging.INFO
             _LOGGER.log(level, "Microphone %s: %s", entry.microphone.settings.name, status.reason)
             self._sink.status(entry.microphone.id, status)
+            self._check_overload()
+
+    def _check_overload(self) -> None:
+        """Have it told soon, once for all microphones that change together."""
+        if self._overload_timer is None and self.overload != self._told_overload:
+            self._overload_timer = asyncio.get_running_loop().call_later(
+                _OVERLOAD_TOLD_S, self._tell_overload
+            )
+
+    def _tell_overload(self) -> None:
+        self._overload_timer = None
+        if self.overload != self._told_overload:
+            self._told_overload = self.overload
+            self._on_overload()
 
 
 def _notice_death(task: asyncio.Task[None]) -> None:

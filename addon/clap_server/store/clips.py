@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from clap_server.audio.decode import decode
 from clap_server.audio.encode import encode
 from clap_server.errors import StoreError
+from clap_server.store.folder import PRIVATE_FILE, PRIVATE_FOLDER, probe
+from clap_server.store.trouble import Troubles, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,31 +25,68 @@ if TYPE_CHECKING:
     from clap_server.listening.sink import Recording
     from clap_server.store.folder import DataFolder
 
+_LOGGER = logging.getLogger(__name__)
+
 TEMPORARY_SUFFIX = ".part"
 MP3_RATE = 48000
+# A disk that does not answer must not keep an event from ending.
+SAVE_TIMEOUT_S = 10.0
 
 
 class ClipStore:
-    """The clips folder. Encoding and files are handled off the event loop."""
+    """The clips folder. Encoding and files are handled off the event loop.
 
-    def __init__(self, folder: DataFolder) -> None:
+    Args:
+        folder: of the server's data.
+        troubles: is told whether clips can be written.
+    """
+
+    def __init__(self, folder: DataFolder, troubles: Troubles | None = None) -> None:
         self._folder = folder
+        self._troubles = troubles or Troubles()
+        # Threads of its own: a disk that hangs must not use up those that everything else needs.
+        self._writers = ThreadPoolExecutor(2, "clips")
+
+    def close(self) -> None:
+        """Write no more."""
+        self._writers.shutdown(wait=False, cancel_futures=True)
 
     def path(self, event: SoundEvent) -> Path:
         """Where an event's clip lies, if it has one."""
         return self._folder.clips / day(event.started_at) / f"{event.id}.flac"
 
-    async def save(self, event: SoundEvent, recording: Recording) -> None:
+    async def save(self, event: SoundEvent, recording: Recording) -> bool:
         """Write an event's clip, whole or not at all.
 
-        Raises:
-            StoreError: the disk is full or the folder cannot be written.
-            AudioError: it cannot be encoded.
+        Returns:
+            Whether it is there. If not, for whatever reason, that is logged: an event must end without it.
         """
-        await asyncio.to_thread(self._save, event, recording)
+        try:
+            writing = asyncio.get_running_loop().run_in_executor(self._writers, self._save, event, recording)
+            await asyncio.wait_for(writing, SAVE_TIMEOUT_S)
+        except StoreError as error:
+            self._troubles.found("clips", error)
+        except TimeoutError:
+            words = f"The disk of {self._folder.clips} has not answered for {SAVE_TIMEOUT_S:g} s; check it"
+            self._troubles.found("clips", StoreError(words, "clips_failed"))
+        except Exception:
+            _LOGGER.exception("Event %s is kept without its clip", event.id)
+        else:
+            self._troubles.over("clips")
+            return True
+        return False
 
     def _save(self, event: SoundEvent, recording: Recording) -> None:
         write_atomically(self.path(event), encode(recording.samples, recording.sample_rate, "flac"))
+
+    async def check(self) -> None:
+        """Find out by a write whether clips can be stored; ``troubles`` is told."""
+        try:
+            await asyncio.to_thread(probe, self._folder.clips)
+        except OSError as error:
+            self._troubles.found("clips", explain(error, self._folder.clips, "clips_failed"))
+        else:
+            self._troubles.over("clips")
 
     async def mp3(self, event: SoundEvent) -> Path | None:
         """The clip as MP3, made at first use.
@@ -89,7 +130,15 @@ class ClipStore:
 
     def cached(self, event_id: str, suffix: str) -> Path:
         """Where something made from an event's clip is cached."""
-        return self._folder.cache / "clips" / f"{event_id}.{suffix}"
+        return self._cache / f"{event_id}.{suffix}"
+
+    def all_cached(self) -> list[Path]:
+        """Everything that was made from clips."""
+        return [path for path in self._cache.glob("*.*") if path.suffix != TEMPORARY_SUFFIX]
+
+    @property
+    def _cache(self) -> Path:
+        return self._folder.cache / "clips"
 
 
 def day(moment: datetime) -> str:
@@ -105,8 +154,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -115,6 +165,4 @@ def write_atomically(path: Path, data: bytes) -> None:
         # The first error tells the story; the retention removes leftovers.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise StoreError(
-            f"{path} cannot be written ({error}); free some space or check permissions"
-        ) from error
+        raise explain(error, path.parent, "clips_failed") from error

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
+from uuid import uuid4
 
 from pydantic import TypeAdapter
 
 from clap_server.detection.events import SoundEvent
 from clap_server.errors import StoreError
+from clap_server.store.database import CONTENT_ERRORS
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import aiosqlite
 
@@ -23,8 +27,11 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+_Read = TypeVar("_Read")
 Verdict = Literal["correct", "false_alarm"]
 PENDING_LIMIT = 1000
+# While the disk is full, at least half of these numbers can still be given.
+RESERVED_AHEAD = 1000
 REPLAY_PAGE = 500
 
 
@@ -75,14 +82,32 @@ class EventStore:
 
     A change that cannot be written at once (the disk is full) keeps its number, is held in memory and written
     as soon as that works again: an alarm goes out even when it cannot be stored.
+
+    Numbers are reserved in the database before any of them is given, so that after a crash none comes again,
+    whether its change was written or not. Where even that cannot be written, a new epoch begins.
+
+    Args:
+        database: where they are kept.
+        epoch_changed: is called when a new epoch begins while the server runs.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, epoch_changed: Callable[[], None] | None = None) -> None:
         self._database = database
+        self._epoch_changed = epoch_changed
         self._lock = asyncio.Lock()
+        self._epoch = ""
         self._last_sequence = 0
+        self._reserved = 0
+        self._epoch_is_stored = False
+        self._active: dict[str, str] = {}
         self._pending: list[EventChange] = []
         self._failing = False
+        self._unreadable: set[int] = set()
+
+    @property
+    def epoch(self) -> str:
+        """UUID of the numbering: in another epoch the same numbers mean other changes."""
+        return self._epoch
 
     @property
     def last_sequence(self) -> int:
@@ -90,18 +115,40 @@ class EventStore:
         return self._last_sequence
 
     @property
+    def active(self) -> tuple[str, ...]:
+        """Ids of the events that go on now."""
+        return tuple(self._active)
+
+    @property
     def unwritten(self) -> int:
         """Changes that are in memory alone because the database could not be written."""
         return len(self._pending)
 
     async def load(self) -> None:
-        """Find the newest sequence number.
+        """Find where numbers go on: after all that may have been given.
 
         Raises:
             StoreError: the database cannot be read.
         """
-        rows = await self._database.rows("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
-        self._last_sequence = int(rows[0]["seq"]) if rows else 0
+        [row] = await self._database.rows("SELECT MAX(sequence) AS newest FROM changes")
+        newest = row["newest"] or 0
+        for given in await self._database.rows("SELECT seq FROM sqlite_sequence WHERE name = 'changes'"):
+            newest = max(newest, given["seq"])
+        numbering = await self._database.rows("SELECT epoch, reserved FROM numbering")
+        self._epoch_is_stored = bool(numbering)
+        self._epoch = numbering[0]["epoch"] if numbering else str(uuid4())
+        self._last_sequence = self._reserved = max(newest, numbering[0]["reserved"] if numbering else 0)
+        async with self._lock:
+            await self._flush()
+
+    async def close(self) -> None:
+        """Write what is left, and give back the numbers that were not used."""
+        async with self._lock:
+            await self._flush()
+            if not self._pending and self._last_sequence < self._reserved:
+                with contextlib.suppress(StoreError):
+                    async with self._database.transaction() as connection:
+                        await self._reserve(connection, self._last_sequence)
 
     async def record(
         self, change: Literal["started", "ended"], event: SoundEvent, microphone_name: str
@@ -112,11 +159,18 @@ class EventStore:
             The change; also when it could not be written, which is logged.
         """
         async with self._lock:
+            if change == "started":
+                self._active[event.id] = microphone_name
+            else:
+                # The microphone may have another name by now, or be removed.
+                microphone_name = self._active.pop(event.id, microphone_name)
             sequence = self._last_sequence + 1
             entry = EventChange(change, StoredEvent(event, sequence, microphone_name))
             self._last_sequence = sequence
             self._pending.append(entry)
             await self._flush()
+            if sequence > self._reserved and self._epoch_is_stored:
+                self._begin_epoch()
         return entry
 
     async def flush(self) -> None:
@@ -125,25 +179,53 @@ class EventStore:
             await self._flush()
 
     async def _flush(self) -> None:
-        if not self._pending:
+        """Write what waits and reserve numbers; trouble with that is noted by the database."""
+        ahead = self._last_sequence + RESERVED_AHEAD
+        reserving = not self._epoch_is_stored or self._reserved < ahead - RESERVED_AHEAD // 2
+        if not (self._pending or reserving):
             return
+        refused: list[tuple[EventChange, Exception]] = []
         try:
             async with self._database.transaction() as connection:
                 for entry in self._pending:
-                    await _write(connection, entry)
+                    await connection.execute("SAVEPOINT change")
+                    try:
+                        await _write(connection, entry)
+                    except CONTENT_ERRORS as error:
+                        await connection.execute("ROLLBACK TO change")
+                        refused.append((entry, error))
+                    await connection.execute("RELEASE change")
+                if reserving:
+                    await self._reserve(connection, ahead)
         except StoreError as error:
-            if not self._failing:
-                _LOGGER.error("Events go out live but cannot be stored: %s", error)  # noqa: TRY400 - in words
-            self._failing = True
+            self._failing = bool(self._pending)
             if len(self._pending) > PENDING_LIMIT:
                 lost = self._pending.pop(0)
-                number = lost.sequence
-                _LOGGER.error("Event change %d was never stored: %s", number, error)  # noqa: TRY400 - in words
+                _LOGGER.error("Event change %d was never stored: %s", lost.sequence, error)  # noqa: TRY400 - in words
             return
+        if reserving:
+            self._reserved, self._epoch_is_stored = ahead, True
+        for entry, reason in refused:
+            _LOGGER.error("Event change %d cannot be stored and is dropped: %s", entry.sequence, reason)
         if self._failing:
-            _LOGGER.warning("Events are stored again; none of %d that waited is lost", len(self._pending))
+            _LOGGER.warning("Events are stored again; %d waited", len(self._pending) - len(refused))
             self._failing = False
         self._pending.clear()
+
+    async def _reserve(self, connection: aiosqlite.Connection, sequence: int) -> None:
+        await connection.execute(
+            "INSERT INTO numbering (id, epoch, reserved) VALUES (1, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, reserved = excluded.reserved",
+            (self._epoch, sequence),
+        )
+
+    def _begin_epoch(self) -> None:
+        """Go on with numbers that the database knows nothing of: a crash would have them come again."""
+        self._epoch = str(uuid4())
+        self._epoch_is_stored = False
+        _LOGGER.error("The event numbers that were reserved are used up; clients will read all events again")
+        if self._epoch_changed is not None:
+            self._epoch_changed()
 
     async def end_open(self) -> list[EventChange]:
         """End events that the last run left open, so that nothing sticks on.
@@ -155,8 +237,7 @@ class EventStore:
         """
         rows = await self._database.rows("SELECT * FROM events WHERE ended_at IS NULL ORDER BY sequence")
         changes = []
-        for row in rows:
-            stored = _from_row(row)
+        for stored in self._readable(rows, _from_row):
             ended = replace(stored.event, ended_at=stored.event.detected_at)
             changes.append(await self.record("ended", ended, stored.microphone_name))
         return changes
@@ -168,7 +249,7 @@ class EventStore:
             StoreError: the database cannot be read.
         """
         rows = await self._database.rows("SELECT * FROM events WHERE id = ?", (event_id,))
-        return _from_row(rows[0]) if rows else None
+        return next(self._readable(rows, _from_row), None)
 
     async def list(
         self,
@@ -204,7 +285,7 @@ class EventStore:
         order = "ASC" if after is not None else "DESC"
         # Only fixed text is put together here; values are bound.
         sql = f"SELECT * FROM events WHERE {' AND '.join(conditions)} ORDER BY sequence {order} LIMIT ?"  # noqa: S608 - made of fixed parts
-        found = [_from_row(row) for row in await self._database.rows(sql, (*values, limit))]
+        found = [*self._readable(await self._database.rows(sql, (*values, limit)), _from_row)]
         return found if after is not None else found[::-1]
 
     async def changes_after(self, sequence: int, limit: int = REPLAY_PAGE) -> Sequence[EventChange]:
@@ -213,15 +294,31 @@ class EventStore:
         Raises:
             StoreError: the database cannot be read.
         """
-        rows = await self._database.rows(
-            "SELECT change, event FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?",
-            (sequence, limit),
-        )
-        changes = [EventChange(row["change"], _STORED.validate_json(row["event"])) for row in rows]
-        newest = changes[-1].sequence if changes else sequence
-        if len(changes) < limit:
-            changes += [entry for entry in self._pending if entry.sequence > newest]
-        return changes[:limit]
+        # Under the lock: what waits must not be written between the two looks.
+        async with self._lock:
+            while True:
+                rows = await self._database.rows(
+                    "SELECT sequence, change, event FROM changes WHERE sequence > ?"
+                    " ORDER BY sequence LIMIT ?",
+                    (sequence, limit),
+                )
+                changes = [*self._readable(rows, _change_from_row)]
+                sequence = rows[-1]["sequence"] if rows else sequence
+                if len(rows) < limit:
+                    waiting = [entry for entry in self._pending if entry.sequence > sequence]
+                    return [*changes, *waiting][:limit]
+                if changes:
+                    return changes
+
+    def _readable(self, rows: Iterable[sqlite3.Row], read: Callable[[sqlite3.Row], _Read]) -> Iterator[_Read]:
+        """Read rows; one that makes no sense is left out, which is logged once."""
+        for row in rows:
+            try:
+                yield read(row)
+            except (ValueError, TypeError) as error:
+                if row["sequence"] not in self._unreadable:
+                    self._unreadable.add(row["sequence"])
+                    _LOGGER.error("Event change %d in the database is unreadable: %s", row["sequence"], error)  # noqa: TRY400 - in words
 
     async def set_feedback(self, event_id: str, verdict: Verdict) -> bool:
         """Keep what the user said of an event.
@@ -269,6 +366,9 @@ class EventStore:
 
 async def _write(connection: aiosqlite.Connection, entry: EventChange) -> None:
     stored, event = entry.stored, entry.stored.event
+    numbers = (event.threshold, event.score, event.peak_score, event.peak_level_dbfs)
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a score or level is not a finite number")
     await connection.execute(
         "INSERT INTO events (id, sequence, microphone_id, microphone_name, label_id, label_name, started_at,"
         " detected_at, ended_at, threshold, score, peak_score, peak_level_dbfs, has_clip)"
@@ -287,10 +387,7 @@ async def _write(connection: aiosqlite.Connection, entry: EventChange) -> None:
             _text(event.started_at),
             _text(event.detected_at),
             _text(event.ended_at) if event.ended_at is not None else None,
-            float(event.threshold),
-            float(event.score),
-            float(event.peak_score),
-            float(event.peak_level_dbfs),
+            *map(float, numbers),
             int(event.has_clip),
         ),
     )
@@ -298,6 +395,10 @@ async def _write(connection: aiosqlite.Connection, entry: EventChange) -> None:
         "INSERT INTO changes (sequence, change, event_id, event) VALUES (?, ?, ?, ?)",
         (stored.sequence, entry.change, event.id, _STORED.dump_json(stored).decode()),
     )
+
+
+def _change_from_row(row: sqlite3.Row) -> EventChange:
+    return EventChange(row["change"], _STORED.validate_json(row["event"]))
 
 
 def _from_row(row: sqlite3.Row) -> StoredEvent:

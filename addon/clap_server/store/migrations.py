@@ -46,4 +46,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX changes_by_event ON changes (event_id)",
     ),
+    (
+        "ALTER TABLE microphones ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0",
+        # Until now Home Assistant kept this itself. Ids that it made are ULIDs; any other id that it owns was
+        # made by the server.
+        """
+        UPDATE microphones SET adopted = 1
+        WHERE CASE WHEN json_valid(settings) THEN settings ->> '$.owner' END LIKE 'home_assistant:%'
+            AND (length(id) <> 26 OR id <> upper(id))
+        """,
+    ),
+    (
+        # One row, written by EventStore.
+        """
+        CREATE TABLE numbering (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            epoch TEXT NOT NULL,
+            reserved INTEGER NOT NULL
+        ) STRICT
+        """,
+    ),
 )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from clap_server.errors import StoreError
 from clap_server.store.clips import TEMPORARY_SUFFIX, day
+from clap_server.store.trouble import explain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from clap_server.store.clips import ClipStore
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 INTERVAL_S = 600.0
-RETRY_S = 30.0
 DAY_S = 86400.0
 LEFTOVER_S = 3600.0
 
@@ -33,7 +33,7 @@ class RetentionPolicy:
 
     Attributes:
         clip_days: clips older than this go.
-        clip_bytes: the oldest clips go until all take at most this.
+        clip_bytes: all clips, and what is made from them, take at most this; the oldest clips go.
         event_days: events that ended longer ago go.
     """
 
@@ -72,19 +72,15 @@ class Retention:
 
     async def _run(self) -> None:
         failing = False
-        next_sweep = 0.0
         while True:
-            await self._events.flush()
-            if time.monotonic() >= next_sweep:
-                try:
-                    await self.sweep()
-                    failing = False
-                except StoreError as error:
-                    if not failing:
-                        _LOGGER.error("Old clips cannot be removed: %s", error)  # noqa: TRY400 - in words
-                    failing = True
-                next_sweep = time.monotonic() + INTERVAL_S
-            await asyncio.sleep(RETRY_S)
+            try:
+                await self.sweep()
+                failing = False
+            except StoreError as error:
+                if not failing:
+                    _LOGGER.error("Old clips cannot be removed: %s", error)  # noqa: TRY400 - in words
+                failing = True
+            await asyncio.sleep(INTERVAL_S)
 
     async def sweep(self) -> int:
         """Remove what is too much, once.
@@ -108,41 +104,57 @@ class Retention:
     def _sweep_files(self, now: float) -> list[str]:
         removed = []
         try:
-            clips = self._oldest_first(now)
-            total = sum(size for _, size, _ in clips)
-            for modified, size, path in clips:
-                if now - modified <= self._policy.clip_days * DAY_S and total <= self._policy.clip_bytes:
+            self._remove_leftovers(now)
+            clips = _oldest_first(self._folder.clips.glob("*/*.flac"))
+            derived = _oldest_first(self._clips.all_cached())
+            total = sum(file.size for file in [*clips, *derived])
+            # What can be made again goes first.
+            kept = {clip.path.stem for clip in clips if now - clip.modified <= self._policy.clip_days * DAY_S}
+            for file in derived:
+                if total > self._policy.clip_bytes or file.path.stem not in kept:
+                    file.path.unlink(missing_ok=True)
+                    total -= file.size
+            for clip in clips:
+                if clip.path.stem in kept and total <= self._policy.clip_bytes:
                     break
-                self._remove(path)
-                removed.append(path.stem)
-                total -= size
+                clip.path.unlink(missing_ok=True)
+                total -= clip.size
+                removed.append(clip.path.stem)
             # A clip may be on its way into the newest folders.
             settled = day(datetime.fromtimestamp(now, UTC) - timedelta(days=2))
             for folder in self._folder.clips.iterdir():
                 if folder.is_dir() and folder.name < settled and not any(folder.iterdir()):
                     folder.rmdir()
         except OSError as error:
-            raise StoreError(
-                f"The clips folder {self._folder.clips} cannot be tidied ({error}); check its permissions"
-            ) from error
+            reason = explain(error, self._folder.clips, "clips_failed")
+            raise StoreError(f"The clips folder {self._folder.clips} cannot be tidied: {reason}") from error
         return removed
 
-    def _oldest_first(self, now: float) -> list[tuple[float, int, Path]]:
-        """When each clip was written, its size and its place; what a crash left half written is removed."""
-        clips = []
-        for path in [*self._folder.clips.glob("*/*"), *self._folder.cache.glob("*/*")]:
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue  # a clip that has just got its name, or one removed meanwhile
-            if path.suffix == TEMPORARY_SUFFIX:
-                if now - status.st_mtime > LEFTOVER_S:
-                    path.unlink(missing_ok=True)
-            elif path.suffix == ".flac":
-                clips.append((status.st_mtime, status.st_size, path))
-        return sorted(clips)
+    def _remove_leftovers(self, now: float) -> None:
+        """Remove what was left half written, or uploaded and never removed."""
+        half_written = (
+            path
+            for folder in (self._folder.clips, self._folder.cache)
+            for path in folder.glob(f"*/*{TEMPORARY_SUFFIX}")
+        )
+        for file in _oldest_first([*half_written, *self._folder.uploads.glob("*")]):
+            if now - file.modified > LEFTOVER_S:
+                file.path.unlink(missing_ok=True)
 
-    def _remove(self, path: Path) -> None:
-        for suffix in ("mp3", "png"):
-            self._clips.cached(path.stem, suffix).unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    modified: float
+    size: int
+
+
+def _oldest_first(paths: Iterable[Path]) -> list[_File]:
+    files = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue  # a clip that has just got its name, or one removed meanwhile
+        files.append(_File(path, status.st_mtime, status.st_size))
+    return sorted(files, key=lambda file: file.modified)

@@ -98,14 +98,11 @@ def t3_alarm(
 ) -> NDArray[np.float32]:
     """A smoke or fire alarm with the temporal-three pattern of ISO 8201.
 
+    The first pulse is at the start.
+
     Args:
-        rng: gives the timbre, and the carrier if it is left out.
-        sample_rate: in Hz.
         carrier_hz: 400 to 4000.
         cycles: of 4 s each.
-
-    Returns:
-        ``(n,)``, peak 0.7, starting with the first pulse.
     """
     return _pattern(rng, sample_rate, T3, carrier_hz, cycles)
 
@@ -156,20 +153,7 @@ def siren(
     kind: str | None = None,
     duration_s: float = 5.0,
 ) -> NDArray[np.float32]:
-    """A siren: slow wail, fast yelp, two-tone horn or the sawtooth sweep of DIN 33404-3.
-
-    Args:
-        rng: gives range, rate and timbre.
-        sample_rate: in Hz.
-        kind: one of ``SIREN_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
-    """
+    """A siren: slow wail, fast yelp, two-tone horn or the sawtooth sweep of DIN 33404-3."""
     name = chosen(rng, kind, SIREN_KINDS, "siren")
     count = int(duration_s * sample_rate)
     times = np.arange(count) / sample_rate + rng.uniform(0, 5)

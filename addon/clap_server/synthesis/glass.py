@@ -116,17 +116,10 @@ def glass_break(
 ) -> NDArray[np.float32]:
     """A window pane, bottle, drinking glass or tempered pane that breaks.
 
+    The break starts within the first 10 ms.
+
     Args:
-        rng: every detail is drawn from it.
-        sample_rate: in Hz.
-        kind: one of ``GLASS_KINDS``; drawn if left out.
         duration_s: length; 0.7 to 2 s if left out.
-
-    Returns:
-        ``(n,)``, peak 0.7; the break starts within the first 10 ms.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
     """
     body = _BODIES[chosen(rng, kind, GLASS_KINDS, "glass", (0.4, 0.2, 0.25, 0.15))]
     length_s = duration_s if duration_s is not None else rng.uniform(0.7, 2.0)

@@ -39,11 +39,7 @@ def _drum(rng: np.random.Generator, sample_rate: int, kind: int) -> NDArray[np.f
 def music(
     rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 4.0
 ) -> NDArray[np.float32]:
-    """Chords, plucked notes and, mostly, drums at one tempo.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-    """
+    """Chords, plucked notes and, mostly, drums at one tempo."""
     sound = np.zeros(int(duration_s * sample_rate), np.float32)
     beat_s = 60 / rng.uniform(70, 160)
     root = 110 * 2 ** (rng.integers(0, 12) / 12)

@@ -65,20 +65,7 @@ def noise(
     kind: str | None = None,
     duration_s: float = 2.0,
 ) -> NDArray[np.float32]:
-    """A steady background.
-
-    Args:
-        rng: gives the details.
-        sample_rate: in Hz.
-        kind: one of ``NOISE_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
-    """
+    """A steady background."""
     name = chosen(rng, kind, NOISE_KINDS, "noise")
     count = int(duration_s * sample_rate)
     slopes = {"white": 0.0, "pink": -0.5, "brown": -1.0}

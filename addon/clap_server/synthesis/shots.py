@@ -112,17 +112,7 @@ def gunshot(
 ) -> NDArray[np.float32]:
     """One or a few shots, indoors or in the open; an automatic weapon fires 550 to 1,100 rounds a minute.
 
-    Args:
-        rng: gives weapon, distance and place.
-        sample_rate: in Hz.
-        kind: one of ``GUN_KINDS``; drawn if left out.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7, the first shot at the start.
-
-    Raises:
-        ValueError: ``kind`` is unknown.
+    The first shot is at the start.
     """
     name = chosen(rng, kind, GUN_KINDS, "gun", (0.35, 0.25, 0.2, 0.2))
     count = int(duration_s * sample_rate)
@@ -167,13 +157,7 @@ def explosion(
     Decay and spectrum spread as those of recorded ones do: from a pop to a bomb, a tenth of a second to
     seconds until it is 20 dB down, half of them loudest below 150 Hz.
 
-    Args:
-        rng: gives size, distance and place.
-        sample_rate: in Hz.
-        duration_s: length in seconds.
-
-    Returns:
-        ``(n,)``, peak 0.7, the blast at the start.
+    The blast is at the start.
     """
     count = int(duration_s * sample_rate)
     size = rng.uniform(0, 1)  # 0 is a pop, 1 a bomb
@@ -200,11 +184,7 @@ def explosion(
 def fireworks(
     rng: np.random.Generator, sample_rate: int = SAMPLE_RATE, *, duration_s: float = 4.0
 ) -> NDArray[np.float32]:
-    """Rockets that whistle up and burst far away, with or without a crackle after the bang.
-
-    Returns:
-        ``(n,)``, peak 0.7.
-    """
+    """Rockets that whistle up and burst far away, with or without a crackle after the bang."""
     count = int(duration_s * sample_rate)
     sound = np.zeros(count, np.float32)
     moment = rng.uniform(0.0, 0.2 * duration_s)

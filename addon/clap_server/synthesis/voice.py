@@ -74,13 +74,7 @@ def babble(
     """One or several people who talk without words: vowels and hisses in the rhythm of syllables.
 
     Args:
-        rng: gives voices and timing.
-        sample_rate: in Hz.
-        duration_s: length in seconds.
         talkers: how many; 1 to 3 if left out.
-
-    Returns:
-        ``(n,)``, peak 0.7.
     """
     sound = np.zeros(int(duration_s * sample_rate), np.float32)
     for _ in range(talkers if talkers is not None else int(rng.integers(1, 4))):

@@ -1,6 +1,7 @@
 """Typed client of a CLAP Sound server's API, version 1. Needs aiohttp only, not Home Assistant."""
 
 from .client import ClapSoundClient
+from .connection import Connection
 from .exceptions import (
     ApiVersionError,
     ClapSoundAuthenticationError,
@@ -11,7 +12,6 @@ from .exceptions import (
     ServerError,
     UnexpectedAnswerError,
 )
-from .listener import Listener
 from .models import API_VERSION
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "ClapSoundClient",
     "ClapSoundConnectionError",
     "ClapSoundError",
+    "Connection",
     "InvalidRequestError",
-    "Listener",
     "NotFoundError",
     "ServerError",
     "UnexpectedAnswerError",

@@ -21,7 +21,6 @@ from .exceptions import (
     UnexpectedAnswerError,
 )
 from .models import (
-    EventList,
     LabelInfo,
     MicrophoneInfo,
     ServerInfo,
@@ -39,7 +38,8 @@ CHECK_TIMEOUT_S = 25.0
 """The server gives a source 15 s."""
 HEARTBEAT_S = 4.0
 """A dead server is noticed after this and half of it again: 6 s."""
-
+MAX_MESSAGE_BYTES = 32 * 2**20
+"""Messages are a megabyte or so; one microphone with many long labels may need more."""
 
 # Closing waits no longer than this for a server that may be gone.
 _WEBSOCKET_TIMEOUT = aiohttp.ClientWSTimeout(ws_close=2.0)
@@ -74,6 +74,7 @@ class ClapSoundClient:
         self._session = session
         self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {token}"}
+        self.bad_messages = 0
         self.url = URL.build(scheme="https" if tls else "http", host=host, port=port)
 
     async def info(self) -> ServerInfo:
@@ -85,11 +86,9 @@ class ClapSoundClient:
         return await self._json("GET", "info", ServerInfo.from_json)
 
     async def labels(self) -> tuple[LabelInfo, ...]:
-        """Return the label library."""
         return await self._json("GET", "labels", labels_from_json)
 
     async def microphones(self) -> tuple[MicrophoneInfo, ...]:
-        """Return all microphones of the server."""
         return await self._json("GET", "microphones", microphones_from_json)
 
     async def put_microphone(self, microphone_id: str, settings: Mapping[str, Any]) -> MicrophoneInfo:
@@ -98,12 +97,28 @@ class ClapSoundClient:
             "PUT", f"microphones/{microphone_id}", MicrophoneInfo.from_json, json=dict(settings)
         )
 
-    async def delete_microphone(self, microphone_id: str) -> None:
-        """Remove a microphone; it is no error if there is none."""
+    async def release_microphone(self, microphone_id: str, owner: str) -> None:
+        """Have the server take back a microphone that was its own, or else remove it.
+
+        It is no error if there is none, or if it belongs to another.
+        """
         try:
-            await self._request("DELETE", f"microphones/{microphone_id}")
+            await self._request("POST", f"microphones/{microphone_id}/release", json={"owner": owner})
         except NotFoundError:
             return
+        except InvalidRequestError as error:
+            if error.code != "not-owner":
+                raise
+
+    async def check_microphone(self, microphone_id: str | None, settings: Mapping[str, Any]) -> None:
+        """Have the server check settings, without changing anything.
+
+        Raises:
+            InvalidRequestError: it would refuse them.
+        """
+        await self._request(
+            "POST", "microphones/check", json={"id": microphone_id, "settings": dict(settings)}
+        )
 
     async def check_source(self, source: Mapping[str, Any]) -> None:
         """Have the server listen to a source for a moment.
@@ -112,19 +127,6 @@ class ClapSoundClient:
             InvalidRequestError: no sound comes; ``code`` and ``detail`` say why.
         """
         await self._request("POST", "sources/check", timeout_s=CHECK_TIMEOUT_S, json={"source": dict(source)})
-
-    async def events(
-        self,
-        *,
-        after: int | None = None,
-        microphone: str | None = None,
-        label: str | None = None,
-        limit: int | None = None,
-    ) -> EventList:
-        """Return stored events, oldest first."""
-        filters = {"after": after, "microphone": microphone, "label": label, "limit": limit}
-        params = {name: str(value) for name, value in filters.items() if value is not None}
-        return await self._json("GET", "events", EventList.from_json, params=params)
 
     async def clip(self, event_id: str, extension: Literal["mp3", "flac"]) -> bytes:
         """Return an event's recording.
@@ -143,6 +145,7 @@ class ClapSoundClient:
                     headers=self._headers,
                     heartbeat=HEARTBEAT_S,
                     timeout=_WEBSOCKET_TIMEOUT,
+                    max_msg_size=MAX_MESSAGE_BYTES,
                 )
         except aiohttp.WSServerHandshakeError as error:
             raise _refused(error.status) from error

@@ -3,25 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
-from .models import EventInfo, Json, MicrophoneInfo, MicrophoneStatus, ServerInfo, microphones_from_json
+from .models import (
+    EventInfo,
+    Json,
+    MicrophoneInfo,
+    MicrophoneStatus,
+    ServerInfo,
+    microphones_from_json,
+    utc_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
 class MicrophonesMessage:
-    """All microphones as they are now."""
+    """Microphones as they are at connect, all in one message or in several."""
 
     microphones: tuple[MicrophoneInfo, ...]
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
         return cls(microphones_from_json(data))
+
+
+@dataclass(frozen=True, slots=True)
+class MicrophoneChangedMessage:
+    """A microphone was added, or its settings or labels changed."""
+
+    microphone: MicrophoneInfo
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(MicrophoneInfo.from_json(data["microphone"]))
+
+
+@dataclass(frozen=True, slots=True)
+class MicrophoneRemovedMessage:
+    """A microphone is there no more."""
+
+    microphone_id: str
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(str(data["microphone_id"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +62,6 @@ class MicrophoneMessage:
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
         return cls(str(data["microphone_id"]), MicrophoneStatus.from_json(data["status"]))
 
 
@@ -47,7 +75,6 @@ class EventMessage:
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
         return cls(int(data["sequence"]), str(data["change"]), EventInfo.from_json(data["event"]))
 
 
@@ -55,12 +82,13 @@ class EventMessage:
 class ReplayedMessage:
     """All changes up to ``last_sequence`` have been sent; what follows is live."""
 
-    last_sequence: int
+    last_sequence: int | None
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
-        return cls(int(data["last_sequence"]))
+        # That everything has been sent is true without a number as well.
+        number = data.get("last_sequence")
+        return cls(number if isinstance(number, int) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +102,9 @@ class ScoresMessage:
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
         return cls(
             str(data["microphone_id"]),
-            datetime.fromisoformat(data["at"]),
+            utc_time(data["at"]),
             float(data["level_dbfs"]),
             {str(label): float(score) for label, score in data["scores"].items()},
         )
@@ -95,10 +122,9 @@ class LevelMessage:
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
         return cls(
             str(data["microphone_id"]),
-            datetime.fromisoformat(data["at"]),
+            utc_time(data["at"]),
             float(data["level_dbfs"]),
             float(data["noise_floor_dbfs"]),
             bool(data["gated"]),
@@ -108,6 +134,8 @@ class LevelMessage:
 type Message = (
     ServerInfo
     | MicrophonesMessage
+    | MicrophoneChangedMessage
+    | MicrophoneRemovedMessage
     | MicrophoneMessage
     | EventMessage
     | ReplayedMessage
@@ -119,6 +147,8 @@ type Message = (
 _PARSERS: Mapping[str, Callable[[Json], Message]] = {
     "info": ServerInfo.from_json,
     "microphones": MicrophonesMessage.from_json,
+    "microphone_changed": MicrophoneChangedMessage.from_json,
+    "microphone_removed": MicrophoneRemovedMessage.from_json,
     "microphone": MicrophoneMessage.from_json,
     "event": EventMessage.from_json,
     "replayed": ReplayedMessage.from_json,

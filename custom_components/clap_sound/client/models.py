@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from .exceptions import ApiVersionError, UnexpectedAnswerError
@@ -24,12 +24,18 @@ def parse[T](parser: Callable[[Any], T], data: object) -> T:
     """
     try:
         return parser(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise UnexpectedAnswerError(f"Not an answer of a CLAP Sound server: {error!r}") from error
 
 
-def _optional_time(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value)
+def utc_time(text: str) -> datetime:
+    """Read a time; one without an offset is UTC."""
+    time = datetime.fromisoformat(text)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
+def _optional_text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +50,37 @@ class ModelInfo:
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
         return cls(
             name=str(data["name"]),
             requested=str(data["requested"]),
             builtin=bool(data["builtin"]),
             device=str(data["device"]),
-            problem=data.get("problem"),
+            problem=_optional_text(data.get("problem")),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """Who the server is."""
+    """Who the server is.
+
+    Attributes:
+        epoch: of the event database; with another one, sequence numbers begin anew.
+        last_sequence: of the newest event change; 0 if it did not tell.
+        storage_problem: trouble with storage, in words.
+        overload: that it is too slow, in words.
+    """
 
     server_id: str
     version: str
-    api_version: int
     model: ModelInfo
-    label_library_version: int
+    epoch: str
     last_sequence: int
+    storage_problem: str | None
+    overload: str | None
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object.
+        """Parse a greeting.
 
         Raises:
             ApiVersionError: the server speaks another version; nothing else is read then.
@@ -78,10 +91,11 @@ class ServerInfo:
         return cls(
             server_id=str(data["server_id"]),
             version=str(data["version"]),
-            api_version=api_version,
             model=ModelInfo.from_json(data["model"]),
-            label_library_version=int(data["label_library_version"]),
-            last_sequence=int(data["last_sequence"]),
+            epoch=str(data["epoch"]),
+            last_sequence=number if isinstance(number := data.get("last_sequence"), int) else 0,
+            storage_problem=_optional_text(data["storage"]["problem"]),
+            overload=_optional_text(data.get("overload")),
         )
 
 
@@ -96,7 +110,6 @@ class LabelInfo:
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
         return cls(
             id=str(data["id"]),
             names=dict(data["names"]),
@@ -126,7 +139,6 @@ class WatchedLabel:
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
         return cls(
             id=str(data["id"]),
             name=str(data["name"]),
@@ -139,27 +151,31 @@ class WatchedLabel:
 
 @dataclass(frozen=True, slots=True)
 class MicrophoneStatus:
-    """State with a reason in words; ``code`` is the reason for programs."""
+    """State with a reason in words; ``code`` is the reason for programs, ``notice`` a further remark."""
 
     state: str
     code: str
     reason: str
+    notice: str | None
     since: datetime
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
         return cls(
             state=str(data["state"]),
             code=str(data["code"]),
             reason=str(data["reason"]),
-            since=datetime.fromisoformat(data["since"]),
+            notice=_optional_text(data.get("notice")),
+            since=utc_time(data["since"]),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class MicrophoneInfo:
-    """A microphone as it is; secrets in ``source`` are redacted by the server."""
+    """A microphone as it is; secrets in ``source`` are redacted by the server.
+
+    ``adopted``: it was the server's own before its owner took it, and becomes that again when released.
+    """
 
     id: str
     name: str
@@ -169,11 +185,11 @@ class MicrophoneInfo:
     hop_s: float
     enabled: bool
     owner: str
+    adopted: bool
     status: MicrophoneStatus
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
         return cls(
             id=str(data["id"]),
             name=str(data["name"]),
@@ -183,17 +199,16 @@ class MicrophoneInfo:
             hop_s=float(data["hop_s"]),
             enabled=bool(data["enabled"]),
             owner=str(data["owner"]),
+            adopted=bool(data["adopted"]),
             status=MicrophoneStatus.from_json(data["status"]),
         )
 
 
 def microphones_from_json(data: Json) -> tuple[MicrophoneInfo, ...]:
-    """Parse the answer of GET /api/microphones."""
     return tuple(MicrophoneInfo.from_json(item) for item in data["microphones"])
 
 
 def labels_from_json(data: Json) -> tuple[LabelInfo, ...]:
-    """Parse the answer of GET /api/labels."""
     return tuple(LabelInfo.from_json(item) for item in data["labels"])
 
 
@@ -218,7 +233,6 @@ class EventInfo:
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
         return cls(
             id=str(data["id"]),
             sequence=int(data["sequence"]),
@@ -226,28 +240,12 @@ class EventInfo:
             microphone_name=str(data["microphone_name"]),
             label_id=str(data["label_id"]),
             label_name=str(data["label_name"]),
-            started_at=datetime.fromisoformat(data["started_at"]),
-            detected_at=datetime.fromisoformat(data["detected_at"]),
-            ended_at=_optional_time(data["ended_at"]),
+            started_at=utc_time(data["started_at"]),
+            detected_at=utc_time(data["detected_at"]),
+            ended_at=None if data["ended_at"] is None else utc_time(data["ended_at"]),
             threshold=float(data["threshold"]),
             score=float(data["score"]),
             peak_score=float(data["peak_score"]),
             peak_level_dbfs=float(data["peak_level_dbfs"]),
             has_clip=bool(data["has_clip"]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class EventList:
-    """GET /api/events, oldest first."""
-
-    events: tuple[EventInfo, ...]
-    last_sequence: int
-
-    @classmethod
-    def from_json(cls, data: Json) -> Self:
-        """Parse a JSON object."""
-        return cls(
-            events=tuple(EventInfo.from_json(item) for item in data["events"]),
-            last_sequence=int(data["last_sequence"]),
         )

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import io
+import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from av.error import InvalidDataError
 from PIL import Image
 
 from clap_server.api.spectrogram import HEIGHT, MAX_WIDTH, spectrogram
@@ -56,6 +59,7 @@ async def test_events_are_listed_oldest_first(client: Client) -> None:
         "colour=red",
         "after=" + "9" * 30,
         "limit=²",
+        "limit=1&limit=2",
     ],
 )
 async def test_bad_query_is_explained(client: Client, query: str) -> None:
@@ -98,6 +102,46 @@ async def test_part_of_a_clip_can_be_fetched(client: Client) -> None:
         assert response.status == 416
 
 
+@pytest.mark.parametrize("name", ["clip.flac", "clip.mp3", "spectrogram.png"])
+async def test_head_tells_what_get_would(client: Client, name: str) -> None:
+    event = await _heard(client)
+    path = f"/api/events/{event.id}/{name}"
+    async with client.request("GET", path) as response:
+        length = len(await response.read())
+    async with client.request("HEAD", path) as response:
+        assert response.status == 200
+        assert int(response.headers["Content-Length"]) == length
+        assert await response.read() == b""
+    async with client.request("HEAD", path.replace(event.id, "none")) as response:
+        assert response.status == 404
+    async with client.request("HEAD", path, headers={}) as response:
+        assert response.status == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/api/info", "/api/events", "/metrics", "/", "/api/openapi.json"]
+)
+async def test_whatever_can_be_got_has_a_head(client: Client, path: str) -> None:
+    async with client.request("HEAD", path) as response:
+        assert response.status == 200
+        assert await response.read() == b""
+
+
+@pytest.mark.parametrize(
+    "wanted", ["bytes=5-2", "bytes=x-y", "bytes=-", "bytes=1-2,4-5", "lines=1-2", "bytes", "bytes=²-"]
+)
+async def test_range_that_is_none_is_ignored(client: Client, wanted: str) -> None:
+    event = await _heard(client)
+    path = f"/api/events/{event.id}/clip.flac"
+    whole = await (await client.request("GET", path)).read()
+    headers = {"Authorization": "Bearer a-token-for-tests", "Range": wanted}
+    async with client.request("GET", path, headers=headers) as response:
+        assert response.status == 200
+        assert await response.read() == whole
+    async with client.request("GET", "/app.css", headers=headers) as response:
+        assert response.status == 200
+
+
 async def test_spectrogram_is_a_picture_of_the_clip(client: Client) -> None:
     event = await _heard(client)
     async with client.request("GET", f"/api/events/{event.id}/spectrogram.png") as response:
@@ -136,9 +180,56 @@ async def test_clip_that_cannot_be_stored_never_loses_the_event(
     event = await _heard(client)
     shown = await client.json("GET", f"/api/events/{event.id}")
     assert (shown["has_clip"], shown["ended_at"] is not None) == (False, True)
-    assert "without its clip" in caplog.text
+    assert "Recordings of events cannot be stored" in caplog.text
     async with client.request("GET", "/metrics") as response:
         assert 'clap_clips_total{result="failed"} 1.0' in await response.text()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "broken"), InvalidDataError(1, "encoder")])
+async def test_event_ends_whatever_happens_to_its_clip(
+    client: Client, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr("clap_server.store.clips.encode", broken)
+    event = await _heard(client)
+    shown = await client.json("GET", f"/api/events/{event.id}")
+    assert (shown["has_clip"], shown["ended_at"] is not None) == (False, True)
+
+
+async def test_event_ends_when_the_server_stops_while_its_clip_is_written(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(*_arguments: object) -> bytes:
+        loop.call_soon_threadsafe(writing.set)
+        go_on.wait()
+        return b""
+
+    monkeypatch.setattr("clap_server.store.clips.encode", slow)
+    task = asyncio.create_task(_heard(client))
+    await writing.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    go_on.set()
+    [event] = (await client.json("GET", "/api/events"))["events"]
+    assert event["ended_at"] is not None
+    assert client.server.context.store.events.active == ()
+
+
+async def test_event_keeps_the_name_under_which_it_began(client: Client) -> None:
+    body = {"name": "Hall", "source": {"type": "push"}, "labels": [{"label": "alarm"}]}
+    await client.json("PUT", "/api/microphones/hall", status=201, json=body)
+    sink = client.server.context.supervisor._sink
+    event = sound_event(microphone_id="hall")
+    await sink.event_started(event)
+    await client.json("DELETE", "/api/microphones/hall", status=204)
+    await sink.event_ended(replace(event, ended_at=START), None)
+    changes = await client.server.context.store.events.changes_after(0)
+    assert [change.stored.microphone_name for change in changes] == ["Hall", "Hall"]
 
 
 async def test_feedback_is_kept(client: Client) -> None:

@@ -49,7 +49,7 @@ async def test_health_is_answered_while_the_model_still_loads(tmp_path: Path) ->
     await until(lambda: server._runner is not None and server.port)
     async with aiohttp.ClientSession() as session:
         client = Client(server, session)
-        assert await client.json("GET", "/health") == {"status": "starting"}
+        assert await client.json("GET", "/health") == {"status": "starting", "problems": []}
         problem = await client.json("GET", "/api/info", status=503)
         assert problem["type"] == "/problems/starting"
         async with client.request("GET", "/") as response:
@@ -57,7 +57,7 @@ async def test_health_is_answered_while_the_model_still_loads(tmp_path: Path) ->
         await client.json("GET", "/nothing", status=404)
         holder.may_go_on.set()
         await starting
-        assert await client.json("GET", "/health") == {"status": "ok"}
+        assert await client.json("GET", "/health") == {"status": "ok", "problems": []}
         await client.json("GET", "/api/info")
     await server.stop()
 

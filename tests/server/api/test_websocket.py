@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ def _sink(client: Client) -> EventSink:
 
 async def _collect(socket: Any, kind: str) -> list[dict[str, Any]]:
     """Messages up to and with the first of a kind."""
-    messages = []
+    messages: list[dict[str, Any]] = []
     while not messages or messages[-1]["type"] != kind:
         messages.append(await socket.receive_json(timeout=30))
     return messages
@@ -52,6 +53,52 @@ async def test_order_of_messages_is_as_promised(client: Client) -> None:
         assert (event["type"], event["sequence"], event["change"]) == ("event", 1, "started")
         assert event["event"]["microphone_name"] == "Kitchen"
         assert replayed["last_sequence"] == 1
+
+
+async def test_microphones_come_in_parts_that_any_client_takes(client: Client) -> None:
+    """Home Assistant's limit is 4 MB a message; 200 microphones with 200 labels each have more than 10 MB."""
+    labels = [{"label": f"{'玻璃破碎的声音' * 20} {number}"} for number in range(200)]
+    wanted = {f"m{number:02}" for number in range(20)}
+    for microphone_id in wanted:
+        stored = microphone(microphone_id, labels=labels)
+        await client.server.context.store.microphones.put(stored)
+        await client.server.context.supervisor.apply(stored)
+    async with client.subscribed() as socket:
+        sizes, seen, more = [], list[str](), True
+        while more:
+            text = await socket.receive_str(timeout=30)
+            message = json.loads(text)
+            assert message["type"] == "microphones"
+            sizes.append(len(text.encode()))
+            seen += [each["id"] for each in message["microphones"]]
+            more = message["more"]
+        assert (await socket.receive_json(timeout=30))["type"] == "replayed"
+    assert len(sizes) > 2
+    assert max(sizes) < 1_100_000
+    assert len(seen) == len(wanted)
+    assert set(seen) == wanted
+
+
+async def test_server_without_microphones_says_so(client: Client) -> None:
+    async with client.subscribed() as socket:
+        message = await socket.receive_json(timeout=30)
+    assert message == {"type": "microphones", "microphones": [], "more": False}
+
+
+async def test_of_the_microphones_only_what_changes_is_told(client: Client) -> None:
+    body = {"name": "Hall", "source": {"type": "push"}, "labels": [{"label": "alarm"}], "enabled": False}
+    await client.json("PUT", "/api/microphones/other", status=201, json=body)
+    async with client.subscribed() as socket:
+        await _collect(socket, "replayed")
+        await client.json("PUT", "/api/microphones/hall", status=201, json=body)
+        added = await _collect(socket, "microphone_changed")
+        await client.json("PATCH", "/api/microphones/hall", json={"name": "Corridor"})
+        [changed] = await _collect(socket, "microphone_changed")
+        await client.json("DELETE", "/api/microphones/hall", status=204)
+        [removed] = await _collect(socket, "microphone_removed")
+    assert [added[-1]["microphone"]["id"], added[-1]["microphone"]["status"]["state"]] == ["hall", "disabled"]
+    assert changed["microphone"]["name"] == "Corridor"
+    assert removed == {"type": "microphone_removed", "microphone_id": "hall"}
 
 
 async def test_event_is_told_live_at_its_start_and_its_end(client: Client) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import socket
+import struct
 import threading
 import wave
 from typing import TYPE_CHECKING
@@ -72,6 +73,49 @@ def test_a_recording_without_samples_is_said_so() -> None:
     file.seek(0)
     with pytest.raises(AudioError, match="no sound at all"):
         decode(file, RATE)
+
+
+def float_wav(samples: np.ndarray) -> bytes:
+    """One channel of 32-bit floats as they are."""
+    data = samples.astype("<f4").tobytes()
+    header = struct.pack("<HHIIHH", 3, 1, RATE, RATE * 4, 4, 32)
+    riff = b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<I", len(header))
+    return riff + header + b"data" + struct.pack("<I", len(data)) + data
+
+
+@pytest.mark.parametrize("value", [1e20, -1e20, np.inf, np.nan])
+def test_a_value_that_is_no_sound_spoils_nothing(value: float) -> None:
+    samples = sine(440, 0.5)
+    samples[100] = value
+    decoded = decode(io.BytesIO(float_wav(samples)), 16_000)
+    assert np.isfinite(decoded).all()
+    assert np.abs(decoded).max() < 1.5
+
+
+def test_a_recording_that_changes_its_format_on_the_way_is_said_so() -> None:
+    same, again, other = (to_file(sine(1000, 0.5), "ogg", "libopus", channels=count) for count in (1, 1, 2))
+    assert decode(io.BytesIO(same + again), RATE).size == pytest.approx(RATE, abs=2000)
+    with pytest.raises(AudioError, match="number of channels changes on the way: convert"):
+        decode(io.BytesIO(same + other), RATE)
+
+
+def test_a_first_track_without_a_decoder_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "two.mka"
+    with av.open(str(path), "w", format="matroska") as container:
+        tracks = [container.add_stream("pcm_s16le", rate=RATE, layout="mono") for _ in range(2)]
+        for track, frequency_hz in zip(tracks, (300, 1000), strict=True):
+            pcm = (sine(frequency_hz, 0.5) * 32767).astype(np.int16)[None]
+            frame = av.AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
+            frame.sample_rate = RATE
+            container.mux(track.encode(frame))  # type: ignore[attr-defined] # of audio
+    data = path.read_bytes()
+    assert strongest_hz(decode(io.BytesIO(data), RATE)) == pytest.approx(300, abs=5)
+    unknown = data.replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT", 1)
+    assert strongest_hz(decode(io.BytesIO(unknown), RATE)) == pytest.approx(1000, abs=5)
+    with pytest.raises(
+        AudioError, match=r"cannot be decoded: send an audio or video file that FFmpeg can read"
+    ):
+        decode(io.BytesIO(data.replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT")), RATE)
 
 
 def test_too_long_a_recording_is_refused() -> None:
@@ -165,7 +209,8 @@ def test_the_hostile_playlists_would_work_without_the_rules(tmp_path: Path) -> N
         (np.array([0, 128, 255], np.uint8), [-1, 0, 127 / 128]),
         (np.array([-32768, 0, 16384], np.int16), [-1, 0, 0.5]),
         (np.array([-(2**31), 2**30], np.int32), [-1, 0.5]),
-        (np.array([0.25, -1.5], np.float64), [0.25, -1.5]),
+        (np.array([0.25, -1.5, 1e300, np.inf, np.nan], np.float64), [0.25, -1, 1, 1, 0]),
+        (np.array([0.25, 1e20, -np.inf], np.float32), [0.25, 1, -1]),
     ],
 )
 def test_every_sample_type_has_the_same_full_scale(samples: np.ndarray, expected: list[float]) -> None:

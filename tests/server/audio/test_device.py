@@ -15,6 +15,7 @@ import pytest
 
 from clap_server.audio.device import CaptureDevice, DeviceSource, list_devices
 from clap_server.audio.reconnect import ReconnectingSource
+from clap_server.audio.source import Patience
 from tests.server.audio.helpers import PATIENCE_S, RATE, failure, listen, strongest_hz
 from tests.support.requirements import require
 
@@ -85,9 +86,13 @@ async def test_a_device_that_is_not_there_is_said_so() -> None:
     assert (error.code, "Attic" in error.reason) == ("no_such_device", True)
 
 
-async def test_a_device_that_goes_is_a_stall(pulse: subprocess.Popen[bytes]) -> None:
+async def test_a_device_that_goes_is_a_stall(
+    pulse: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     statuses: list[SourceStatus] = []
-    source = ReconnectingSource(DeviceSource(), statuses.append, stall_s=1.0)
+    device = DeviceSource()
+    monkeypatch.setattr(device, "patience", Patience(silence_s=1.0))
+    source = ReconnectingSource(device, statuses.append)
     async with asyncio.timeout(PATIENCE_S), aclosing(source.blocks(RATE)) as blocks:
         await anext(blocks)
         pulse.kill()

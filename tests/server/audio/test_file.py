@@ -93,6 +93,35 @@ async def test_what_is_not_audio_is_said_so(path: str, media: Path) -> None:
     assert str(media) not in error.reason
 
 
+@pytest.mark.parametrize("samples", [1, 100, 800])
+async def test_a_loop_too_short_to_repeat_is_refused(samples: int, media: Path) -> None:
+    with wave.open(str(media / "click.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", "not compressed"))
+        file.writeframes(bytes(2 * samples))
+    error = await failure(FileSource("click.wav", media, loop=True))
+    assert error.code == "not_usable"
+    assert "choose a longer recording" in error.reason
+    assert (await listen(FileSource("click.wav", media, loop=False), 1e9)).size
+
+
+async def test_why_a_file_cannot_be_played_is_said(media: Path) -> None:
+    changing = b"".join(to_file(sine(1000, 0.3), "ogg", "libopus", channels=count) for count in (1, 2))
+    (media / "changing.ogg").write_bytes(changing)
+    error = await failure(FileSource("changing.ogg", media))
+    assert error.code == "not_audio"
+    assert "number of channels changes on the way" in error.reason
+
+
+async def test_a_stereo_file_that_cancels_itself_is_heard_and_noticed(media: Path) -> None:
+    tone = np.round(sine(1000, 0.5) * 32767).astype("<i2")
+    with wave.open(str(media / "turned.wav"), "wb") as file:
+        file.setparams((2, 2, RATE, 0, "NONE", "not compressed"))
+        file.writeframes(np.stack((tone, -tone), axis=1).tobytes())
+    seen = [block async for block in blocks_of(FileSource("turned.wav", media, loop=False))]
+    assert np.abs(seen[-1].samples).max() == pytest.approx(0.5, abs=0.01)
+    assert seen[-1].notice == "left and right cancel each other: only the left channel is used"
+
+
 async def test_a_file_that_is_removed_while_it_loops_is_said_so(media: Path) -> None:
     async with aclosing(blocks_of(FileSource("sub/tone.flac", media))) as blocks:
         await anext(blocks)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from clap_server.audio.push import QUEUE_S, PushFormat, PushSource
 from clap_server.audio.source import SourceError
 from tests.server.audio.helpers import PATIENCE_S, RATE, blocks_of, listen, sine, strongest_hz
+
+if TYPE_CHECKING:
+    from clap_server.audio.block import AudioBlock
 
 
 def pcm(fmt: PushFormat, samples: np.ndarray) -> bytes:
@@ -90,25 +94,108 @@ async def test_sound_that_nobody_fetches_is_dropped_and_counted() -> None:
     source = PushSource()
     fmt = PushFormat("s16le", 8_000)
     second = pcm(fmt, sine(440, 1.0, 8_000))
-    dropped = [source.feed(second, fmt) for _ in range(8)]
-    assert dropped == [0] * int(QUEUE_S) + [8_000] * 3
+    pusher = source.connect(fmt)
+    assert [pusher.feed(second) for _ in range(8)] == [0] * int(QUEUE_S) + [8_000] * 3
     assert source.dropped_samples == 24_000
-    assert len(await listen(source, 4.5)) / RATE == pytest.approx(4.6, abs=0.2)
+    async with aclosing(blocks_of(source)) as blocks:
+        seen = [await anext(blocks) for _ in range(45)]
+    assert [block.after_gap for block in seen] == [True] + [False] * 44
+    assert [block.dropped_s for block in seen] == [3.0] + [0.0] * 44
 
 
-async def test_feeding_with_another_format_begins_a_new_turn() -> None:
+def stretches(blocks: list[AudioBlock]) -> list[int]:
+    """Samples before, between and after the gaps."""
+    lengths = [0]
+    for block in blocks:
+        if block.after_gap:
+            lengths.append(0)
+        lengths[-1] += len(block.samples)
+    return lengths
+
+
+async def collect(source: PushSource) -> list[AudioBlock]:
+    """All blocks until the client has gone."""
+    seen: list[AudioBlock] = []
+    with suppress(SourceError):
+        async for block in blocks_of(source):
+            seen.append(block)  # noqa: PERF401 - it ends with an error
+    return seen
+
+
+async def test_a_pause_of_the_client_is_a_gap() -> None:
+    source = PushSource()
+    fmt = PushFormat("s16le", 16_000)
+    pusher = source.connect(fmt)
+    collecting = asyncio.ensure_future(collect(source))
+    for pause_s in (0.1, 0.1, 1.2, 0.1, 0.1):
+        await asyncio.sleep(pause_s)
+        pusher.feed(pcm(fmt, sine(1000, 0.1, 16_000)))
+    await asyncio.sleep(1.0)
+    pusher.close()
+    seen = await asyncio.wait_for(collecting, PATIENCE_S)
+    before, after = stretches(seen)
+    # Nothing that the resampler held crosses the gap.
+    assert before == pytest.approx(0.2 * RATE, abs=4)
+    assert after == pytest.approx(0.3 * RATE, abs=4)
+    assert [block.captured_at for block in seen] == sorted(block.captured_at for block in seen)
+
+
+async def test_what_the_network_held_back_is_no_gap() -> None:
+    source = PushSource()
+    fmt = PushFormat("s16le", 16_000)
+    pusher = source.connect(fmt)
+    collecting = asyncio.ensure_future(collect(source))
+    message = pcm(fmt, sine(1000, 0.1, 16_000))
+    pusher.feed(message)
+    await asyncio.sleep(1.5)
+    for _ in range(15):
+        pusher.feed(message)
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.6)
+    pusher.close()
+    assert len(stretches(await asyncio.wait_for(collecting, PATIENCE_S))) == 1
+
+
+async def test_a_client_that_takes_over_begins_after_a_gap() -> None:
+    source = PushSource()
+    fmt = PushFormat("s16le", 16_000)
+    message = pcm(fmt, sine(1000, 0.3, 16_000))
+    source.connect(fmt).feed(message)
+    source.disconnect()
+    second = source.connect(fmt)
+    second.feed(message)
+    second.close()
+    first_length, second_length = stretches(await collect(source))
+    assert first_length == pytest.approx(0.3 * RATE, abs=4)
+    assert second_length == pytest.approx(0.3 * RATE, abs=4)
+
+
+async def test_channels_that_cancel_each_other_are_noticed() -> None:
+    source = PushSource()
+    fmt = PushFormat("f32le", RATE, 2)
+    tone = sine(1000, 0.5)
+    pusher = source.connect(fmt)
+    pusher.feed(np.stack((tone, -tone), axis=1).astype("<f4").tobytes())
+    pusher.close()
+    seen = await collect(source)
+    assert np.abs(seen[-1].samples).max() == pytest.approx(0.5, abs=0.01)
+    assert "cancel each other" in str(seen[-1].notice)
+
+
+async def test_a_client_with_another_format_takes_over() -> None:
     source = PushSource()
     for rate in (8_000, 16_000):
         fmt = PushFormat("s16le", rate)
-        source.feed(pcm(fmt, sine(1000, 0.5, rate)), fmt)
+        source.disconnect()
+        source.connect(fmt).feed(pcm(fmt, sine(1000, 0.5, rate)))
     samples = await listen(source, 0.9)
     assert strongest_hz(samples) == pytest.approx(1000, abs=4)
 
 
-async def test_values_that_are_no_numbers_become_silence() -> None:
+async def test_values_out_of_range_are_clipped() -> None:
     source = PushSource()
     fmt = PushFormat("f32le", RATE)
-    source.feed(np.array([np.nan, np.inf, -np.inf, 0.5] * 1200, "<f4").tobytes(), fmt)
+    source.connect(fmt).feed(np.array([np.nan, np.inf, -1e20, 0.5] * 1200, "<f4").tobytes())
     samples = await listen(source, 0.1)
     assert samples[:4].tolist() == [0.0, 1.0, -1.0, 0.5]
 

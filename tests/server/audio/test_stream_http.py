@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from aiohttp import BasicAuth, web
 from aiohttp.test_utils import TestServer
@@ -90,6 +91,88 @@ async def test_hls_is_heard() -> None:
     ) as url:
         samples = await listen(StreamSource(f"{url}/live.m3u8"), 1.5)
     assert strongest_hz(samples) == pytest.approx(1000, abs=5)
+
+
+@pytest.mark.parametrize("link", ["segment?id=1", "seg/1?token=a", "segment.php", "1"])
+async def test_hls_segments_may_have_any_name(link: str) -> None:
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{link}\n#EXT-X-ENDLIST\n".encode()
+    segment = whole(to_file(sine(1000, 2.0), "mpegts", "aac"), "video/mp2t")
+    name = link.partition("?")[0].replace(".", "_")
+    handlers = {"live_m3u8": whole(playlist, "application/vnd.apple.mpegurl"), name: segment}
+    async with serving(**handlers) as url:
+        samples = await listen(StreamSource(f"{url}/live.m3u8"), 1.0)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=5)
+
+
+async def test_only_hls_may_be_silent_for_the_length_of_a_segment() -> None:
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nsegment.ts\n#EXT-X-ENDLIST\n"
+    segment = whole(to_file(sine(1000, 2.0), "mpegts", "aac"), "video/mp2t")
+    tone = whole(to_file(sine(440, 1.0), "wav", "pcm_s16le"))
+    async with serving(live_m3u8=whole(playlist), segment_ts=segment, tone_wav=tone) as url:
+        hls, radio = StreamSource(f"{url}/live.m3u8"), StreamSource(f"{url}/tone.wav")
+        await listen(hls, 0.5)
+        await listen(radio, 0.5)
+    # Ten seconds are a usual segment, and a playlist may be a segment late.
+    assert hls.patience.silence_s >= 30.0
+    assert radio.patience.silence_s == 20.0
+    assert StreamSource("rtsp://camera/x").patience.silence_s == 10.0
+
+
+async def test_a_stream_that_changes_its_format_is_connected_to_again() -> None:
+    links = [to_file(sine(1000, 1.0), "ogg", "libopus", channels=count) for count in (1, 2)]
+    async with serving(radio_ogg=whole(b"".join(links), "application/ogg")) as url:
+        error = await failure(StreamSource(f"{url}/radio.ogg"))
+    assert (error.code, error.reason) == (
+        "ended",
+        "the server changed sample rate or channels: connecting again",
+    )
+
+
+def raw(content_type: str, pcm: bytes) -> Handler:
+    async def serve(request: web.Request) -> web.Response:
+        header = request.headers.get("Authorization")
+        if header is None or BasicAuth.decode(header).password != SECRET:
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+        return web.Response(body=pcm, headers={"Content-Type": content_type})
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("content_type", "sample", "rate", "channels"),
+    [
+        ("audio/L16;rate=16000", ">i2", 16_000, 1),
+        ("audio/l16; rate=44100; channels=2", ">i2", 44_100, 2),
+        ('audio/L16;channels=1;rate="8000"', ">i2", 8_000, 1),
+        ("audio/L8;rate=8000", "u1", 8_000, 1),
+    ],
+)
+async def test_raw_pcm_is_read_as_its_content_type_says(
+    content_type: str, sample: str, rate: int, channels: int
+) -> None:
+    tone = sine(1000, 2.0, rate)
+    wide = tone * 32767 if sample == ">i2" else tone * 127 + 128
+    pcm = np.repeat(np.round(wide).astype(sample), channels).tobytes()
+    async with serving(live=raw(content_type, pcm)) as url:
+        samples = await listen(StreamSource(f"{url}/live"), 1.0)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=3)
+    assert np.abs(samples).max() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["audio/L16", "audio/L16;rate=fast", "audio/L16;rate=16000;channels=0"]
+)
+async def test_raw_pcm_without_its_rate_is_said_so(content_type: str) -> None:
+    async with serving(live=raw(content_type, bytes(32_000))) as url:
+        error = await failure(StreamSource(f"{url}/live"))
+    assert error.code == "not_usable"
+    assert "audio/L16;rate=16000" in error.reason
+
+
+async def test_raw_pcm_that_never_comes_is_said_so() -> None:
+    async with serving(live=raw("audio/L16;rate=16000", b"")) as url:
+        error = await failure(StreamSource(f"{url}/live"))
+    assert error.code == "ended"
 
 
 async def test_a_recording_is_not_rushed_through() -> None:
@@ -216,7 +299,18 @@ async def test_closing_does_not_wait_for_a_server_that_says_nothing() -> None:
         assert done
 
 
-LOCAL = ["file://{path}", "{path}", "file:{path}", "subfile,,start,0,end,0,,:{path}", "crypto:file://{path}"]
+LOCAL = [
+    "file:///etc/passwd",
+    "file://{path}",
+    "{path}",
+    "file:{path}",
+    "concat:{path}|{path}",
+    "concatf:{path}",
+    "data:video/mp2t;base64,R0BBMBABA",
+    "pipe:0",
+    "subfile,,start,0,end,0,,:{path}",
+    "crypto:file://{path}",
+]
 
 
 @pytest.mark.parametrize("target", LOCAL)

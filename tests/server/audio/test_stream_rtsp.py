@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from clap_server.audio.rtsp import RtspOpener
 from clap_server.audio.source import SourceError
 from clap_server.audio.stream import StreamSource
 from tests.server.audio.helpers import (
@@ -46,6 +47,16 @@ async def test_a_camera_is_heard_in_every_codec(codec: str, tone: str) -> None:
     assert np.sqrt(np.mean(steady**2)) == pytest.approx(0.3536, rel=0.15)
 
 
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_a_camera_that_takes_one_transport_is_heard(transport: str, tone: str) -> None:
+    with Camera("--file", tone, "--loop", "--transport", transport) as camera:
+        async with aclosing(blocks_of(StreamSource(camera.url))) as blocks:
+            seen = [await anext(blocks) for _ in range(50)]
+    assert not any(block.after_gap for block in seen)
+    samples = np.concatenate([block.samples for block in seen])
+    assert strongest_hz(samples[RATE // 4 :]) == pytest.approx(1000, abs=4)
+
+
 async def test_blocks_are_short_and_dated(tone: str) -> None:
     with Camera("--file", tone, "--loop") as camera:
         async with aclosing(blocks_of(StreamSource(camera.url))) as blocks:
@@ -56,7 +67,7 @@ async def test_blocks_are_short_and_dated(tone: str) -> None:
 
 async def test_only_the_audio_track_is_asked_for(tone: str) -> None:
     with Camera("--file", tone, "--loop", "--video") as camera:
-        with StreamSource(camera.url)._open_with({}, PATIENCE_S) as container:
+        with RtspOpener(camera.url, PATIENCE_S).open_with({}) as container:
             assert [stream.type for stream in container.streams] == ["audio"]
         with av.open(camera.url, options={"rtsp_transport": "tcp", "analyzeduration": "1"}) as container:
             assert {stream.type for stream in container.streams} == {"audio", "video"}

@@ -37,6 +37,7 @@ async def test_the_oldest_sound_is_dropped_when_the_consumer_is_slow(
             seen.extend([block async for block in blocks])
     assert sum(block.duration_s for block in seen[1:]) == pytest.approx(QUEUE_S, abs=0.2)
     assert seen[-1].samples[-1] == total_s - 1
+    assert [block.dropped_s for block in seen if block.after_gap] == pytest.approx([10.0], abs=0.2)
     assert "dropped because listening was too slow" in caplog.text
 
 
@@ -53,6 +54,20 @@ async def test_what_is_left_at_the_end_is_not_lost() -> None:
         feed.push(np.ones(7, np.float32), RATE)
 
     assert [len(block.samples) async for block in blocks_from_thread(produce, RATE, name="test")] == [7]
+
+
+async def test_nothing_before_a_gap_comes_after_it() -> None:
+    def produce(feed: Feed) -> None:
+        feed.push(np.full(2000, 0.25, np.float32), 2 * RATE)
+        feed.gap()
+        feed.push(np.full(2000, -0.25, np.float32), 2 * RATE)
+
+    blocks = [block async for block in blocks_from_thread(produce, RATE, name="test")]
+    (gap,) = [number for number, block in enumerate(blocks) if block.after_gap]
+    before, after = (np.concatenate([b.samples for b in part]) for part in (blocks[:gap], blocks[gap:]))
+    assert (len(before), len(after)) == (1000, 1000)
+    assert before.min() > -0.1
+    assert after.max() < 0.1
 
 
 async def test_closing_does_not_wait_for_a_thread_that_hangs() -> None:

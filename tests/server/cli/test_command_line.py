@@ -81,6 +81,22 @@ def test_version_and_help_are_printed(capsys: pytest.CaptureFixture[str]) -> Non
         assert command in text
 
 
+@pytest.mark.parametrize("command", ["evaluate", "calibrate"])
+def test_command_of_a_package_that_is_missing_says_what_to_install(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "clap_evaluation"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "clap_evaluation", None)
+    status, text = _end(capsys, command, "--manifest", "clips.csv")
+    assert status == 1
+    assert "clap-evaluation" in text
+    assert "pip install ./addon ./evaluation" in text
+    assert len(text.strip().splitlines()) == 1
+    assert run_command("--help") == 0
+    assert f"    {command}" not in capsys.readouterr().out
+
+
 def test_every_option_has_its_variable_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("serve", "--help") == 0
     text = capsys.readouterr().out
@@ -91,7 +107,7 @@ def test_every_option_has_its_variable_in_the_help(capsys: pytest.CaptureFixture
     assert "--token" not in text, "other users of the machine would see it"
 
 
-@pytest.mark.parametrize("arguments", [[], ["sing"], ["_options"], ["serve", "--colour", "red"]])
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["options"], ["serve", "--colour", "red"]])
 def test_wrong_use_ends_with_status_2(arguments: list[str]) -> None:
     assert run_command(*arguments) == 2
 

@@ -10,8 +10,8 @@ import pytest
 
 from clap_server.clap.huggingface import HuggingFaceClap
 from clap_server.clap.model import Calibration
-from clap_server.detection import calibration
-from clap_server.detection.calibration import KNOWN_SD, calibrated, fit, preparer
+from clap_server.detection.calibration import fit as calibration
+from clap_server.detection.calibration.fit import KNOWN_SD, calibrated, fit, preparer
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import UNCALIBRATED, sigmoid
 from clap_server.errors import ModelError
@@ -104,7 +104,7 @@ def test_embeddings_that_are_not_numbers_are_refused() -> None:
 
 def test_a_model_is_calibrated_once_and_told_about(checkpoint: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    first = calibrated(load(checkpoint, tmp_path), LIBRARY, tmp_path, lines.append)
+    first = calibrated(load(checkpoint, tmp_path), LIBRARY, tmp_path, lines.append, models_dir=tmp_path)
     assert first.calibration is not None
     assert first.calibration != UNCALIBRATED
     assert first.calibration.scale > 0
@@ -118,7 +118,7 @@ def test_a_model_is_calibrated_once_and_told_about(checkpoint: Path, tmp_path: P
     (stored,) = (tmp_path / "calibration").iterdir()
     for damage in ("", "{", "[]", '{"scale": "x", "bias": 0}', '{"scale": -1, "bias": 0}'):
         stored.write_text(damage)
-        mended = calibrated(load(checkpoint, tmp_path), LIBRARY, tmp_path, lines.append)
+        mended = calibrated(load(checkpoint, tmp_path), LIBRARY, tmp_path, lines.append, models_dir=tmp_path)
         assert mended.calibration == first.calibration
         assert json.loads(stored.read_text())["scale"] == first.calibration.scale
 
@@ -130,7 +130,7 @@ def test_a_calibration_that_came_with_the_weights_is_used_and_refused_if_it_make
     path = checkpoint / "clap_calibration.json"
     try:
         path.write_text('{"scale": 12.5, "bias": -0.5}')
-        model = calibrated(load(checkpoint, tmp_path), LIBRARY, tmp_path, pytest.fail)
+        model = calibrated(load(checkpoint, tmp_path), LIBRARY, tmp_path, pytest.fail, models_dir=tmp_path)
         assert model.calibration == Calibration(12.5, -0.5)
         path.write_text(wrong)
         with pytest.raises(ModelError, match=r"clap_calibration\.json"):
@@ -154,6 +154,8 @@ def test_a_cache_that_cannot_be_written_harms_nothing(
     checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    model = calibrated(load(checkpoint, tmp_path), LIBRARY, tmp_path / "file", lambda _: None)
+    model = calibrated(
+        load(checkpoint, tmp_path), LIBRARY, tmp_path / "file", lambda _: None, models_dir=tmp_path
+    )
     assert model.calibration is not None
     assert "cannot be stored" in caplog.text

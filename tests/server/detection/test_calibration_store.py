@@ -10,12 +10,10 @@ import pytest
 from clap_server.clap.builtin import load_builtin
 from clap_server.clap.huggingface import CALIBRATION_FILE, HuggingFaceClap
 from clap_server.clap.model import Calibration
-from clap_server.detection import calibration_store
-from clap_server.detection.calibration import calibrated, known, preparer
+from clap_server.detection.calibration import store as calibration_store
+from clap_server.detection.calibration.fit import calibrated, known, preparer
 from clap_server.detection.library import LabelLibrary, load_library
 from clap_server.errors import ConfigurationError
-from clap_server.settings import default_data_dir
-from clap_server.store.folder import DataFolder
 from tests.server.clap.checkpoints import write_checkpoint
 
 if TYPE_CHECKING:
@@ -43,8 +41,7 @@ def checkpoint(written: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def models_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CLAP_DATA", str(tmp_path / "data"))
+def models_dir(tmp_path: Path) -> Path:
     return tmp_path / "data" / "models"
 
 
@@ -56,15 +53,6 @@ def store(model: ClapModel, models_dir: Path) -> Path:
     return calibration_store.store(model, LIBRARY, models_dir, FOUND, "3 recordings")
 
 
-def test_the_commands_look_where_the_server_keeps_its_models(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CLAP_DATA", str(tmp_path))
-    assert calibration_store.server_models_dir() == DataFolder(tmp_path).models
-    monkeypatch.setenv("CLAP_DATA", "")
-    assert calibration_store.server_models_dir() == DataFolder(default_data_dir()).models
-
-
 def test_what_was_stored_goes_before_the_built_in_calibration(models_dir: Path, tmp_path: Path) -> None:
     own = load_builtin("cpu").calibration
     path = store(load_builtin("cpu"), models_dir)
@@ -72,7 +60,7 @@ def test_what_was_stored_goes_before_the_built_in_calibration(models_dir: Path, 
     assert path.stat().st_mode & 0o444 == 0o444, "the server may run as another user"
     for prepare in (
         preparer(LIBRARY, models_dir),
-        lambda model, tell: calibrated(model, LIBRARY, tmp_path / "cache", tell),
+        lambda model, tell: calibrated(model, LIBRARY, tmp_path / "cache", tell, models_dir=models_dir),
     ):
         assert prepare(load_builtin("cpu"), pytest.fail).calibration == FOUND
     other_server = preparer(LIBRARY, tmp_path / "other")
@@ -80,7 +68,7 @@ def test_what_was_stored_goes_before_the_built_in_calibration(models_dir: Path, 
 
     assert calibration_store.remove("builtin", models_dir) == [path]
     assert calibration_store.remove("builtin", models_dir) == []
-    assert known(load_builtin("cpu"), LIBRARY, tmp_path) == own
+    assert known(load_builtin("cpu"), LIBRARY, tmp_path, models_dir=models_dir) == own
 
 
 def test_a_calibration_for_other_weights_or_prompts_is_not_used(
@@ -89,11 +77,11 @@ def test_a_calibration_for_other_weights_or_prompts_is_not_used(
     model = load_builtin("cpu")
     path = store(model, models_dir)
     newer = LabelLibrary(LIBRARY.version + 1, LIBRARY.labels, LIBRARY.background)
-    assert known(model, newer, tmp_path) == model.calibration
+    assert known(model, newer, tmp_path, models_dir=models_dir) == model.calibration
     assert "run `clap-server calibrate` again" in caplog.text
     caplog.clear()
     path.write_text(json.dumps({**json.loads(path.read_text()), "made_for": "builtin@0 float32 1"}))
-    assert known(model, LIBRARY, tmp_path) == model.calibration
+    assert known(model, LIBRARY, tmp_path, models_dir=models_dir) == model.calibration
     assert "made for other weights" in caplog.text
 
 
@@ -106,7 +94,7 @@ def test_a_damaged_one_is_told_about_and_not_used(
     model = load_builtin("cpu")
     path = store(model, models_dir)
     path.write_text(damage)
-    assert known(model, LIBRARY, tmp_path) == model.calibration
+    assert known(model, LIBRARY, tmp_path, models_dir=models_dir) == model.calibration
     assert f"{path} is damaged" in caplog.text
 
 
@@ -115,7 +103,7 @@ def test_it_lies_beside_weights_that_are_a_folder(checkpoint: Path, models_dir: 
     path = store(model, models_dir)
     assert path == checkpoint / CALIBRATION_FILE
     again = load(checkpoint, models_dir)
-    assert known(again, LIBRARY, models_dir) == FOUND
+    assert known(again, LIBRARY, models_dir, models_dir=models_dir) == FOUND
     assert store(again, models_dir) == path, "its own file is replaced"
     assert calibration_store.remove(str(checkpoint), models_dir) == [path]
     assert load(checkpoint, models_dir).calibration is None
@@ -126,7 +114,7 @@ def test_beside_the_weights_too_it_counts_for_these_weights_and_prompts_alone(
 ) -> None:
     path = store(load(checkpoint, models_dir), models_dir)
     newer = LabelLibrary(LIBRARY.version + 1, LIBRARY.labels, LIBRARY.background)
-    assert known(load(checkpoint, models_dir), newer, models_dir) is None
+    assert known(load(checkpoint, models_dir), newer, models_dir, models_dir=models_dir) is None
     assert f"in {path} was made for other weights" in caplog.text
     assert "run `clap-server calibrate` again" in caplog.text
 
@@ -137,10 +125,10 @@ def test_beside_the_weights_too_it_counts_for_these_weights_and_prompts_alone(
     caplog.clear()
     updated = load(checkpoint, models_dir)
     assert updated.calibration is None
-    assert known(updated, LIBRARY, models_dir) is None
+    assert known(updated, LIBRARY, models_dir, models_dir=models_dir) is None
     assert f"in {path} was made for other weights" in caplog.text
     assert store(updated, models_dir) == path
-    assert known(load(checkpoint, models_dir), LIBRARY, models_dir) == FOUND
+    assert known(load(checkpoint, models_dir), LIBRARY, models_dir, models_dir=models_dir) == FOUND
 
 
 @pytest.mark.parametrize("values", [{"scale": "x"}, {"scale": -1}, {"bias": None}])
@@ -151,7 +139,7 @@ def test_a_damaged_one_of_its_own_beside_the_weights_is_told_about_and_not_used(
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
     model = load(checkpoint, models_dir)
     assert model.calibration is None
-    assert known(model, LIBRARY, models_dir) is None
+    assert known(model, LIBRARY, models_dir, models_dir=models_dir) is None
     assert f"{path} is damaged" in caplog.text
 
 
@@ -162,7 +150,7 @@ def test_a_file_beside_the_weights_that_says_nothing_is_told_about_and_passed_ov
     path = checkpoint / CALIBRATION_FILE
     path.write_bytes(content)
     model = load(checkpoint, models_dir)
-    assert known(model, LIBRARY, models_dir) is None
+    assert known(model, LIBRARY, models_dir, models_dir=models_dir) is None
     assert caplog.text.count(f"{path} is damaged") == 1
 
 
@@ -179,10 +167,10 @@ def test_a_folder_that_cannot_be_written_leaves_it_to_the_data_folder(
     monkeypatch.setattr(calibration_store, "write", only_data)
     path = store(load(checkpoint, models_dir), models_dir)
     assert path.is_relative_to(models_dir)
-    assert known(load(checkpoint, models_dir), LIBRARY, models_dir) == FOUND
+    assert known(load(checkpoint, models_dir), LIBRARY, models_dir, models_dir=models_dir) == FOUND
     monkeypatch.chdir(checkpoint.parent)
     by_another_path = HuggingFaceClap(checkpoint, name="./checkpoint", device="cpu", cache_dir=models_dir)
-    assert known(by_another_path, LIBRARY, models_dir) == FOUND
+    assert known(by_another_path, LIBRARY, models_dir, models_dir=models_dir) == FOUND
 
     monkeypatch.setattr(calibration_store, "write", write)
     assert store(load(checkpoint, models_dir), models_dir) == checkpoint / CALIBRATION_FILE
@@ -194,9 +182,11 @@ def test_a_calibration_of_another_author_is_kept(checkpoint: Path, models_dir: P
     theirs.write_text('{"scale": 12, "bias": 1}')
     path = store(load(checkpoint, models_dir), models_dir)
     assert path.is_relative_to(models_dir)
-    assert known(load(checkpoint, models_dir), LIBRARY, models_dir) == FOUND
+    assert known(load(checkpoint, models_dir), LIBRARY, models_dir, models_dir=models_dir) == FOUND
     assert calibration_store.remove(str(checkpoint), models_dir) == [path]
-    assert known(load(checkpoint, models_dir), LIBRARY, models_dir) == Calibration(12, 1)
+    assert known(load(checkpoint, models_dir), LIBRARY, models_dir, models_dir=models_dir) == Calibration(
+        12, 1
+    )
 
 
 def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from clap_server.api.schemas import Classification
 from clap_server.clap.huggingface import HuggingFaceClap
 from clap_server.cli import classify as command
-from clap_server.detection.classify import classify, window_starts
+from clap_server.detection.classify import classify
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
 from clap_server.errors import LabelError
@@ -47,31 +47,32 @@ def sound(seconds: float) -> NDArray[np.float32]:
     return samples
 
 
-@pytest.mark.parametrize(
-    ("samples", "expected"),
-    [(1, [0]), (99, [0]), (100, [0]), (101, [0, 1]), (150, [0, 50]), (230, [0, 50, 100, 130])],
-)
-def test_windows_cover_the_whole_recording(samples: int, expected: list[int]) -> None:
-    assert window_starts(samples, 100, 50) == expected
+def quiet(seconds: float) -> NDArray[np.float32]:
+    """The hiss of a microphone, so faint that live nothing of it is scored."""
+    return np.random.default_rng(5).normal(0, 1e-5, int(seconds * RATE)).astype(np.float32)
 
 
 def test_a_recording_is_scored_by_the_labels_as_they_were_typed(model: HuggingFaceClap) -> None:
-    shares: list[float] = []
-    found = classify(model, LIBRARY, sound(5.2), LABELS, progress=shares.append)
+    done_s: list[float] = []
+    found = classify(model, LIBRARY, [sound(5.2)], LABELS, progress=done_s.append)
     assert found.duration_s == pytest.approx(5.2)
-    assert [window.start_s for window in found.windows] == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.2])
-    assert found.windows[-1].end_s == pytest.approx(5.2)
+    ends = [0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.2]
+    assert [window.end_s for window in found.windows] == pytest.approx(ends)
+    assert [window.start_s for window in found.windows] == pytest.approx(
+        [max(0, end - model.window_s) for end in ends]
+    )
     for label in ("Glass breaking", "alarm", "the neighbour's rooster"):
         assert found.best[label] == max(window.scores[label] for window in found.windows)
     assert found.best["normal"] == min(window.scores["normal"] for window in found.windows)
     assert set(found.best) == set(LABELS)
     assert list(found.best.values()) == sorted(found.best.values(), reverse=True)
-    assert shares[-1] == 1.0
+    assert done_s == [pytest.approx(5.2)]
+    assert not found.too_quiet
 
 
 def test_the_scores_are_those_of_the_scorer(model: HuggingFaceClap) -> None:
     samples = sound(1.2)
-    (window,) = classify(model, LIBRARY, samples, ["alarm", "doorbell"]).windows
+    *_, window = classify(model, LIBRARY, [samples], ["alarm", "doorbell"]).windows
     scorer = LabelScorer(model, LIBRARY.resolve_all(["alarm", "doorbell"]), LIBRARY.background)
     np.testing.assert_allclose(
         list(window.scores.values()), scorer.scores(model.embed_audio([samples]))[0], atol=1e-6
@@ -81,38 +82,66 @@ def test_the_scores_are_those_of_the_scorer(model: HuggingFaceClap) -> None:
 
 
 def test_two_names_of_one_label_get_one_score(model: HuggingFaceClap) -> None:
-    best = classify(model, LIBRARY, sound(1), ["Glass breaking", "Glasbruch", "Glass breaking"]).best
+    best = classify(model, LIBRARY, [sound(1)], ["Glass breaking", "Glasbruch", "Glass breaking"]).best
     assert len(best) == 2
     assert best["Glass breaking"] == best["Glasbruch"]
 
 
 def test_more_windows_than_one_batch_holds(model: HuggingFaceClap) -> None:
-    shares: list[float] = []
-    found = classify(model, LIBRARY, sound(4.2), ["alarm"], hop_s=0.1, progress=shares.append)
-    assert len(found.windows) == 23
-    assert len(shares) == 2
-    alone = classify(model, LIBRARY, sound(4.2)[int(2.2 * RATE) :], ["alarm"])
-    assert found.windows[-1].scores["alarm"] == pytest.approx(alone.windows[0].scores["alarm"], abs=1e-5)
+    done_s: list[float] = []
+    found = classify(model, LIBRARY, [sound(4.2)], ["alarm"], hop_s=0.1, progress=done_s.append)
+    assert len(found.windows) == 38
+    assert len(done_s) == 3
+    whole = classify(model, LIBRARY, [sound(4.2)], ["alarm"])
+    assert found.windows[-1].scores["alarm"] == pytest.approx(whole.windows[-1].scores["alarm"], abs=1e-5)
+
+
+def test_what_is_too_quiet_for_live_sound_counts_nothing(model: HuggingFaceClap) -> None:
+    found = classify(model, LIBRARY, [quiet(3), sound(4)], ["alarm", "normal"])
+    gated = [window for window in found.windows if window.gated]
+    assert 3 <= len(gated) < len(found.windows) - 5
+    assert all(window.scores == {"alarm": 0.0, "normal": 1.0} for window in gated)
+    assert all(window.scores["alarm"] > 0 for window in found.windows if not window.gated)
+
+
+def test_a_recording_that_is_quiet_throughout_gets_its_scores_and_says_so(model: HuggingFaceClap) -> None:
+    found = classify(model, LIBRARY, [quiet(3)], ["alarm"])
+    assert found.too_quiet
+    assert len(found.windows) == 6
+    assert not any(window.gated for window in found.windows)
+    assert found.best["alarm"] > 0
+
+
+@pytest.mark.parametrize("seconds", [0.005, 0.3])
+def test_a_very_short_recording_gets_an_answer(model: HuggingFaceClap, seconds: float) -> None:
+    (window,) = classify(model, LIBRARY, [sound(seconds)], ["alarm"]).windows
+    assert window.end_s == pytest.approx(seconds)
+
+
+def test_the_classic_distribution_knows_no_gate(model: HuggingFaceClap) -> None:
+    found = classify(model, LIBRARY, [quiet(3), sound(2)], ["alarm", "doorbell"], normalize="softmax")
+    assert not any(window.gated for window in found.windows)
+    assert not found.too_quiet
 
 
 @pytest.mark.parametrize("labels", [LABELS, ["normal"], ["alarm"]])
 def test_softmax_gives_shares_that_sum_to_one(model: HuggingFaceClap, labels: list[str]) -> None:
-    found = classify(model, LIBRARY, sound(3), labels, normalize="softmax")
+    found = classify(model, LIBRARY, [sound(3)], labels, normalize="softmax")
     for scores in (found.best, *(window.scores for window in found.windows)):
         assert sum(scores.values()) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_negatives_lower_the_scores(model: HuggingFaceClap) -> None:
-    before = classify(model, LIBRARY, sound(1), ["alarm"]).best["alarm"]
-    after = classify(model, LIBRARY, sound(1), ["alarm"], negatives=["the kettle"]).best["alarm"]
+    before = classify(model, LIBRARY, [sound(1)], ["alarm"]).best["alarm"]
+    after = classify(model, LIBRARY, [sound(1)], ["alarm"], negatives=["the kettle"]).best["alarm"]
     assert after < before
 
 
 def test_nothing_to_score_is_refused(model: HuggingFaceClap) -> None:
     with pytest.raises(LabelError, match="at least one"):
-        classify(model, LIBRARY, sound(1), [])
+        classify(model, LIBRARY, [sound(1)], [])
     with pytest.raises(ValueError, match="without samples"):
-        classify(model, LIBRARY, sound(0), ["alarm"])
+        classify(model, LIBRARY, [sound(0)], ["alarm"])
 
 
 # --- the command ---
@@ -175,7 +204,7 @@ def test_the_command_prints_json_as_the_api_answers(
     assert found.top_score == found.labels[0].score
     assert found.threshold == 0.65
     assert all(entry.detected == (entry.score >= 0.65) for entry in found.labels)
-    assert len(found.windows) == 2
+    assert [window.end_s for window in found.windows] == [0.5, 1.0, 1.5, 2.0, 2.5]
 
 
 @pytest.mark.parametrize("interactive", ["0", "1"])

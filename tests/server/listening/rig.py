@@ -11,14 +11,21 @@ import pytest
 from numpy.typing import NDArray
 
 from clap_server.audio.block import AudioBlock
-from clap_server.audio.source import SourceError, SourceStatus
+from clap_server.audio.source import Patience, SourceError, SourceStatus
 from clap_server.clap.holder import ModelHolder
 from clap_server.clap.model import ClapModel
 from clap_server.detection.events import SoundEvent
 from clap_server.detection.library import load_library
 from clap_server.listening.batcher import Batcher
-from clap_server.listening.config import LabelChoice, Microphone, MicrophoneSettings, PushSource, Source
-from clap_server.listening.microphone import Counters, MicrophoneListener
+from clap_server.listening.config import (
+    LabelChoice,
+    Microphone,
+    MicrophoneSettings,
+    PushSourceSettings,
+    SourceSettings,
+)
+from clap_server.listening.counters import Counters
+from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import make_plan
 from clap_server.listening.sink import Recording
 from tests.server.listening.spectral import SpectralModel
@@ -88,6 +95,8 @@ class ArraySource:
         self._block_s = block_s
         self.opened: list[int] = []
 
+    patience = Patience()
+
     async def blocks(self, sample_rate: int) -> AsyncIterator[AudioBlock]:
         self.opened.append(sample_rate)
         if self._stretches:
@@ -112,7 +121,7 @@ def microphone(
     microphone_id: str = "kitchen",
     *,
     labels: tuple[str | tuple[str, float], ...] = ("glass breaking", "alarm"),
-    source: Source | None = None,
+    source: SourceSettings | None = None,
     hop_s: float = 0.5,
     enabled: bool = True,
     negatives: tuple[str, ...] = (),
@@ -129,7 +138,7 @@ def microphone(
         id=microphone_id,
         settings=MicrophoneSettings(
             name=name,
-            source=source or PushSource(),
+            source=source or PushSourceSettings(),
             labels=choices,
             hop_s=hop_s,
             enabled=enabled,
@@ -186,4 +195,4 @@ class Rig:
     async def until_heard(self, duration_s: float) -> None:
         """Wait until the whole of the first stretch was judged."""
         await self.sink.until(lambda: len(self.sink.levels) >= int(duration_s / 0.5))
-        await eventually(lambda: self.listener._judged_s >= duration_s - 0.01)
+        await eventually(lambda: self.listener._judging._judged_s >= duration_s - 0.01)

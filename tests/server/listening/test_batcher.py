@@ -3,12 +3,13 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from clap_server.errors import ModelError
+from clap_server.errors import AudioError, ModelError
 from clap_server.listening.batcher import Batcher, WindowDroppedError
 from tests.server.listening.spectral import SpectralModel, room
 
@@ -44,6 +45,12 @@ class BrokenModel(SpectralModel):
         return rows if all(window[0] != 3 for window in windows) else rows[:-1]
 
 
+def submit(
+    batcher: Batcher, owner: str, model: SpectralModel, samples: NDArray[np.float32]
+) -> asyncio.Future[NDArray[np.float32]]:
+    return batcher.submit(owner, model, lambda: samples)
+
+
 def marked(mark: float) -> NDArray[np.float32]:
     """A window that can be told from others."""
     samples = WINDOW.copy()
@@ -61,7 +68,7 @@ async def batcher() -> AsyncIterator[Batcher]:
 
 async def hold(batcher: Batcher, model: HeldModel) -> asyncio.Future[NDArray[np.float32]]:
     """Keep the model busy with one window."""
-    first = batcher.submit("first", model, marked(-1))
+    first = submit(batcher, "first", model, marked(-1))
     await asyncio.to_thread(model.began.wait, 30)
     return first
 
@@ -69,7 +76,7 @@ async def hold(batcher: Batcher, model: HeldModel) -> asyncio.Future[NDArray[np.
 async def test_a_window_gets_its_own_embedding_whatever_it_is_batched_with(batcher: Batcher) -> None:
     model = SpectralModel()
     windows = [room(1, seed=seed) for seed in range(8)]
-    rows = await asyncio.gather(*(batcher.submit(f"m{i}", model, w) for i, w in enumerate(windows)))
+    rows = await asyncio.gather(*(submit(batcher, f"m{i}", model, w) for i, w in enumerate(windows)))
     np.testing.assert_array_equal(np.stack(rows), model.embed_audio(windows))
     assert batcher.metrics.windows == 8
     assert batcher.metrics.batches < 8
@@ -82,7 +89,7 @@ async def test_the_model_is_used_by_one_thread_only(batcher: Batcher) -> None:
     model = HeldModel()
     model.go.set()
     for mark in range(5):
-        await batcher.submit("a", model, marked(mark))
+        await submit(batcher, "a", model, marked(mark))
     threads = model.threads | {await batcher.run(threading.get_ident)}
     assert len(threads) == 1
     assert threading.get_ident() not in threads
@@ -91,7 +98,7 @@ async def test_the_model_is_used_by_one_thread_only(batcher: Batcher) -> None:
 async def test_under_overload_the_oldest_window_is_dropped_and_counted(batcher: Batcher) -> None:
     model = HeldModel()
     first = await hold(batcher, model)
-    waiting = [batcher.submit("a", model, marked(mark)) for mark in range(5)]
+    waiting = [submit(batcher, "a", model, marked(mark)) for mark in range(5)]
     with pytest.raises(WindowDroppedError, match="longer hop"):
         await waiting[0]
     with pytest.raises(WindowDroppedError):
@@ -104,7 +111,7 @@ async def test_under_overload_the_oldest_window_is_dropped_and_counted(batcher: 
 async def test_the_queue_is_bounded_over_all_microphones(batcher: Batcher) -> None:
     model = HeldModel()
     first = await hold(batcher, model)
-    waiting = [batcher.submit(f"m{mark}", model, marked(mark)) for mark in range(20)]
+    waiting = [submit(batcher, f"m{mark}", model, marked(mark)) for mark in range(20)]
     assert batcher.queue_length == 8
     model.go.set()
     results = await asyncio.gather(first, *waiting, return_exceptions=True)
@@ -116,8 +123,8 @@ async def test_the_queue_is_bounded_over_all_microphones(batcher: Batcher) -> No
 async def test_a_busy_microphone_does_not_keep_another_waiting(batcher: Batcher) -> None:
     model = HeldModel()
     first = await hold(batcher, model)
-    waiting = [batcher.submit("busy", model, marked(mark)) for mark in (1, 2, 3)]
-    waiting += [batcher.submit(f"quiet{mark}", model, marked(mark)) for mark in (10, 11)]
+    waiting = [submit(batcher, "busy", model, marked(mark)) for mark in (1, 2, 3)]
+    waiting += [submit(batcher, f"quiet{mark}", model, marked(mark)) for mark in (10, 11)]
     model.go.set()
     await asyncio.gather(first, *waiting)
     assert model.seen[1] == [1, 10, 11, 2]
@@ -128,7 +135,7 @@ async def test_files_wait_behind_live_windows_but_are_not_starved(batcher: Batch
     first = await hold(batcher, model)
     file = asyncio.create_task(batcher.embed(model, [marked(100 + mark) for mark in range(4)]))
     await asyncio.sleep(0)
-    live = [batcher.submit(f"m{mark}", model, marked(mark)) for mark in range(6)]
+    live = [submit(batcher, f"m{mark}", model, marked(mark)) for mark in range(6)]
     model.go.set()
     await asyncio.gather(first, *live)
     rows = await file
@@ -152,19 +159,19 @@ async def test_windows_of_an_abandoned_file_are_not_embedded(batcher: Batcher) -
     await asyncio.gather(file, return_exceptions=True)
     model.go.set()
     await first
-    await batcher.submit("a", model, marked(5))
+    await submit(batcher, "a", model, marked(5))
     assert model.seen == [[-1], [5]]
 
 
 async def test_a_failing_batch_is_told_to_its_owners_and_the_next_one_works(batcher: Batcher) -> None:
     model = BrokenModel()
     with pytest.raises(ModelError, match="out of memory"):
-        await batcher.submit("a", model, marked(1))
+        await submit(batcher, "a", model, marked(1))
     with pytest.raises(ModelError, match="no finite numbers"):
-        await batcher.submit("a", model, marked(2))
+        await submit(batcher, "a", model, marked(2))
     with pytest.raises(ModelError, match="0 embeddings for 1 windows"):
         await batcher.embed(model, [marked(3)])
-    assert np.isfinite(await batcher.submit("a", model, marked(0))).all()
+    assert np.isfinite(await submit(batcher, "a", model, marked(0))).all()
     assert batcher.metrics.failed == 3
 
 
@@ -172,7 +179,7 @@ async def test_a_window_is_embedded_by_the_model_it_was_cut_for(batcher: Batcher
     held, old, new = HeldModel(), SpectralModel(), SpectralModel()
     first = await hold(batcher, held)
     waiting = [
-        batcher.submit(owner, model, WINDOW)
+        submit(batcher, owner, model, WINDOW)
         for owner, model in (("a", old), ("b", new), ("c", old), ("a", new))
     ]
     file = asyncio.create_task(batcher.embed(new, [WINDOW]))
@@ -187,7 +194,7 @@ async def test_stopping_tells_those_who_wait() -> None:
     model = HeldModel()
     batcher.start()
     first = await hold(batcher, model)
-    waiting = batcher.submit("a", model, WINDOW)
+    waiting = submit(batcher, "a", model, WINDOW)
     await batcher.stop()
     for future in (first, waiting):
         with pytest.raises(ModelError, match="the server stops"):
@@ -206,6 +213,78 @@ async def test_a_batcher_that_broke_off_says_so_and_begins_anew(
     # No input is known that does this, so its state is spoilt by hand.
     batcher._turns.append("nobody")
     with pytest.raises(ModelError, match="broke off"):
-        await batcher.submit("a", model, WINDOW)
-    assert (await batcher.submit("a", model, WINDOW)).shape == (model.dimension,)
+        await submit(batcher, "a", model, WINDOW)
+    assert (await submit(batcher, "a", model, WINDOW)).shape == (model.dimension,)
     assert "begins anew" in caplog.text
+
+
+async def test_the_sound_of_a_window_that_is_dropped_is_never_read(batcher: Batcher) -> None:
+    model = HeldModel()
+    first = await hold(batcher, model)
+    read: list[int] = []
+
+    def window(number: int) -> NDArray[np.float32]:
+        read.append(number)
+        return marked(number)
+
+    waiting = [batcher.submit("a", model, partial(window, number)) for number in range(20)]
+    assert read == []
+    model.go.set()
+    await asyncio.gather(first, *waiting, return_exceptions=True)
+    assert read == [17, 18, 19]
+    assert batcher.metrics.dropped == 17
+
+
+async def test_a_window_whose_sound_is_forgotten_counts_as_dropped(batcher: Batcher) -> None:
+    def forgotten() -> NDArray[np.float32]:
+        raise AudioError("samples 1 to 2 are not held")
+
+    model = SpectralModel()
+    with pytest.raises(WindowDroppedError):
+        await batcher.submit("a", model, forgotten)
+    assert batcher.metrics.dropped == 1
+    assert (await submit(batcher, "a", model, WINDOW)).shape == (model.dimension,)
+
+
+async def test_the_backlog_goes_with_its_owner(batcher: Batcher) -> None:
+    model = HeldModel()
+    first = await hold(batcher, model)
+    departed = [submit(batcher, "departed", model, marked(mark)) for mark in (1, 2, 3)]
+    stays = submit(batcher, "stays", model, marked(9))
+    batcher.forget("departed")
+    batcher.forget("nobody")
+    assert batcher.queue_length == 1
+    model.go.set()
+    await asyncio.gather(first, stays)
+    assert model.seen == [[-1], [9]]
+    assert all(future.cancelled() for future in departed)
+    assert batcher.metrics.dropped == 0
+
+
+async def test_after_the_stop_everyone_is_told_at_once() -> None:
+    batcher = Batcher()
+    batcher.start()
+    await batcher.stop()
+    model = SpectralModel()
+    with pytest.raises(ModelError, match="the server stops"):
+        await batcher.embed(model, [WINDOW])
+    with pytest.raises(ModelError, match="the server stops"):
+        await submit(batcher, "a", model, WINDOW)
+    with pytest.raises(ModelError, match="the server stops"):
+        await batcher.run(lambda: None)
+    assert batcher.queue_length == 0
+
+
+async def test_a_file_that_waits_when_the_server_stops_is_told() -> None:
+    batcher = Batcher()
+    model = HeldModel()
+    batcher.start()
+    first = await hold(batcher, model)
+    file = asyncio.create_task(batcher.embed(model, [WINDOW] * 3))
+    await asyncio.sleep(0)
+    await batcher.stop()
+    with pytest.raises(ModelError, match="the server stops"):
+        await file
+    with pytest.raises(ModelError, match="the server stops"):
+        await first
+    model.go.set()

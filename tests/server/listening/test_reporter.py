@@ -55,6 +55,24 @@ async def test_a_decision_about_sound_that_the_ring_forgets_just_now_keeps_what_
     np.testing.assert_array_equal(recording.samples, np.arange(RATE * LONGEST_S) + RATE * first)
 
 
+async def test_an_event_ends_when_there_is_no_memory_for_its_recording(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = Stream()
+    stream.run(20)
+    started = detection(10.0, 11.0)
+    await stream.reporter.report(started)
+
+    def broken(*_arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(stream.ring, "read", broken)
+    await stream.reporter.report(replace(started, ended_s=12.0))
+    ((event, recording),) = stream.sink.ended
+    assert event.ended_at is not None
+    assert recording is None
+
+
 async def test_an_event_ends_without_a_recording_when_its_sound_is_forgotten() -> None:
     stream = Stream()
     stream.run(200)

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from av.error import InvalidDataError
 
 from clap_server.audio.decode import decode
 from clap_server.errors import StoreError
 from clap_server.store.clips import write_atomically
 from clap_server.store.retention import Retention, RetentionPolicy
+from clap_server.store.store import Store
+from tests.server.store.conftest import POLICY
 from tests.support.sound_events import START, sound_event, tone
 from tests.support.waiting import until
 
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clap_server.detection.events import SoundEvent
-    from clap_server.store.store import Store
 
 DAY_S = 86400
 
@@ -63,12 +66,52 @@ async def test_mp3_is_made_on_demand_and_kept(store: Store) -> None:
     assert first.stat().st_mtime_ns == made
 
 
-async def test_clip_that_cannot_be_written_is_explained_and_leaves_nothing(store: Store) -> None:
+async def test_clip_that_cannot_be_written_is_explained_and_noticed_again_when_it_can(store: Store) -> None:
     event = sound_event()
     store.folder.clips.rmdir()
     store.folder.clips.write_text("in the way")
-    with pytest.raises(StoreError, match="cannot be written"):
-        await store.clips.save(event, tone())
+    assert not await store.clips.save(event, tone())
+    assert store.trouble is not None
+    assert store.trouble.code == "clips_failed"
+    assert "cannot be written" in store.trouble.problem
+    await store.watch.check(write=True)
+    assert store.trouble is not None
+    store.folder.clips.unlink()
+    await store.watch.check(write=True)
+    assert store.trouble is None
+    assert await store.clips.save(event, tone())
+
+
+@pytest.mark.parametrize("error", [InvalidDataError(1, "encoder"), MemoryError(), OSError(5, "broken")])
+async def test_clip_that_fails_for_any_reason_is_told_and_not_raised(
+    store: Store, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_arguments: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr("clap_server.store.clips.encode", broken)
+    event = sound_event()
+    assert not await store.clips.save(event, tone())
+    assert f"{event.id} is kept without its clip" in caplog.text
+
+
+async def test_disk_that_does_not_answer_does_not_keep_an_event_from_ending(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+
+    def slow(*_arguments: object) -> bytes:
+        answer.wait()
+        return b"late"
+
+    monkeypatch.setattr("clap_server.store.clips.SAVE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("clap_server.store.clips.encode", slow)
+    try:
+        assert not await store.clips.save(sound_event(), tone())
+    finally:
+        answer.set()
+    assert store.trouble is not None
+    assert "has not answered" in store.trouble.problem
 
 
 def test_interrupted_write_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +119,7 @@ def test_interrupted_write_leaves_no_half_file(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match="No space left"):
+    with pytest.raises(StoreError, match="is full; free some space"):
         write_atomically(tmp_path / "a" / "clip.flac", b"1234")
     assert list((tmp_path / "a").iterdir()) == []
 
@@ -101,6 +144,39 @@ async def test_oldest_clips_go_when_all_take_too_much(store: Store) -> None:
     size = store.clips.path(newest).stat().st_size
     assert await _retention(store, clip_bytes=2 * size).sweep() == 1
     assert [await _has_clip(store, event) for event in (oldest, middle, newest)] == [False, True, True]
+
+
+async def test_what_is_made_from_clips_counts_and_goes_first(store: Store) -> None:
+    old, new = [await _event_with_clip(store, age_days=days) for days in (2, 1)]
+    for event in (old, new):
+        assert await store.clips.mp3(event) is not None
+    size = sum(store.clips.path(event).stat().st_size for event in (old, new))
+    assert await _retention(store, clip_bytes=size).sweep() == 0
+    assert not any(store.clips.cached(event.id, "mp3").exists() for event in (old, new))
+    assert all([await _has_clip(store, event) for event in (old, new)])
+
+
+async def test_what_has_lost_its_clip_goes(store: Store) -> None:
+    event = await _event_with_clip(store)
+    assert await store.clips.mp3(event) is not None
+    store.clips.path(event).unlink()
+    await _retention(store).sweep()
+    assert not store.clips.cached(event.id, "mp3").exists()
+
+
+async def test_upload_that_a_crash_left_is_removed(store: Store) -> None:
+    fresh, stale = store.folder.uploads / "upload-a", store.folder.uploads / "upload-b"
+    for path in (fresh, stale):
+        path.write_bytes(b"x")
+    past = time.time() - DAY_S
+    os.utime(stale, (past, past))
+    await _retention(store).sweep()
+    assert [path.name for path in store.folder.uploads.iterdir()] == [fresh.name]
+    await store.close()
+    again = Store(store.folder, POLICY)
+    await again.open()
+    await again.close()
+    assert not any(store.folder.uploads.iterdir()), "none can be in use at the start"
 
 
 async def test_leftovers_of_a_crash_are_found(store: Store) -> None:
@@ -155,8 +231,7 @@ async def test_sweep_of_a_broken_folder_is_explained(store: Store) -> None:
 async def test_retention_works_by_itself_and_tells_of_trouble_once(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("clap_server.store.retention.INTERVAL_S", 0)
-    monkeypatch.setattr("clap_server.store.retention.RETRY_S", 0.01)
+    monkeypatch.setattr("clap_server.store.retention.INTERVAL_S", 0.01)
     old = await _event_with_clip(store, age_days=31)
     retention = _retention(store)
     retention.start()

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
+import math
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +12,6 @@ from clap_server.store.folder import DataFolder
 from clap_server.store.store import Store
 from tests.server.store.conftest import POLICY
 from tests.support.sound_events import START, sound_event
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def _fill_disk(store: Store) -> None:
@@ -166,6 +162,9 @@ async def test_event_goes_out_while_the_disk_is_full_and_is_written_later(
     assert [change.sequence for change in held] == [written + 1, written + 2, written + 3]
     replayed = await store.events.changes_after(written)
     assert [change.sequence for change in replayed] == [change.sequence for change in held]
+    assert await store.events.delete_before(START) == 0
+    assert store.trouble is not None, "to write nothing works on a full disk, too"
+    assert store.trouble.code == "disk_full"
     assert caplog.text.count("disk") == 1, "said once"
     await _free_disk(store)
     await store.events.flush()
@@ -203,10 +202,44 @@ async def test_cancelled_write_leaves_the_database_usable(store: Store) -> None:
     assert await store.events.get(change.stored.event.id) is not None
 
 
-async def test_microphone_in_a_damaged_row_is_named(store: Store, tmp_path: Path) -> None:
-    await store.close()
-    with sqlite3.connect(tmp_path / "data" / "clap.db") as connection:
-        connection.execute("INSERT INTO microphones VALUES ('attic', '{\"name\": 1}', '', '')")
-    connection.close()
-    with pytest.raises(StoreError, match="attic"):
-        await Store(DataFolder(tmp_path / "data"), POLICY).open()
+@pytest.mark.parametrize("content", [{"peak_level_dbfs": math.nan}, {"label_name": "a\ud800b"}])
+async def test_change_that_cannot_be_stored_blocks_nothing(
+    store: Store, content: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = await store.events.record("started", sound_event(), "Kitchen")
+    refused = await store.events.record("started", sound_event(**content), "Kitchen")
+    after = await store.events.record("started", sound_event(), "Kitchen")
+    assert store.events.unwritten == 0
+    assert store.trouble is None
+    stored = [change.sequence for change in await store.events.changes_after(0)]
+    assert stored == [before.sequence, after.sequence]
+    assert await store.events.get(refused.stored.event.id) is None
+    assert f"Event change {refused.sequence} cannot be stored" in caplog.text
+
+
+async def test_unreadable_rows_hide_nothing_else(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    good = [await store.events.record("started", sound_event(), "Kitchen") for _ in range(6)]
+    async with store._database.transaction() as connection:
+        await connection.execute("UPDATE changes SET event = '{\"score\": null}' WHERE sequence IN (1, 2, 5)")
+        await connection.execute("UPDATE events SET started_at = 'yesterday' WHERE sequence = 1")
+    read, newest = [], 0
+    while changes := await store.events.changes_after(newest, limit=2):
+        read += [change.sequence for change in changes]
+        newest = read[-1]
+    assert read == [3, 4, 6]
+    assert len(await store.events.list()) == 5
+    assert await store.events.get(good[0].stored.event.id) is None
+    assert caplog.text.count("change 1 in the database is unreadable") == 1
+    again = await _reopened(store)
+    try:
+        assert again.events.active == ()
+    finally:
+        await again.close()
+
+
+async def test_events_that_go_on_are_known(store: Store) -> None:
+    lasting, over = sound_event(), sound_event()
+    for event in (lasting, over):
+        await store.events.record("started", event, "Kitchen")
+    await store.events.record("ended", replace(over, ended_at=START), "Kitchen")
+    assert store.events.active == (lasting.id,)

@@ -159,6 +159,20 @@ async def test_problem_with_the_model_is_a_banner(
         await expect(page.get_by_role("alert").filter(has_text="laion/nothing")).to_be_visible()
 
 
+async def test_problem_with_storage_is_a_banner_while_it_lasts(browser: Browser, client: Client) -> None:
+    store = client.server.context.store
+    async with _page(browser, client.url + "/") as page:
+        await _sign_in(page)
+        await expect(page.locator("#problem")).to_be_hidden()
+        store.folder.clips.rmdir()
+        store.folder.clips.write_text("in the way")
+        await store.watch.check(write=True)
+        await expect(page.get_by_role("alert").filter(has_text="Recordings of events")).to_be_visible()
+        store.folder.clips.unlink()
+        await store.watch.check(write=True)
+        await expect(page.locator("#problem")).to_be_hidden()
+
+
 async def test_page_comes_back_by_itself_when_the_server_does(browser: Browser, tmp_path: Path) -> None:
     async with running(tmp_path) as client:
         port = client.server.port

@@ -79,7 +79,7 @@ export function suggest(library) {
     const name = label.names.en;
     const button = element("button", { className: "quiet suggestion", type: "button" }, `+ ${name}`);
     button.onclick = () => {
-      const known = field.value.split(",").map((text) => text.trim()).filter(Boolean);
+      const known = field.value.split(/[,，、،]/).map((text) => text.trim()).filter(Boolean);
       if (!known.some((text) => text.toLowerCase() === name.toLowerCase())) {
         field.value = [...known, name].join(", ");
       }

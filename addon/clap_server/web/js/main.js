@@ -16,7 +16,7 @@ function connection(kind, text) {
 }
 
 function showInfo(info) {
-  show("problem", info.model.problem);
+  show("problem", [info.storage.problem, info.overload, info.model.problem].filter(Boolean).join(" · "));
   byId("model").textContent =
     `CLAP Sound ${info.version} · model ${info.model.name} on ${info.model.device} (${info.model.dtype})`;
 }
@@ -25,6 +25,7 @@ function showSignIn() {
   live?.stop();
   live = null;
   byId("app").hidden = true;
+  show("problem", "");
   byId("sign-out").hidden = true;
   byId("sign-in").hidden = false;
   show("connection", "");
@@ -59,14 +60,19 @@ async function follow() {
   events.draw();
   for (const event of past.events) events.add(event);
   live = new Live(past.last_sequence, {
-    connected: () => connection("good", "live"),
+    connected: () => {
+      microphones.coming = [];
+      connection("good", "live");
+    },
     disconnected: () => {
       connection("bad", "no connection");
       // The server may have got another token meanwhile.
       request("GET", "api/info").catch((problem) => problem.status === 401 && showSignIn());
     },
     info: showInfo,
-    microphones: (message) => microphones.update(message.microphones),
+    microphones: (message) => microphones.list(message),
+    microphone_changed: (message) => microphones.changed(message),
+    microphone_removed: (message) => microphones.removed(message),
     microphone: (message) => microphones.status(message),
     event: (message) => {
       microphones.event(message);

@@ -57,8 +57,9 @@ class Card {
     const [kind, word] = STATES[status.state];
     this.chip.className = `chip ${kind}`;
     this.chip.textContent = word;
-    this.reason.textContent = status.reason;
-    this.reason.hidden = status.reason === word;
+    const remarks = [status.reason === word ? null : status.reason, status.notice].filter(Boolean);
+    this.reason.textContent = remarks.join(" · ");
+    this.reason.hidden = remarks.length === 0;
     if (status.state !== "listening") {
       this.levelFill.style.width = "0";
       this.levelValue.textContent = "";
@@ -103,18 +104,38 @@ class Card {
 export class Microphones {
   constructor() {
     this.cards = new Map();
+    this.coming = [];
   }
 
-  update(microphones) {
+  // The whole list comes in one or more messages, all but the last with `more`.
+  list(message) {
+    this.coming.push(...message.microphones);
+    if (message.more) return;
     const before = this.cards;
     this.cards = new Map();
-    for (const microphone of microphones) {
-      const card = before.get(microphone.id);
-      if (card) card.update(microphone);
-      this.cards.set(microphone.id, card ?? new Card(microphone));
-    }
+    for (const microphone of this.coming) this.put(microphone, before.get(microphone.id));
+    this.coming = [];
+    this.draw();
+  }
+
+  changed(message) {
+    this.put(message.microphone, this.cards.get(message.microphone.id));
+    this.draw();
+  }
+
+  removed(message) {
+    this.cards.delete(message.microphone_id);
+    this.draw();
+  }
+
+  put(microphone, card) {
+    card?.update(microphone);
+    this.cards.set(microphone.id, card ?? new Card(microphone));
+  }
+
+  draw() {
     byId("microphones").replaceChildren(...[...this.cards.values()].map((card) => card.root));
-    byId("no-microphones").hidden = microphones.length > 0;
+    byId("no-microphones").hidden = this.cards.size > 0;
   }
 
   status(message) {

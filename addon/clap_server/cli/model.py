@@ -1,0 +1,54 @@
+"""Loading a model for a command, which tells meanwhile what takes so long."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from platformdirs import user_cache_path
+from rich.markup import escape
+
+from clap_server.settings import load_settings
+from clap_server.store.folder import DataFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console
+
+    from clap_server.clap.model import ClapModel
+    from clap_server.detection.library import LabelLibrary
+
+
+@contextmanager
+def loading(terminal: Console) -> Iterator[Callable[[str], None]]:
+    """Show that a model is loaded; yields what takes the lines that say how far it is.
+
+    On a terminal each line replaces the one before, elsewhere all are printed.
+    """
+    with terminal.status("Loading the model") as status:
+
+        def tell(line: str) -> None:
+            if terminal.is_terminal:
+                status.update(escape(line))
+            else:
+                terminal.print(escape(line))
+
+        yield tell
+
+
+def load_calibrated(name: str, device: str, library: LabelLibrary, terminal: Console) -> ClapModel:
+    """Load a model whose scores mean what they should, as the server does.
+
+    Raises:
+        ConfigurationError: a setting in the environment is not usable.
+        ModelError: the model cannot be had.
+    """
+    from clap_server.clap.loader import load_model  # noqa: PLC0415 - brings torch: not for --help
+    from clap_server.detection.calibration.fit import calibrated  # noqa: PLC0415 - as above
+
+    cache_dir = user_cache_path("clap-server")
+    models_dir = DataFolder(load_settings({}).data).models
+    with loading(terminal) as tell:
+        model = load_model(name, device=device, cache_dir=cache_dir, progress=tell)
+        return calibrated(model, library, cache_dir, tell, models_dir=models_dir)

@@ -1,0 +1,1 @@
+"""How a margin becomes a score: fitted on sounds that are known, stored for later loads of the model."""

@@ -1,0 +1,117 @@
+"""What stands before the model: from samples to the windows that are worth its time.
+
+Live listening, the scores of a file, evaluation and calibration all hear through it, so that a figure of one
+holds for the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from clap_server.audio.ring import RingBuffer
+from clap_server.detection.gate import NoiseGate
+from clap_server.detection.windows import PIECE_S, SHORTEST_S, Window, WindowCutter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+_LEVEL_S = 0.5
+
+
+class Heard(NamedTuple):
+    """A window that became due, and whether the gate lets it through."""
+
+    window: Window
+    admitted: bool
+
+
+def _never() -> bool:
+    return False
+
+
+class Front:
+    """Hears one unbroken stretch of sound.
+
+    Args:
+        sample_rate: in Hz.
+        window_s: of the model, seconds.
+        hop_s: seconds between windows.
+        gate: knows the microphone's noise already; a new one if left out.
+        keep_s: how much sound stays in the ring at least, seconds.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        *,
+        window_s: float,
+        hop_s: float,
+        gate: NoiseGate | None = None,
+        keep_s: float = 0.0,
+    ) -> None:
+        self._window_s = window_s
+        self._hop_s = hop_s
+        self.ring = RingBuffer(sample_rate, max(keep_s, window_s + 2 * PIECE_S))
+        self.gate = gate or NoiseGate()
+        self._cutter = WindowCutter(sample_rate, window_s=window_s, hop_s=hop_s)
+
+    def reshape(self, *, window_s: float, hop_s: float) -> None:
+        """Change the length of windows or the hop without losing the stream."""
+        self._window_s, self._hop_s = window_s, hop_s
+        self._cutter.reshape(window_s=window_s, hop_s=hop_s)
+
+    def take(self, samples: NDArray[np.float32], reporting: Callable[[], bool] = _never) -> Iterator[Heard]:
+        """Take the next ``(n,)`` samples; in which portions they come changes nothing.
+
+        Args:
+            samples: full scale -1..1.
+            reporting: says whether an event is going on.
+
+        Yields:
+            Windows as they become due. ``samples`` has their sound until the next one is asked for.
+        """
+        for piece in self.pieces(samples):
+            self.ring.append(piece)
+            for window in self._cutter.advance(piece):
+                yield Heard(window, self.gate.admits(window, reporting=reporting()))
+
+    def pieces(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """Cut sound into pieces so short that the ring does not forget a window before it is taken."""
+        size = round(PIECE_S * self.ring.sample_rate)
+        for start in range(0, len(samples), size):
+            yield samples[start : start + size]
+
+    def finish(self, reporting: Callable[[], bool] = _never, *, tail_s: float = 0.0) -> Iterator[Heard]:
+        """End the stretch with a window up to its end, if there is none.
+
+        Args:
+            reporting: says whether an event is going on.
+            tail_s: so long go windows on after the end, with less and less of the sound in them, as if quiet
+                followed. It is the model that fills them up: noise that breaks off in digital silence would
+                sound like a crash.
+        """
+        ends_s = [0.0] if self._cutter.uncut_s else []
+        ends_s += [number * self._hop_s for number in range(1, int(tail_s / self._hop_s + 1e-9) + 1)]
+        for after_s in ends_s:
+            if not after_s or self._window_s - after_s >= SHORTEST_S:
+                window = self._cutter.last(after_s)
+                yield Heard(window, self.gate.admits(window, reporting=reporting()))
+
+    @property
+    def level_dbfs(self) -> float:
+        """RMS level of the last half second, without DC and hum."""
+        return self._cutter.level_dbfs(_LEVEL_S)
+
+    def samples(self, window: Window) -> NDArray[np.float32]:
+        """Copy out the sound of a window, as far as there is any.
+
+        Raises:
+            AudioError: it is no longer held.
+        """
+        rate, total = self.ring.sample_rate, self.ring.total_samples
+        first, last = round(window.start_s * rate), round(window.end_s * rate)
+        return self.ring.read(min(first, total), min(last, total))

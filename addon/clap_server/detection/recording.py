@@ -1,0 +1,92 @@
+"""Hears whole recordings as if they were live, faster than real time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from clap_server.detection.front import Front, Heard
+from clap_server.detection.gate import NoiseGate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clap_server.clap.model import ClapModel
+    from clap_server.detection.detector import Detection, Detector
+    from clap_server.detection.windows import Window
+
+_WINDOWS_AT_ONCE = 16
+
+
+def hear(
+    model: ClapModel,
+    blocks: Iterable[NDArray[np.float32]],
+    *,
+    hop_s: float,
+    reporting: bool = False,
+    tail_s: float = 0.0,
+) -> Iterator[tuple[list[Heard], NDArray[np.float32]]]:
+    """Cut a recording into the windows of live sound, with one more up to its end, and embed them all.
+
+    Only some seconds of it are held in memory. Blocks.
+
+    Args:
+        model: embeds.
+        blocks: each ``(n,)`` mono at the model's rate.
+        hop_s: seconds between windows.
+        reporting: whether the gate is told all the time that an event is going on.
+        tail_s: see ``Front.finish``.
+
+    Yields:
+        Some windows, with what the gate says of each, and their embeddings ``(windows, dimension)``; nothing
+        if there are no samples.
+    """
+    front = Front(model.sample_rate, window_s=model.window_s, hop_s=hop_s)
+    batch: list[Heard] = []
+    samples: list[NDArray[np.float32]] = []
+    for heard in _windows(front, blocks, reporting=reporting, tail_s=tail_s):
+        batch.append(heard)
+        samples.append(front.samples(heard.window))
+        if len(batch) == _WINDOWS_AT_ONCE:
+            yield batch, model.embed_audio(samples)
+            batch, samples = [], []
+    if batch:
+        yield batch, model.embed_audio(samples)
+
+
+def _windows(
+    front: Front, blocks: Iterable[NDArray[np.float32]], *, reporting: bool, tail_s: float
+) -> Iterator[Heard]:
+    def told() -> bool:
+        return reporting
+
+    for block in blocks:
+        yield from front.take(block, told)
+    yield from front.finish(told, tail_s=tail_s)
+
+
+class Judged(NamedTuple):
+    """What gate and detector make of a window."""
+
+    admitted: bool
+    detections: list[Detection]
+
+
+def judge(
+    windows: Iterable[Window], scores: Iterable[Mapping[str, float]], detector: Detector
+) -> Iterator[Judged]:
+    """Run gate and detector together over windows that were scored, as live sound runs them.
+
+    The gate heeds what is being reported, so it can be judged only where the scores are known.
+
+    Args:
+        windows: of one recording, from its beginning.
+        scores: of each, by label id.
+        detector: has heard nothing yet.
+    """
+    gate = NoiseGate()
+    for window, row in zip(windows, scores, strict=True):
+        admitted = gate.admits(window, reporting=bool(detector.active))
+        yield Judged(admitted, detector.update(window, row if admitted else {}))

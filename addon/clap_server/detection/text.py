@@ -1,0 +1,20 @@
+"""Text that people typed."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# They join letters of some scripts, and the parts of an emoji.
+_JOINERS = frozenset("\u200c\u200d")
+
+
+def hidden_character(text: str) -> str | None:
+    """The first character that nobody means to type, as ``U+202E``; None if there is none.
+
+    Control characters, those that turn the direction of writing, separators of lines, and halves of a
+    character: what they are good for is to make a name look like another one, or a log like it never was.
+    """
+    for character in text:
+        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and character not in _JOINERS:
+            return f"U+{ord(character):04X}"
+    return None

@@ -1,0 +1,125 @@
+"""What is told of a microphone's state, of all that there is to tell."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from clap_server.audio.source import SourceState, SourceStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clap_server.errors import ModelError
+
+STARTING = SourceStatus(SourceState.CONNECTING, "connecting", "starting")
+TOO_SLOW = "too_slow"
+SILENT_S = 60.0
+"""Digital silence for so long is no quiet room, but a switch, a cable, or whatever else has the device."""
+
+_RECENT_S = 60.0
+# From this share of lost windows the computer is too slow, below half of it no longer; one hiccup is neither.
+_SLOW_SHARE = 0.1
+_FEWEST_LOST = 10
+# How far the share must move to be told again.
+_NEWS_SHARE = 0.1
+
+
+class Losses:
+    """Of how many windows of the last minute nothing was learnt, because the computer is too slow."""
+
+    def __init__(self) -> None:
+        self._recent: deque[bool] = deque()
+        self._lost = 0
+        self._told_share = 0.0
+        self.reason: str | None = None
+        """In words, while it is too slow."""
+
+    def add(self, *, lost: bool, count: int, hop_s: float) -> None:
+        """Count windows that were due."""
+        most = max(4, round(_RECENT_S / hop_s))
+        for _ in range(min(count, most)):
+            self._recent.append(lost)
+            self._lost += lost
+        while len(self._recent) > most:
+            self._lost -= self._recent.popleft()
+        share = self._lost / max(1, len(self._recent))
+        if self.reason is None:
+            slow = share >= _SLOW_SHARE and self._lost >= min(_FEWEST_LOST, most // 2)
+        else:
+            slow = share >= _SLOW_SHARE / 2
+        if not slow:
+            self.reason = None
+        elif self.reason is None or abs(share - self._told_share) >= _NEWS_SHARE:
+            self._told_share = share
+            self.reason = (
+                f"the computer is too slow: {self._lost} of the last {len(self._recent)} windows were"
+                " dropped; use fewer microphones or a longer hop"
+            )
+
+
+class Condition:
+    """Tells the one status that matters most, whenever it becomes another.
+
+    Args:
+        tell: is given it.
+    """
+
+    def __init__(self, tell: Callable[[SourceStatus], None]) -> None:
+        self._tell = tell
+        self._source = STARTING
+        self._model_error: ModelError | None = None
+        self._silent = False
+        self._losses = Losses()
+        self._told: SourceStatus | None = None
+
+    def source_is(self, status: SourceStatus) -> None:
+        """The source says how it is."""
+        self._source = status
+        self._update()
+
+    def model_fails(self, error: ModelError) -> None:
+        """The model gave no answer; the first reason stays until it works again."""
+        if self._model_error is None:
+            self._model_error = error
+            self._update()
+
+    def model_works(self) -> None:
+        """The model answered."""
+        if self._model_error is not None:
+            self._model_error = None
+            self._update()
+
+    def silent_is(self, silent: bool) -> None:
+        """There is nothing but digital silence, or no longer."""
+        if self._silent is not silent:
+            self._silent = silent
+            self._update()
+
+    def windows_were(self, *, lost: bool, count: int = 1, hop_s: float) -> None:
+        """Windows were due and were lost, or not."""
+        before = self._losses.reason
+        self._losses.add(lost=lost, count=count, hop_s=hop_s)
+        if self._losses.reason != before:
+            self._update()
+
+    def _update(self) -> None:
+        status = self._status()
+        if status != self._told:
+            self._told = status
+            self._tell(status)
+
+    def _status(self) -> SourceStatus:
+        source = self._source
+        if self._model_error is not None:
+            return SourceStatus(
+                SourceState.FAILED, "model_failed", f"cannot score sound: {self._model_error}"
+            )
+        if source.state is not SourceState.LISTENING:
+            return source
+        if self._silent:
+            reason = f"nothing but digital silence for {SILENT_S:g} s: check that the microphone is not muted"
+            return SourceStatus(SourceState.STALLED, "silent", reason, source.notice)
+        if self._losses.reason is not None:
+            return SourceStatus(SourceState.LISTENING, TOO_SLOW, self._losses.reason, source.notice)
+        return source

@@ -1,0 +1,198 @@
+"""From one microphone's source to windows that wait to be judged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from clap_server.audio.level import FLOOR_DBFS
+from clap_server.audio.reconnect import ReconnectingSource
+from clap_server.audio.source import SourceState
+from clap_server.detection.gate import NoiseGate
+from clap_server.detection.windows import PIECE_S
+from clap_server.listening.condition import SILENT_S
+from clap_server.listening.judging import Change, Gap, Heard
+from clap_server.listening.stretch import Stretch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clap_server.audio.block import AudioBlock
+    from clap_server.audio.source import AudioSource, SourceStatus
+    from clap_server.detection.windows import Window
+    from clap_server.listening.batcher import Batcher
+    from clap_server.listening.condition import Condition
+    from clap_server.listening.counters import Counters
+    from clap_server.listening.judging import Judging
+    from clap_server.listening.scoring import ScoringKeeper
+    from clap_server.listening.sink import ListeningSink
+
+# Bursts (HLS) are held back a little rather than dropped, when this many windows are under way.
+_UNDER_WAY = 3
+# When others wait for the model too, sound that is so late is not heard any more, until it is fresh again:
+# better a gap, and then the present, than to be ever further behind.
+_LATE_S = 2.0
+_FRESH_S = 0.5
+
+
+class Hearing:
+    """Takes a source's sound, cuts it into stretches and windows, and asks the model about them.
+
+    Args:
+        microphone_id: for the sink and the batcher.
+        source: of the sound; reconnected as often as needed.
+        scoring: has the model and the plan.
+        batcher: runs the model.
+        judging: is handed the windows.
+        sink: is told levels.
+        counters: are counted up.
+        condition: is told how the source is.
+    """
+
+    def __init__(
+        self,
+        microphone_id: str,
+        source: AudioSource,
+        *,
+        scoring: ScoringKeeper,
+        batcher: Batcher,
+        judging: Judging,
+        sink: ListeningSink,
+        counters: Counters,
+        condition: Condition,
+    ) -> None:
+        self._id = microphone_id
+        self._source = source
+        self._scoring = scoring
+        self._batcher = batcher
+        self._judging = judging
+        self._sink = sink
+        self._counters = counters
+        self._condition = condition
+        self._gate = NoiseGate()
+        self._stretch: Stretch | None = None
+        self._under_way: list[asyncio.Future[NDArray[np.float32]]] = []
+        self._silent_s = 0.0
+        self._shedding = False
+        self._lost_s = 0.0
+
+    async def run(self) -> None:
+        """Listen until the source ends for good."""
+        source = ReconnectingSource(self._source, self._on_status)
+        while True:
+            rate = self._scoring.present.model.sample_rate
+            blocks = source.blocks(rate)
+            try:
+                async for block in blocks:
+                    if self._scoring.present.model.sample_rate != rate:
+                        break
+                    await self._take(block)
+                    # Sources that have much at once must not keep the others waiting.
+                    await asyncio.sleep(0)
+                else:
+                    return
+            finally:
+                await blocks.aclose()
+                self._end_stretch()
+
+    def forget(self) -> None:
+        """Let go of the stream."""
+        self._stretch = None
+        self._under_way.clear()
+
+    def replan(self) -> None:
+        """Go on with the present plan."""
+        self.reshape()
+        if self._stretch is not None:
+            self._judging.put(Change(self._stretch, self._scoring.plan))
+
+    def reshape(self) -> None:
+        """Cut windows as the present model and plan want them."""
+        stretch = self._stretch
+        if stretch is not None and stretch.sample_rate == (model := self._scoring.present.model).sample_rate:
+            stretch.front.reshape(window_s=model.window_s, hop_s=self._scoring.plan.hop_s)
+
+    def _on_status(self, status: SourceStatus) -> None:
+        if status.state is not SourceState.LISTENING:
+            self._end_stretch()
+        self._condition.source_is(status)
+
+    def _end_stretch(self) -> None:
+        if self._stretch is not None:
+            self._judging.put(Gap(self._stretch))
+            self._stretch = None
+
+    async def _take(self, block: AudioBlock) -> None:
+        if block.after_gap:
+            self._end_stretch()
+        self._lose(block.dropped_s)
+        if self._is_too_late(block):
+            self._end_stretch()
+            self._lose(block.duration_s)
+            return
+        if self._stretch is None:
+            self._stretch = Stretch(
+                self._id,
+                self._scoring.plan,
+                sample_rate=block.sample_rate,
+                window_s=self._scoring.present.model.window_s,
+                gate=self._gate,
+                sink=self._sink,
+            )
+        stretch = self._stretch
+        for window, admitted in stretch.take(block):
+            self._note_silence(window)
+            self._hand_over(stretch, window, admitted=admitted)
+            self._under_way = [future for future in self._under_way if not future.done()]
+            if len(self._under_way) >= _UNDER_WAY:
+                await asyncio.wait(self._under_way[:1], timeout=self._scoring.plan.hop_s / 2)
+
+    def _hand_over(self, stretch: Stretch, window: Window, *, admitted: bool) -> None:
+        if self._judging.is_full:
+            self._count_lost(1)
+            return
+        scoring = self._scoring.present
+        embedding = None
+        if admitted:
+            # A window may have been cut for a model that came in the meantime.
+            longest = round(scoring.model.window_s * stretch.sample_rate)
+            front = stretch.front
+            embedding = self._batcher.submit(
+                self._id, scoring.model, lambda: front.samples(window)[-longest:]
+            )
+            self._under_way.append(embedding)
+        else:
+            self._counters.gated += 1
+            self._condition.windows_were(lost=False, hop_s=self._scoring.plan.hop_s)
+        self._judging.put(Heard(stretch, window, scoring.scorer, embedding))
+
+    def _is_too_late(self, block: AudioBlock) -> bool:
+        late_s = time.time() - block.captured_at
+        if self._shedding:
+            self._shedding = late_s > _FRESH_S
+        else:
+            self._shedding = late_s > _LATE_S and self._batcher.crowded
+        return self._shedding
+
+    def _lose(self, seconds: float) -> None:
+        """Count sound that nobody heard, in windows."""
+        self._lost_s += seconds
+        hop_s = self._scoring.plan.hop_s
+        count = int(self._lost_s / hop_s + 1e-9)
+        if count:
+            self._lost_s -= count * hop_s
+            self._count_lost(count)
+
+    def _count_lost(self, count: int) -> None:
+        self._counters.dropped += count
+        self._condition.windows_were(lost=True, count=count, hop_s=self._scoring.plan.hop_s)
+
+    def _note_silence(self, window: Window) -> None:
+        levels = window.piece_levels_dbfs
+        if any(level > FLOOR_DBFS for level in levels):
+            self._silent_s = 0.0
+        else:
+            self._silent_s += len(levels) * PIECE_S
+        self._condition.silent_is(self._silent_s >= SILENT_S - 1e-6)

@@ -1,0 +1,196 @@
+"""From one microphone's windows to its scores and events, in the order of its stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clap_server.audio.level import FLOOR_DBFS
+from clap_server.errors import ModelError
+from clap_server.listening.batcher import WindowDroppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clap_server.detection.detector import Detection
+    from clap_server.detection.scoring import LabelScorer
+    from clap_server.detection.windows import Window
+    from clap_server.listening.condition import Condition
+    from clap_server.listening.counters import Counters
+    from clap_server.listening.plan import Plan
+    from clap_server.listening.sink import ListeningSink
+    from clap_server.listening.stretch import Stretch
+
+_LOGGER = logging.getLogger(__name__)
+
+_TICK_S = 0.5
+# When no window was judged for this long (the model hangs), events end by the clock on the wall. Longer than
+# a stream may be silent before it counts as stalled.
+_GRACE_S = 15.0
+# Longest that the model may take for a window before the microphone's status says so.
+_ANSWER_S = 30.0
+# Windows that wait to be judged at most, if the model hangs for minutes; newer ones are dropped.
+_LONGEST_QUEUE = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A window to judge; not scored if there is no embedding to come."""
+
+    stretch: Stretch
+    window: Window
+    scorer: LabelScorer
+    embedding: asyncio.Future[NDArray[np.float32]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The stretch is over."""
+
+    stretch: Stretch
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Other labels from here on."""
+
+    stretch: Stretch
+    plan: Plan
+
+
+class Judging:
+    """Waits for the model's answers, runs the detector and tells the sink.
+
+    Args:
+        microphone_id: for the sink.
+        sink: gets scores and events.
+        counters: are counted up.
+        condition: is told how the model does.
+    """
+
+    def __init__(
+        self, microphone_id: str, *, sink: ListeningSink, counters: Counters, condition: Condition
+    ) -> None:
+        self._id = microphone_id
+        self._sink = sink
+        self._counters = counters
+        self._condition = condition
+        self._queue: asyncio.Queue[Heard | Gap | Change] = asyncio.Queue()
+        self._report_lock = asyncio.Lock()
+        self._stretch: Stretch | None = None
+        self._judged_s = 0.0
+        self._judged_at = time.monotonic()
+        self._asked_at: float | None = None
+        self._scores_told = False
+
+    @property
+    def active(self) -> frozenset[str]:
+        """Ids of labels of which an event is going on."""
+        return self._stretch.detector.active if self._stretch is not None else frozenset()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether too many windows wait already."""
+        return self._queue.qsize() >= _LONGEST_QUEUE
+
+    def put(self, item: Heard | Gap | Change) -> None:
+        """Take what comes next in the stream."""
+        self._queue.put_nowait(item)
+
+    async def run(self) -> None:
+        """Judge until cancelled."""
+        while True:
+            item = await self._queue.get()
+            stretch = self._stretch = item.stretch
+            match item:
+                case Gap():
+                    self._tell_quiet(stretch, self._judged_s, FLOOR_DBFS)
+                    detections = stretch.detector.finish(stretch.length_s)
+                case Change():
+                    detections = stretch.detector.change(item.plan.labels, hop_s=item.plan.hop_s)
+                case Heard():
+                    detections = await self._detect(item)
+                    # Nothing is awaited in between: the clock must never run on the time of another stretch.
+                    self._judged_s = item.window.end_s
+            self._judged_at = time.monotonic()
+            await self._report(stretch, detections)
+
+    async def keep_time(self) -> None:
+        """Let time pass for events when no window is judged, until cancelled."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            if self._asked_at is not None and now - self._asked_at > _ANSWER_S:
+                self._condition.model_fails(ModelError(f"the model has not answered for {_ANSWER_S:g} s"))
+            stretch = self._stretch
+            if stretch is not None and stretch.detector.active:
+                waited_s = now - self._judged_at
+                if waited_s > _GRACE_S:
+                    await self._report(stretch, stretch.detector.tick(self._judged_s + waited_s))
+
+    async def finish(self) -> None:
+        """End what is going on, because listening stops, and forget the stream."""
+        stretch, self._stretch = self._stretch, None
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        if stretch is not None:
+            await self._report(stretch, stretch.detector.finish(stretch.length_s))
+
+    async def _detect(self, item: Heard) -> list[Detection]:
+        stretch, window = item.stretch, item.window
+        if item.embedding is None:
+            self._tell_quiet(stretch, window.end_s, window.level_dbfs)
+            return stretch.detector.update(window, {})
+        self._asked_at = time.monotonic()
+        try:
+            embedding = await item.embedding
+        except WindowDroppedError:
+            self._counters.dropped += 1
+            self._condition.windows_were(lost=True, hop_s=stretch.detector.hop_s)
+            return stretch.detector.tick(window.end_s)
+        except ModelError as error:
+            self._counters.failed += 1
+            self._condition.model_fails(error)
+            return stretch.detector.tick(window.end_s)
+        finally:
+            self._asked_at = None
+        values = item.scorer.scores(embedding[None])[0]
+        scores = dict(zip(item.scorer.label_ids, map(float, values), strict=True))
+        self._counters.scored += 1
+        self._condition.windows_were(lost=False, hop_s=stretch.detector.hop_s)
+        self._condition.model_works()
+        self._sink.scores(self._id, stretch.clock.utc(window.end_s), scores, window.level_dbfs)
+        self._scores_told = True
+        return stretch.detector.update(window, scores)
+
+    def _tell_quiet(self, stretch: Stretch, at_s: float, level_dbfs: float) -> None:
+        """Say once that nothing is scored any more."""
+        if self._scores_told:
+            self._scores_told = False
+            self._sink.scores(self._id, stretch.clock.utc(at_s), {}, level_dbfs)
+
+    async def _report(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
+        if not detections:
+            return
+        # Completed even when listening is cancelled now: a start without its end would stick.
+        telling = asyncio.ensure_future(self._tell_events(stretch, detections))
+        try:
+            await asyncio.shield(telling)
+        except asyncio.CancelledError:
+            await asyncio.wait([telling])
+            raise
+
+    async def _tell_events(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
+        async with self._report_lock:
+            for detection in detections:
+                try:
+                    await stretch.reporter.report(detection)
+                except Exception:
+                    # The others must still be told: without its end an event would stick.
+                    _LOGGER.exception("%s: an event could not be told", self._id)

@@ -1,0 +1,132 @@
+"""Keeps a scorer of the present model for what one microphone listens for."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clap_server.detection.scoring import LabelScorer
+from clap_server.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from clap_server.clap.holder import ModelHolder
+    from clap_server.clap.model import ClapModel
+    from clap_server.detection.labels import Label
+    from clap_server.listening.batcher import Batcher
+    from clap_server.listening.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """A model with the scorer that it made for some labels and negatives."""
+
+    model: ClapModel
+    labels: tuple[Label, ...]
+    negatives: tuple[str, ...]
+    scorer: LabelScorer
+
+    def serves(self, model: ClapModel, plan: Plan) -> bool:
+        """Whether it is of this model and for what this plan listens for."""
+        return self.model is model and (self.labels, self.negatives) == (_labels(plan), plan.negatives)
+
+
+def _labels(plan: Plan) -> tuple[Label, ...]:
+    return tuple(watched.label for watched in plan.labels)
+
+
+class ScoringKeeper:
+    """Follows the model and the plan.
+
+    Args:
+        plan: what to listen for.
+        background: the label library's background prompts.
+        holder: has the model, now and after it changed.
+        batcher: runs it.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        background: Sequence[str],
+        holder: ModelHolder,
+        batcher: Batcher,
+    ) -> None:
+        self.plan = plan
+        self._background = background
+        self._holder = holder
+        self._batcher = batcher
+        self._present: Scoring | None = None
+        self._outdated = asyncio.Event()
+
+    @property
+    def present(self) -> Scoring:
+        """The newest scorer; that of the model or the plan before, until the new one is made.
+
+        Raises:
+            ModelError: there was none yet.
+        """
+        if self._present is None:
+            raise ModelError("the labels are not embedded yet")
+        return self._present
+
+    async def prepare(self, plan: Plan) -> Scoring:
+        """Have the present model embed the texts of a plan; nothing is changed.
+
+        Raises:
+            ModelError: it cannot.
+        """
+        model, scoring = self._holder.model, self._present
+        if scoring is not None and scoring.serves(model, plan):
+            return scoring
+        labels, background = _labels(plan), self._background
+        scorer = await self._batcher.run(lambda: LabelScorer(model, labels, background, plan.negatives))
+        return Scoring(model, labels, plan.negatives, scorer)
+
+    def change(self, plan: Plan, scoring: Scoring | None) -> None:
+        """Take another plan; see ``MicrophoneListener.change``."""
+        self.plan = plan
+        if scoring is not None:
+            self._present = scoring
+        if not self._is_current():
+            self._outdated.set()
+
+    async def make(self) -> None:
+        """Have a scorer of the present model for the present plan, whichever changes meanwhile.
+
+        Raises:
+            ModelError: the model cannot embed the texts.
+        """
+        while not self._is_current():
+            plan = self.plan
+            scoring = await self.prepare(plan)
+            if scoring.serves(self._holder.model, self.plan):
+                self._present = scoring
+
+    async def follow(self, on_change: Callable[[], None], on_error: Callable[[ModelError], None]) -> None:
+        """Make a new scorer whenever the present one is outdated, until cancelled.
+
+        Args:
+            on_change: called when there is one.
+            on_error: called when the model cannot embed the texts; the one before stays.
+        """
+        unsubscribe = self._holder.subscribe(self._outdated.set)
+        # It may have changed before there was anyone to hear of it.
+        self._outdated.set()
+        try:
+            while True:
+                await self._outdated.wait()
+                self._outdated.clear()
+                try:
+                    await self.make()
+                except ModelError as error:
+                    on_error(error)
+                else:
+                    on_change()
+        finally:
+            unsubscribe()
+
+    def _is_current(self) -> bool:
+        return self._present is not None and self._present.serves(self._holder.model, self.plan)

@@ -1,0 +1,1 @@
+"""What ``clap-server`` can do once this package is installed: evaluate, calibrate."""

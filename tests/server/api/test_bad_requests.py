@@ -1,0 +1,156 @@
+"""What is wrong with a request is the client's to hear, and never a failure of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.running_server import TOKEN, Client, running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+FORM = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "multipart/form-data; boundary=x"}
+JSON = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+MICROPHONE = {"name": "Hall", "source": {"type": "push"}, "labels": [{"label": "alarm"}]}
+
+
+def _part(header: bytes, content: bytes = b"0.5") -> bytes:
+    return b"--x\r\n" + header + b"\r\n\r\n" + content + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _part(b'Content-Disposition: form-data; name="thres\x01hold"'),
+        _part(b'Content-Disposition: form-data; name="threshold"\r\nX-\x00: 1'),
+        _part(b"no header at all"),
+        _part(b"X: " + b"a" * 5_000_000),
+        _part(b"\r\n".join(b"X-%d: 1" % number for number in range(1000))),
+        b"\xff" * 5_000_000,
+    ],
+    ids=["control", "nul", "none", "long", "many", "no line end"],
+)
+async def test_damaged_form_is_the_clients_fault(client: Client, body: bytes) -> None:
+    data = io.BytesIO(body + b"--x--\r\n")
+    problem = await client.json("POST", "/api/classify", status=400, headers=FORM, data=data)
+    assert problem["type"] == "/problems/invalid-multipart"
+
+
+async def test_endless_body_without_a_line_end_is_cut_off(client: Client) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 3_000_000_000:
+            sent += 100_000
+            yield b"x" * 100_000
+
+    await client.json("POST", "/api/classify", status=400, headers=FORM, data=endless())
+    assert sent < 20_000_000
+
+
+@pytest.mark.parametrize("name", ["threshold", "labels", "normalize", "audio"])
+async def test_repeated_field_is_refused_at_once(client: Client, name: str) -> None:
+    content = {"labels": b"alarm", "normalize": b"none"}.get(name, b"0.5")
+    part = _part(b'Content-Disposition: form-data; name="%s"; filename="f"' % name.encode(), content)
+    problem = await client.json(
+        "POST", "/api/classify", status=422, headers=FORM, data=part * 1000 + b"--x--\r\n"
+    )
+    assert problem["errors"] == [{"field": name, "message": "was sent twice; send each field once"}]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "magic"])
+async def test_body_that_is_not_encoded_as_it_says_is_refused(client: Client, encoding: str) -> None:
+    headers = JSON | {"Content-Encoding": encoding}
+    async with client.request("POST", "/api/microphones", headers=headers, data=b"{\x00garbage") as response:
+        assert response.status == 400
+
+
+async def test_body_that_unpacks_to_far_too_much_is_refused(client: Client) -> None:
+    headers = JSON | {"Content-Encoding": "gzip"}
+    bomb = gzip.compress(bytes(50_000_000))
+    async with client.request("POST", "/api/microphones", headers=headers, data=bomb) as response:
+        assert response.status in {400, 413}
+
+
+async def test_body_in_damaged_chunks_is_refused(client: Client) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
+    writer.write(
+        f"POST /api/microphones HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n{}\r\n".encode()
+    )
+    assert b" 400 " in await asyncio.wait_for(reader.readline(), 30)
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        '{"hop_s": ' + "1" * 5000 + "}",
+        '{"hop_s": 1e999}',
+        '{"name": "\\ud800"}',
+        '{"name": ' + "[" * 5000 + "]" * 5000 + "}",
+        '{"labels": ' + '{"a":' * 150 + "1" + "}" * 150 + "}",
+    ],
+    ids=["huge number", "infinity", "half a character", "deep list", "deep object"],
+)
+async def test_odd_json_is_the_clients_fault(client: Client, change: str) -> None:
+    await client.json("PUT", "/api/microphones/hall", status=201, json=MICROPHONE)
+    for method, path in (("PATCH", "/api/microphones/hall"), ("PUT", "/api/microphones/hall")):
+        async with client.request(method, path, headers=JSON, data=change) as response:
+            assert response.status in {400, 422}, await response.text()
+
+
+@pytest.mark.parametrize(
+    "path", ["a" * 256 + ".wav", "a/" * 500, "a\x00b", "\ud7ff" * 300, "a" * 255 + "/" + "b" * 255]
+)
+async def test_media_path_that_no_file_can_have_is_refused_or_waited_for(tmp_path: Path, path: str) -> None:
+    (tmp_path / "media").mkdir()
+    async with running(tmp_path / "data", media=tmp_path / "media") as client:
+        body = MICROPHONE | {"source": {"type": "file", "path": path}}
+        async with client.request("PUT", "/api/microphones/hall", json=body) as response:
+            assert response.status in {201, 422}, await response.text()
+        async with client.request("POST", "/api/sources/check", json={"source": body["source"]}) as response:
+            assert response.status == 422, await response.text()
+
+
+@pytest.mark.parametrize("after", [2**63, 2**64, 10**30])
+async def test_sequence_number_that_cannot_be_is_refused(client: Client, after: int) -> None:
+    await client.json("GET", f"/api/events?after={after}", status=422)
+    async with client.socket() as socket:
+        await socket.receive_json(timeout=30)
+        await socket.send_json({"after": after})
+        end = await socket.receive(timeout=30)
+    assert (end.data, "at most" in end.extra) == (1008, True)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/events/%FF", "/api/events/%ED%A0%80", "/api/events?microphone=%FF%00", "/api/microphones/%FF%00"],
+)
+async def test_address_that_is_no_text_finds_nothing(client: Client, path: str) -> None:
+    async with client.request("GET", path) as response:
+        assert response.status in {200, 404}, await response.text()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"source": {"type": "file", "path": "a.wav", "loop": 0}}, "source.loop"),
+        ({"source": {"type": "file", "path": "a.wav", "loop": "yes"}}, "source.loop"),
+        ({"enabled": 1}, "enabled"),
+        ({"enabled": "off"}, "enabled"),
+        ({"hop_s": "0.5"}, "hop_s"),
+        ({"hop_s": True}, "hop_s"),
+        ({"labels": [{"label": "alarm", "threshold": "0.5"}]}, "labels.0.threshold"),
+    ],
+)
+async def test_value_of_another_type_is_refused(client: Client, change: dict[str, Any], field: str) -> None:
+    problem = await client.json("PUT", "/api/microphones/hall", status=422, json=MICROPHONE | change)
+    assert problem["errors"][0]["field"] == field
