@@ -23,7 +23,7 @@ import numpy as np
 from clap_server.detection.pulses import PulseFinder, PulseLength
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,6 +38,14 @@ class AlarmPattern(StrEnum):
     LOW_BATTERY = "low_battery"
 
 
+RAISED_BY: Mapping[AlarmPattern, tuple[str, ...]] = {
+    AlarmPattern.T3: ("smoke_alarm", "alarm"),
+    AlarmPattern.T4: ("carbon_monoxide_alarm", "alarm"),
+    AlarmPattern.LOW_BATTERY: ("smoke_alarm_low_battery",),
+}
+"""Ids of the labels that a pattern means, the one that says most first."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecodedPattern:
     """An alarm in stream time, seconds.
@@ -47,6 +55,8 @@ class DecodedPattern:
         carrier_hz: of its beeps.
         onset_s: start of the first beep that was recognised.
         last_s: end of the newest one.
+        known_s: when it was recognised, or was found to have stopped.
+        level_dbfs: RMS level of the newest beep at its peak.
         ended: whether it has stopped since.
     """
 
@@ -54,6 +64,8 @@ class DecodedPattern:
     carrier_hz: float
     onset_s: float
     last_s: float
+    known_s: float
+    level_dbfs: float
     ended: bool = False
 
 
@@ -70,7 +82,8 @@ class _Shape:
         longest_s: of a pulse, in a room that rings.
         cycles_s: from group to group, each as lowest and highest.
         joined_s: shorter gaps are the room's beats, not silence.
-        groups: needed.
+        groups: needed to recognise it.
+        lasting: needed for it to go on.
         lowest_db: every pulse must be so prominent.
         steady_db: pulses that are less steady are a bell's, or a sounder's whose room nearly cancels it: one
             more group is needed to tell.
@@ -85,12 +98,14 @@ class _Shape:
     cycles_s: tuple[tuple[float, float], ...]
     joined_s: float
     groups: int
+    lasting: int = 1
     lowest_db: float = 12.0
     steady_db: float = -np.inf
 
     @property
-    def longest_cycle_s(self) -> float:
-        return self.cycles_s[-1][1]
+    def memory_s(self) -> float:
+        """How long pulses matter: for as many cycles as may be needed."""
+        return (self.groups + 1) * self.cycles_s[-1][1]
 
     def is_step(self, seconds: float) -> bool:
         """Whether two starts are a step apart: within the standards' 10 % and the grid of the pulses."""
@@ -108,7 +123,17 @@ _SHAPES = {
         PulseLength.SHORT, 4, 0.2, 0.1, 0.02, 0.19, ((5.1, 6.4), (50.0, 70.0)), joined_s=0.035, groups=2
     ),
     AlarmPattern.LOW_BATTERY: _Shape(
-        PulseLength.LONG, 1, 0.0, 0.1, 0.015, 0.4, ((28.0, 66.0),), joined_s=0.15, groups=4, lowest_db=14.0
+        PulseLength.LONG,
+        1,
+        0.0,
+        0.1,
+        0.015,
+        0.4,
+        ((28.0, 66.0),),
+        joined_s=0.15,
+        groups=4,
+        lasting=2,
+        lowest_db=14.0,
     ),
 }
 _GRID_S = 0.025
@@ -118,11 +143,22 @@ _CHIRP_DEVIATION = 0.02
 _QUIETER_DB = 6.0
 # Two parts of a beep are as loud, a noise before it is not.
 _ALIKE_DB = 10.0
-_MEMORY_S = 4 * 66.0
+# An alarm goes on though one group of it was not heard, and after so long it may slow down.
+_PATIENCE = 1.1
+_SLOWS_AFTER_S = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class _GoingOn:
+    """An alarm with the time at which it is over, if nothing more of it is heard."""
+
+    alarm: DecodedPattern
+    cycle_s: float
+    over_s: float
 
 
 class PatternDecoder:
-    """Listens to all sound of one microphone, before the gate and without a model.
+    """Listens to all sound of one stretch of a stream, before the gate and without a model.
 
     Args:
         sample_rate: in Hz.
@@ -131,7 +167,7 @@ class PatternDecoder:
     def __init__(self, sample_rate: int) -> None:
         self._finder = PulseFinder(sample_rate)
         self._pulses: dict[tuple[AlarmPattern, int], deque[Pulse]] = {}
-        self._going_on: dict[AlarmPattern, DecodedPattern] = {}
+        self._going_on: dict[AlarmPattern, _GoingOn] = {}
 
     def feed(self, samples: NDArray[np.float32]) -> list[DecodedPattern]:
         """Take the next ``(n,)`` samples of the stream, full scale -1..1.
@@ -141,28 +177,41 @@ class PatternDecoder:
         """
         changes: list[DecodedPattern] = []
         for pulse in self._finder.feed(samples):
+            changes += self._stopped(pulse.known_s)
             for pattern, shape in _SHAPES.items():
-                if shape.length is not pulse.length:
-                    continue
-                history = self._pulses.setdefault((pattern, pulse.channel), deque())
-                _remember(history, pulse, shape)
-                groups = _groups(shape, history)
-                if groups:
-                    changes += self._heard(pattern, pulse, groups[-1])
-        return changes + list(self._stopped())
+                if shape.length is pulse.length:
+                    changes += self._take(pattern, shape, pulse)
+        return changes + list(self._stopped(self._finder.now_s))
 
-    def _heard(self, pattern: AlarmPattern, newest: Pulse, onset_s: float) -> Iterator[DecodedPattern]:
+    def _take(self, pattern: AlarmPattern, shape: _Shape, pulse: Pulse) -> Iterator[DecodedPattern]:
+        history = self._pulses.setdefault((pattern, pulse.channel), deque())
+        _remember(history, pulse, shape)
         before = self._going_on.get(pattern)
+        starts = _groups(shape, history, lasts=before is not None)
+        if not starts:
+            return
+        cycle_s = starts[0] - starts[1] if before is None or len(starts) > 1 else before.cycle_s
+        newest = history[-1]
+        alarm = DecodedPattern(
+            pattern,
+            self._finder.carrier_hz(newest.channel) if before is None else before.alarm.carrier_hz,
+            starts[-1] if before is None else before.alarm.onset_s,
+            newest.end_s,
+            pulse.known_s,
+            newest.level_dbfs,
+        )
         if before is None:
-            before = DecodedPattern(pattern, self._finder.carrier_hz(newest.channel), onset_s, newest.end_s)
-            yield before
-        self._going_on[pattern] = DecodedPattern(pattern, before.carrier_hz, before.onset_s, newest.end_s)
+            yield alarm
+        pause_s = (shape.lasting + _PATIENCE) * cycle_s
+        if newest.end_s - alarm.onset_s > _SLOWS_AFTER_S:
+            pause_s = max(pause_s, _PATIENCE * shape.cycles_s[-1][1])
+        self._going_on[pattern] = _GoingOn(alarm, cycle_s, newest.end_s + pause_s)
 
-    def _stopped(self) -> Iterator[DecodedPattern]:
-        for pattern, alarm in tuple(self._going_on.items()):
-            if self._finder.now_s - alarm.last_s > 1.1 * _SHAPES[pattern].longest_cycle_s:
+    def _stopped(self, now_s: float) -> Iterator[DecodedPattern]:
+        for pattern, going_on in tuple(self._going_on.items()):
+            if now_s > going_on.over_s:
                 del self._going_on[pattern]
-                yield DecodedPattern(pattern, alarm.carrier_hz, alarm.onset_s, alarm.last_s, ended=True)
+                yield replace(going_on.alarm, known_s=going_on.over_s, ended=True)
 
 
 def _remember(history: deque[Pulse], pulse: Pulse, shape: _Shape) -> None:
@@ -176,24 +225,28 @@ def _remember(history: deque[Pulse], pulse: Pulse, shape: _Shape) -> None:
         pulse = replace(
             before,
             end_s=pulse.end_s,
+            known_s=pulse.known_s,
+            level_dbfs=max(before.level_dbfs, pulse.level_dbfs),
             prominence_db=max(before.prominence_db, pulse.prominence_db),
             steadiness_db=min(before.steadiness_db, pulse.steadiness_db),
         )
     history.append(pulse)
-    while history[0].end_s < pulse.end_s - _MEMORY_S:
+    while history[0].end_s < pulse.end_s - shape.memory_s:
         history.popleft()
 
 
-def _groups(shape: _Shape, history: Sequence[Pulse]) -> list[float]:
+def _groups(shape: _Shape, history: Sequence[Pulse], *, lasts: bool) -> list[float]:
     """Starts of the groups that end with the newest pulse, newest first; empty if they are too few."""
-    loud = [pulse for pulse in history if pulse.prominence_db >= shape.lowest_db]
     last = history[-1]
+    if not _fits(shape, last):
+        return []
+    loud = [pulse for pulse in history if pulse.prominence_db >= shape.lowest_db]
     starts: list[float] = []
-    needed = shape.groups
+    needed = shape.lasting if lasts else shape.groups
     while group := _group(shape, loud, last):
         first = group[-1]
         starts.append(first.start_s)
-        if min(pulse.steadiness_db for pulse in group) < shape.steady_db:
+        if not lasts and min(pulse.steadiness_db for pulse in group) < shape.steady_db:
             needed = shape.groups + 1
         quiet_db = min(first.prominence_db, last.prominence_db) - _QUIETER_DB
         before = [p for p in loud if p.start_s < first.start_s - _GRID_S and p.prominence_db >= quiet_db]

@@ -59,6 +59,8 @@ class Pulse:
         channel: of the filter bank; neighbouring ones hear the same beep.
         start_s: its onset, seconds.
         end_s: when it stopped, seconds.
+        known_s: end of the sound that tells so, seconds.
+        level_dbfs: RMS level at its peak.
         prominence_db: how far its peak was above its surroundings in frequency.
         steadiness_db: its mean power below its peak: near 0 for a sounder, lower for a bell that dies away
             and where a room all but cancels the tone.
@@ -68,6 +70,8 @@ class Pulse:
     channel: int
     start_s: float
     end_s: float
+    known_s: float
+    level_dbfs: float
     prominence_db: float
     steadiness_db: float
 
@@ -81,7 +85,7 @@ class PulseFinder:
     """Finds where the power of each narrow band rises above its surroundings in frequency, and falls again.
 
     Args:
-        sample_rate: in Hz, at least twice ``HIGHEST_HZ``.
+        sample_rate: in Hz; up to ``HIGHEST_HZ`` is heard from 9 kHz on.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -90,11 +94,15 @@ class PulseFinder:
         self._window = np.hanning(self._length).astype(np.float32)
         spacing_hz = sample_rate / self._length
         self._first = round(LOWEST_HZ / spacing_hz) - _SURROUNDING_BINS
-        self._count = round(HIGHEST_HZ / spacing_hz) - round(LOWEST_HZ / spacing_hz) + 1
+        # A low sample rate leaves fewer channels, or none.
+        highest = min(round(HIGHEST_HZ / spacing_hz), self._length // 2 - _SURROUNDING_BINS)
+        self._count = max(0, highest - round(LOWEST_HZ / spacing_hz) + 1)
         self._spacing_hz = spacing_hz
         self._frame_s = self._hop / sample_rate
         # The middle of a window is the time that it tells of.
         self._middle_s = self._length / sample_rate / 2
+        # Power in the three bins of a carrier, for a mean square of 1 (Hann).
+        self._full_scale = 3.0 * (self._length / 4) ** 2
         self._rest: NDArray[np.float32] = np.empty(0, np.float32)
         self._frames = 0
         shape = (len(PulseLength), self._count)
@@ -114,8 +122,8 @@ class PulseFinder:
 
     @property
     def now_s(self) -> float:
-        """Stream time up to which pulses are found, seconds."""
-        return self._frames * self._frame_s + self._middle_s
+        """End of the sound in which pulses were looked for, seconds."""
+        return (self._frames - 1) * self._frame_s + 2 * self._middle_s
 
     def feed(self, samples: NDArray[np.float32]) -> list[Pulse]:
         """Take the next ``(n,)`` samples of the stream; return the pulses that ended in them."""
@@ -125,6 +133,9 @@ class PulseFinder:
             self._rest = pending.copy()
             return []
         self._rest = pending[count * self._hop :].copy()
+        if not self._count:
+            self._frames += count
+            return []
         frames = np.lib.stride_tricks.sliding_window_view(pending, self._length)[:: self._hop][:count]
         spectrum = np.fft.rfft(frames * self._window, axis=1)
         last = self._first + self._count + 2 * _SURROUNDING_BINS
@@ -184,11 +195,14 @@ class PulseFinder:
         start = int(self._since[length, channel])
         end = self._frames - int(self._below[length, channel]) + 1
         mean = self._sum[length, channel] / (self._frames - start + 1)
+        peak = float(self._peak[length, channel])
         return Pulse(
             PulseLength(length),
             channel,
             start * self._frame_s + self._middle_s,
             end * self._frame_s + self._middle_s,
+            self._frames * self._frame_s + 2 * self._middle_s,
+            min(10 * float(np.log10(peak / self._full_scale)), 0.0),
             10 * float(np.log10(self._best[length, channel])),
-            10 * float(np.log10(mean / self._peak[length, channel])),
+            10 * float(np.log10(mean / peak)),
         )

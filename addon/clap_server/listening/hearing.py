@@ -10,6 +10,7 @@ from clap_server.audio.level import FLOOR_DBFS
 from clap_server.audio.reconnect import ReconnectingSource
 from clap_server.audio.source import SourceState
 from clap_server.detection.gate import NoiseGate
+from clap_server.detection.patterns import DecodedPattern
 from clap_server.detection.windows import PIECE_S
 from clap_server.listening.condition import SILENT_S
 from clap_server.listening.judging import Change, Gap, Heard
@@ -142,7 +143,11 @@ class Hearing:
                 sink=self._sink,
             )
         stretch = self._stretch
-        for window, admitted in stretch.take(block):
+        for heard in stretch.take(block):
+            if isinstance(heard, DecodedPattern):
+                self._judging.take_pattern(stretch, heard)
+                continue
+            window, admitted = heard
             self._note_silence(window)
             self._hand_over(stretch, window, admitted=admitted)
             self._under_way = [future for future in self._under_way if not future.done()]
