@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from clap_server.audio.source import SourceStatus
-    from clap_server.detection.events import SoundEvent
+    from clap_server.listening.events import SoundEvent
     from clap_server.listening.sink import Recording
 
 BLOCK_S = 0.02

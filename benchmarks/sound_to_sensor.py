@@ -20,14 +20,15 @@ import aiohttp
 import numpy as np
 
 from benchmarks.report import write
-from scripts.demo.home_assistant import HomeAssistantProcess, free_port
-from scripts.demo.recorder import Change, StateRecorder
-from scripts.demo.run import adopt_microphone
-from scripts.demo.scene import SAMPLE_RATE, make_scene
-from scripts.demo.server import ServerProcess
+from scripts.harness.flows import add_server, adopt_microphone
+from scripts.harness.home_assistant import HomeAssistantProcess
+from scripts.harness.ports import free_port
+from scripts.harness.recorder import Change, StateRecorder
+from scripts.harness.scene import SAMPLE_RATE, make_scene
+from scripts.harness.server import ServerProcess
 
 if TYPE_CHECKING:
-    from scripts.demo.scene import Scene
+    from scripts.harness.scene import Scene
 
 BLOCK_S = 0.02
 SCENE_S = 12.0
@@ -74,9 +75,10 @@ async def measure(session: aiohttp.ClientSession, folder: Path, breaks: int) -> 
     rng = np.random.default_rng(0)
     try:
         await asyncio.gather(server.start_and_wait(), home_assistant.start_and_wait())
-        await home_assistant.add_server({"host": "127.0.0.1", "port": server.port, "token": server.token})
-        await adopt_microphone(home_assistant, server, "bench", {"type": "push"})
-        async with StateRecorder(home_assistant) as recorder:
+        api = home_assistant.api
+        await add_server(api, {"host": "127.0.0.1", "port": server.port, "token": server.token})
+        await adopt_microphone(api, server, "bench", {"type": "push"})
+        async with StateRecorder(api) as recorder:
             url = f"{server.url}/api/microphones/bench/audio"
             async with session.ws_connect(url, headers={"Authorization": f"Bearer {server.token}"}) as socket:
                 await socket.send_json({"format": "s16le", "sample_rate": SAMPLE_RATE, "channels": 1})

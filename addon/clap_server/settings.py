@@ -52,7 +52,7 @@ class ServerSettings(BaseSettings):
         min_length=8,
         max_length=512,
         pattern=r"^[\x21-\x7e]+$",
-        description="access token; made at first start and kept in the data folder if left out",
+        description="access token, long and random; made at first start and kept if left out",
         repr=False,
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(

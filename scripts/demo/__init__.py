@@ -1,1 +1,1 @@
-"""Runs a real Home Assistant and a real server side by side: for `scripts/run` and the end-to-end tests."""
+"""The demo that `scripts/run` starts: a home with one microphone, on top of the harness."""

@@ -7,13 +7,16 @@ import asyncio
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import aiohttp
 
-from scripts.demo.home_assistant import REPOSITORY, FlowError
-from scripts.demo.process import ProcessError
-from scripts.demo.run import Demo, PortInUseError, run_server_only
+from scripts.demo.run import Demo, run_server_only
+from scripts.harness.api import HomeAssistantError
+from scripts.harness.configuration import REPOSITORY
+from scripts.harness.ports import PortInUseError
+from scripts.harness.process import ProcessError
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -46,8 +49,14 @@ async def main() -> int:
         async with aiohttp.ClientSession() as session:
             demo = Demo(session, folder, arguments.host, arguments.port, arguments.home_assistant_port)
             await demo.run(stop)
-    except (ProcessError, FlowError, PortInUseError, aiohttp.ClientError) as error:
+    except (ProcessError, HomeAssistantError, PortInUseError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:  # noqa: BLE001 - a user needs a sentence; a developer finds the rest in the log
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / "demo.log"
+        log.write_text(traceback.format_exc())
+        print(f"error: the demo failed ({error!r}); its log is {log}", file=sys.stderr)
         return 1
     return 0
 

@@ -4,82 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from scripts.demo.home_assistant import HomeAssistantProcess
-from scripts.demo.process import ProcessError
+import aiohttp
+
+from scripts.demo.home import AUTOMATION, EVENT, GLASS, LABELS, MICROPHONE_ID, STATUS, furnish
+from scripts.demo.progress import step
 from scripts.demo.recording import write_demo_recording
-from scripts.demo.server import ServerProcess
+from scripts.harness.flows import add_server, adopt_microphone, entries, reload
+from scripts.harness.home_assistant import RESTART_EXIT_STATUS, HomeAssistantProcess
+from scripts.harness.ports import check_port
+from scripts.harness.process import ProcessError, together
+from scripts.harness.server import ServerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
-
-    import aiohttp
-
-MICROPHONE_ID = "demo"
-GLASS = "binary_sensor.demo_glass_breaking"
-
-AUTOMATION = {
-    "id": "clap_sound_demo",
-    "alias": "Tell me when glass breaks",
-    "triggers": [{"trigger": "state", "entity_id": GLASS, "from": "off", "to": "on"}],
-    "actions": [
-        {
-            "action": "persistent_notification.create",
-            "data": {
-                "notification_id": "glass_breaking",
-                "title": "Glass is breaking",
-                "message": "Heard by {{ device_attr(trigger.entity_id, 'name') }}"
-                " at {{ now().strftime('%X') }}, score {{ state_attr(trigger.entity_id, 'score') }}.",
-            },
-        }
-    ],
-    "mode": "single",
-}
-
-
-class PortInUseError(Exception):
-    """Another program listens on a port that is needed."""
-
-
-async def adopt_microphone(
-    home_assistant: HomeAssistantProcess, server: ServerProcess, microphone_id: str, source: dict[str, Any]
-) -> None:
-    """Make a microphone on the server, then adopt it in Home Assistant's flow under its capitalised id.
-
-    Args:
-        home_assistant: to which the server was added.
-        server: that gets the microphone.
-        microphone_id: its id.
-        source: as the API takes it.
-    """
-    name = microphone_id.capitalize()
-    settings = {"name": name, "source": source, "labels": [{"label": "glass_breaking"}, {"label": "alarm"}]}
-    await server.request("PUT", f"/api/microphones/{microphone_id}", json=settings)
-    entry_id = (await home_assistant.entries())[0]["entry_id"]
-    # The last step, the labels, is taken as it is proposed.
-    await home_assistant.add_microphone(
-        entry_id, {"name": name, "source": "server"}, {"microphone": microphone_id}, {}
-    )
-
-
-def check_port(host: str, port: int, option: str) -> None:
-    """Raise PortInUseError, naming the option that chooses another, if ``port`` is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            message = f"cannot listen on {host}:{port} ({error.strerror}); choose another port with {option}"
-            raise PortInUseError(message) from None
-
-
-def step(text: str) -> None:
-    """Print what is done at this moment."""
-    print(f"==> {text}", flush=True)
 
 
 async def run_server_only(folder: Path, host: str, port: int, stop: asyncio.Event) -> int:
@@ -112,14 +54,12 @@ class Demo:
         self, session: aiohttp.ClientSession, folder: Path, host: str, port: int, home_assistant_port: int
     ) -> None:
         # Both programs reach each other here even when they listen on every address.
-        reach = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
-        self.server = ServerProcess(session, folder / "server", host=host, port=port)
-        self.server.url = f"http://{reach}:{port}"
+        self._reach = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+        self.server = ServerProcess(session, folder / "server", host=host, port=port, reach=self._reach)
         self.home_assistant = HomeAssistantProcess(
-            session, folder / "home-assistant", host=host, port=home_assistant_port
+            session, folder / "home-assistant", host=host, port=home_assistant_port, reach=self._reach
         )
-        self.home_assistant.url = f"http://{reach}:{home_assistant_port}"
-        self._reach = reach
+        self.api = self.home_assistant.api
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start both, set them up where that was not done before, follow the sensors until ``stop``.
@@ -130,53 +70,43 @@ class Demo:
         check_port(self.server.host, self.server.port, "--port")
         check_port(self.home_assistant.host, self.home_assistant.port, "--home-assistant-port")
         self.home_assistant.prepare([AUTOMATION])
-        step("synthesising the demo recording")
-        breaks_s = await asyncio.to_thread(write_demo_recording, self.server.media / "demo.flac")
-        stopped: asyncio.Task[Any] = asyncio.create_task(stop.wait())
         try:
-            # Started together: each spends its first seconds importing.
-            started = asyncio.create_task(self._start())
-            await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not started.done():
-                started.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await started
-                return
-            started.result()
-            self._print_addresses(breaks_s)
-            await self._follow(stopped)
+            await _unless_stopped(self._start_and_follow(), stop)
         finally:
-            stopped.cancel()
-            step("stopping Home Assistant and the server")
-            await asyncio.gather(self.home_assistant.stop(), self.server.stop())
+            async with step("stopping Home Assistant and the server"):
+                await asyncio.gather(self.home_assistant.stop(), self.server.stop())
 
-    async def _start(self) -> None:
-        step("starting the server and Home Assistant (about 15 seconds)")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.server.start_and_wait())
-            group.create_task(self.home_assistant.start_and_wait())
-        if not await self.home_assistant.entries():
-            step("adding the server and the demo microphone to Home Assistant")
-            await self._set_up()
-        await self.home_assistant.until(self._sensor_is_there, 60)
+    async def _start_and_follow(self) -> None:
+        async with step("starting the server and Home Assistant"):
+            breaks_s = await asyncio.to_thread(write_demo_recording, self.server.media / "demo.flac")
+            # Started together: each spends its first seconds importing.
+            await together(self.server.start_and_wait(), self.home_assistant.start_and_wait())
+        found = await entries(self.api)
+        if not found:
+            async with step("adding the server and the demo microphone to Home Assistant"):
+                await self._set_up()
+        elif found[0]["state"] == "setup_retry":
+            # Home Assistant was there first, and would try again only after some time.
+            await reload(self.api)
+        async with step("waiting for the microphone"):
+            await self.home_assistant.until(self._entities_are_there)
+            await furnish(self.api)
+            await self.home_assistant.until(self._entities_are_there)
+        self._print_addresses(breaks_s)
+        await together(self._keep_home_assistant(), self._watch_server(), self._print_changes())
 
     async def _set_up(self) -> None:
-        await self.home_assistant.add_server(
-            {"host": self._reach, "port": self.server.port, "token": self.server.token}
-        )
-        await adopt_microphone(
-            self.home_assistant,
-            self.server,
-            MICROPHONE_ID,
-            {"type": "file", "path": "demo.flac", "loop": True},
-        )
+        answers = {"host": self._reach, "port": self.server.port, "token": self.server.token}
+        await add_server(self.api, answers)
+        source = {"type": "file", "path": "demo.flac", "loop": True}
+        await adopt_microphone(self.api, self.server, MICROPHONE_ID, source, LABELS)
 
-    async def _sensor_is_there(self) -> bool:
-        state = await self.home_assistant.state(GLASS)
-        return state is not None and state["state"] != "unavailable"
+    async def _entities_are_there(self) -> bool:
+        states = [await self.api.state(entity_id) for entity_id in (GLASS, EVENT, STATUS)]
+        return all(state is not None and state["state"] != "unavailable" for state in states)
 
     def _print_addresses(self, breaks_s: list[float]) -> None:
-        at = ", ".join(f"{break_s:.0f} s" for break_s in breaks_s)
+        at = " and ".join(f"{break_s:.0f}" for break_s in breaks_s)
         print(
             f"""
   Home Assistant  {self.home_assistant.url}
@@ -184,38 +114,50 @@ class Demo:
   Server's page   {self.server.url}
                   token {self.server.token}
 
-  The demo microphone plays a recording that this project synthesised, over and over; glass breaks
-  {at} after its start. {GLASS} turns on and an automation
-  raises a notification. What the sensors do shows below; Ctrl-C ends it all.
+  The demo microphone plays a recording that this project synthesised, over and over; glass breaks {at}
+  seconds after its start. {GLASS} turns on and an automation raises a
+  notification. What the sensors do shows below; Ctrl-C ends it all.
 """,
             flush=True,
         )
 
-    async def _follow(self, stopped: asyncio.Task[Any]) -> None:
-        """Print what the demo's binary sensors do until ``stopped``."""
-        follower = asyncio.create_task(self._print_changes())
-        ends = [asyncio.create_task(process.wait()) for process in (self.server, self.home_assistant)]
-        try:
-            await asyncio.wait([stopped, follower, *ends], return_when=asyncio.FIRST_COMPLETED)
-            if stopped.done():
-                return
-            for process in (self.server, self.home_assistant):
-                if not process.running:
-                    raise ProcessError(
-                        f"{process.name} ended by itself. The end of its log:\n{process.log_tail()}"
-                    )
-            follower.result()
-        finally:
-            for task in (follower, *ends):
-                task.cancel()
+    async def _watch_server(self) -> None:
+        await self.server.wait()
+        raise ProcessError(f"{self.server.name} ended by itself; its log is {self.server.log}")
+
+    async def _keep_home_assistant(self) -> None:
+        """Start Home Assistant again when its user restarts it."""
+        while await self.home_assistant.wait() == RESTART_EXIT_STATUS:
+            async with step("starting Home Assistant again"):
+                await self.home_assistant.start_and_wait()
+        raise ProcessError(
+            f"{self.home_assistant.name} ended by itself; its log is {self.home_assistant.log}"
+        )
 
     async def _print_changes(self) -> None:
-        async for change in self.home_assistant.state_changes():
-            old, new = change["old_state"], change["new_state"]
-            if not new or not old or new["state"] == old["state"]:
-                continue
-            if change["entity_id"].startswith("binary_sensor.demo_") and new["state"] in {"on", "off"}:
-                print(f"{datetime.now():%X}  {describe(new)}", flush=True)  # noqa: DTZ005 - the user's own clock
+        """Print what the demo's binary sensors do, over all restarts of Home Assistant."""
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async for change in self.api.state_changes():
+                    old, new = change["old_state"], change["new_state"]
+                    if not new or not old or new["state"] == old["state"]:
+                        continue
+                    if change["entity_id"].startswith("binary_sensor.demo_") and new["state"] in {
+                        "on",
+                        "off",
+                    }:
+                        print(f"{datetime.now():%X}  {describe(new)}", flush=True)  # noqa: DTZ005 - the user's own clock
+            await asyncio.sleep(1)
+
+
+async def _unless_stopped(job: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
+    """Run a job until it ends or ``stop`` is set."""
+    running, stopped = asyncio.create_task(job), asyncio.create_task(stop.wait())
+    await asyncio.wait([running, stopped], return_when=asyncio.FIRST_COMPLETED)
+    for task in (running, stopped):
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
 
 
 def describe(state: dict[str, Any]) -> str:

@@ -34,8 +34,8 @@ ensure_python314() {
 unpack_debian_python314() {
   local missing="Python 3.14.2 or newer is needed for Home Assistant and could not be fetched. Please install it (package python3.14)."
   rm -rf "${PYTHON314_HOME}"
-  unpack_debian_packages sid "${PYTHON314_HOME}" python3.14 python3.14-minimal python3.14-venv python3.14-dev \
-    libpython3.14 libpython3.14-minimal libpython3.14-stdlib libpython3.14-dev libc6 libexpat1 zlib1g libssl3t64 \
+  unpack_debian_packages sid "${PYTHON314_HOME}" python3.14 python3.14-minimal python3.14-venv \
+    libpython3.14 libpython3.14-minimal libpython3.14-stdlib libc6 libexpat1 zlib1g libssl3t64 \
     libffi8 libsqlite3-0 libbz2-1.0 liblzma5 libzstd1 libncursesw6 libtinfo6 libreadline8t64 libuuid1 libgcc-s1 \
     libstdc++6 libgdbm6t64 libmpdec4 || die "${missing}"
   local tools=${CACHE}/patchelf multiarch loader

@@ -12,11 +12,13 @@ import aiohttp
 import pytest_asyncio
 
 from clap_server.audio.encode import encode
-from scripts.demo.home_assistant import HomeAssistantProcess, environment_is_ready, free_port
-from scripts.demo.process import Process
-from scripts.demo.recorder import StateRecorder
-from scripts.demo.scene import REPOSITORY, SAMPLE_RATE, Scene, make_scene
-from scripts.demo.server import ServerProcess
+from scripts.harness.configuration import REPOSITORY
+from scripts.harness.home_assistant import HomeAssistantProcess, environment_is_ready
+from scripts.harness.ports import free_port
+from scripts.harness.process import Process, together
+from scripts.harness.recorder import StateRecorder
+from scripts.harness.scene import SAMPLE_RATE, Scene, make_scene
+from scripts.harness.server import ServerProcess
 from tests.support.requirements import require
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from scripts.harness.api import HomeAssistantApi
+
+PATIENCE_S = 240
+"""What is waited for comes within a minute, when a scene has come round; a busy machine is slower."""
 
 CAMERA_USER = "viewer"
 CAMERA_PASSWORD = "hunter2-e2e"
@@ -58,6 +65,10 @@ class House:
     server: ServerProcess
     recorder: StateRecorder
 
+    @property
+    def api(self) -> HomeAssistantApi:
+        return self.home_assistant.api
+
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
@@ -85,7 +96,7 @@ async def camera(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Came
                 return True
             return False
 
-        await process.until(ready, 30)
+        await process.until(ready)
         yield Camera(f"rtsp://{CAMERA_USER}:{CAMERA_PASSWORD}@127.0.0.1:{port}/stream", scene)
 
 
@@ -103,10 +114,8 @@ async def house(
     )
     home_assistant.prepare([AUTOMATION])
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(server.start_and_wait())
-            group.create_task(home_assistant.start_and_wait())
-        async with StateRecorder(home_assistant) as recorder:
+        await together(server.start_and_wait(), home_assistant.start_and_wait())
+        async with StateRecorder(home_assistant.api) as recorder:
             yield House(home_assistant, server, recorder)
     finally:
         await home_assistant.stop()

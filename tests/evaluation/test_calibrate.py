@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clap_server import synthesis
-from clap_server.clap.huggingface import CALIBRATION_FILE
+from clap_server.clap.model import CALIBRATION_FILE
 from clap_server.detection.calibration import fit as calibration
 from tests.server.clap.checkpoints import write_checkpoint
 from tests.support.clips import RATE, write_clips

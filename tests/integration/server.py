@@ -127,6 +127,7 @@ class Peer:
         app.router.add_post("/api/microphones/check", self._check_microphone)
         app.router.add_post("/api/microphones/{id}/release", self._release_microphone)
         app.router.add_post("/api/sources/check", self._check_source)
+        app.router.add_get("/api/events", self._get_events)
         app.router.add_get("/api/events/{id}/{file}", self._get_clip)
         app.router.add_get("/api/ws", self._websocket)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -421,6 +422,11 @@ class Peer:
             code, reason = self.silent[source.url]
             return problem(422, code, f"source: {reason}", [{"field": "source", "message": reason}])
         return answer(schemas.SourceHeard(level_dbfs=-30))
+
+    async def _get_events(self, request: web.Request) -> web.Response:
+        newest = list({message.event.id: message.event for message in self.changes}.values())
+        events = newest[-int(request.query["limit"]) :]
+        return answer(schemas.EventList(events=events, last_sequence=self.last_sequence, epoch=self.epoch))
 
     async def _get_clip(self, request: web.Request) -> web.Response:
         clip = self.clips.get(f"{request.match_info['id']}/{request.match_info['file']}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from clap_server.detection.events import SoundEvent
 from clap_server.listening.config import Microphone, MicrophoneSettings
+from clap_server.listening.events import SoundEvent
 from clap_server.listening.sink import Recording
 
 START = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

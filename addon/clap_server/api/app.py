@@ -13,8 +13,8 @@ from clap_server.api import (
     auth,
     classify,
     events,
+    figures,
     info,
-    metrics,
     microphones,
     openapi,
     push,
@@ -45,7 +45,7 @@ ROUTES: tuple[Route, ...] = (
     *push.ROUTES,
     *events.ROUTES,
     *websocket.ROUTES,
-    *metrics.ROUTES,
+    *figures.ROUTES,
     *auth.ROUTES,
     *openapi.ROUTES,
 )
@@ -68,13 +68,22 @@ def build_app(shared: Context) -> web.Application:
     app[CONTEXT] = shared
     app[openapi.DESCRIBED] = ROUTES
     for route in ROUTES:
-        expect = classify.refuse_large if route.handler is classify.classify else None
+        expect = classify.refuse_large if route.handler is classify.classify else _expect
         app.router.add_route(route.method, route.path, route.handler, expect_handler=expect)
         if route.method == "GET" and route.status != SWITCHING_PROTOCOLS:
-            app.router.add_route("HEAD", route.path, route.handler)
-    app[_PUBLIC_PAGES] = add_pages(app)
+            app.router.add_route("HEAD", route.path, route.handler, expect_handler=_expect)
+    app[_PUBLIC_PAGES] = add_pages(app, _expect)
     app.on_response_prepare.append(_add_headers)
     return app
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """Answer the header ``Expect``, whatever bytes it holds."""
+    if request.headers["Expect"].lower() != "100-continue":
+        return ProblemError(417, "unknown-expectation", "Leave the header 'Expect' out").response()
+    if request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    return None
 
 
 @web.middleware

@@ -93,7 +93,6 @@ class SignIn(Received):
 
 
 async def sign_in(request: web.Request) -> web.Response:
-    """Exchange the token for a cookie."""
     authenticator = context(request).authenticator
     given = await read_body(request, SignIn)
     if not authenticator.token_is_right(given.token.strip()):
@@ -118,7 +117,6 @@ class SessionInfo(Schema):
 
 
 async def session(request: web.Request) -> web.Response:
-    """Say how the client is signed in."""
     cookie = context(request).authenticator.cookie_name in request.cookies
     return json_response(SessionInfo(cookie=cookie).model_dump_json())
 

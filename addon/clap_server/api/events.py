@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from clap_server.detection.events import SoundEvent
+    from clap_server.listening.events import SoundEvent
     from clap_server.store.events import StoredEvent
 
 DEFAULT_LIMIT = 100
@@ -28,7 +28,6 @@ _PRIVATE = {"Cache-Control": "private, max-age=86400, immutable"}
 
 
 async def list_events(request: web.Request) -> web.Response:
-    """List events."""
     events = context(request).store.events
     unknown = set(request.query) - {"after", "before", "microphone", "label", "limit"}
     if unknown:
@@ -65,25 +64,21 @@ def _number(request: web.Request, name: str, low: int, high: int) -> int | None:
 
 
 async def get_event(request: web.Request) -> web.Response:
-    """Show one."""
     return json_response(event_info(await _existing(request)).model_dump_json())
 
 
 async def get_flac(request: web.Request) -> web.StreamResponse:
-    """Its recording, as it was stored."""
     event = (await _existing(request)).event
     path = context(request).store.clips.path(event)
     return _file(event, path if path.is_file() else None, "audio/flac")
 
 
 async def get_mp3(request: web.Request) -> web.StreamResponse:
-    """Its recording as MP3."""
     event = (await _existing(request)).event
     return _file(event, await context(request).store.clips.mp3(event), "audio/mpeg")
 
 
 async def get_spectrogram(request: web.Request) -> web.StreamResponse:
-    """A picture of its recording."""
     event = (await _existing(request)).event
     return _file(event, await context(request).store.clips.derived(event, "png", _draw), "image/png")
 
@@ -104,7 +99,6 @@ def _file(event: SoundEvent, path: Path | None, content_type: str) -> web.Stream
 
 
 async def post_feedback(request: web.Request) -> web.Response:
-    """Keep the user's verdict."""
     event_id = (await _existing(request)).event.id
     verdict = (await read_body(request, Feedback)).verdict
     await context(request).store.events.set_feedback(event_id, verdict)

@@ -42,18 +42,15 @@ MAX_MICROPHONES = 200
 
 
 async def list_microphones(request: web.Request) -> web.Response:
-    """List all."""
     return json_response(MicrophoneList(microphones=microphones(context(request))).model_dump_json())
 
 
 async def get_microphone(request: web.Request) -> web.Response:
-    """Show one."""
     shared = context(request)
     return _answer(shared, _existing(shared, request.match_info["id"]))
 
 
 async def add_microphone(request: web.Request) -> web.Response:
-    """Add one under an id that the server chooses."""
     shared = context(request)
     settings = await read_body(request, MicrophoneSettings)
     microphone, _ = await _put(shared, _new_id(settings.name), lambda _old: settings)

@@ -151,7 +151,6 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
 
 
 async def openapi(request: web.Request) -> web.Response:
-    """Serve the document."""
     # Made in a thread, once: it takes a second on a small machine, and live sound must not wait.
     return json_response(await asyncio.to_thread(_text, request.app[DESCRIBED]))
 

@@ -46,7 +46,9 @@ def files() -> Iterator[tuple[str, Path]]:
         yield f"/docs/{name}", Path(swagger_ui_bundle.swagger_ui_path) / name
 
 
-def add_pages(app: web.Application) -> frozenset[str]:
+def add_pages(
+    app: web.Application, expect: Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+) -> frozenset[str]:
     """Serve the files.
 
     Returns:
@@ -54,7 +56,8 @@ def add_pages(app: web.Application) -> frozenset[str]:
     """
     addresses = []
     for address, path in files():
-        app.router.add_get(address, _serving(path, DOCS_POLICY if address.startswith("/docs") else POLICY))
+        handler = _serving(path, DOCS_POLICY if address.startswith("/docs") else POLICY)
+        app.router.add_get(address, handler, expect_handler=expect)
         addresses.append(address)
     return frozenset(addresses)
 

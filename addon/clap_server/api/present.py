@@ -11,7 +11,6 @@ from clap_server.api.schemas import (
     LabelInfo,
     LabelScore,
     MicrophoneInfo,
-    MicrophonesMessage,
     MicrophoneStatus,
     ModelInfo,
     PatternFound,
@@ -30,10 +29,8 @@ if TYPE_CHECKING:
     from clap_server.api.context import Context
     from clap_server.detection.classify import FileScores
     from clap_server.detection.labels import Label, WatchedLabel
-    from clap_server.listening.config import Microphone, MicrophoneSettings, SourceSettings
+    from clap_server.listening.config import Microphone, SourceSettings
     from clap_server.store.events import StoredEvent
-
-MAX_PART_BYTES = 1_000_000
 
 
 def score(value: float) -> float:
@@ -134,11 +131,6 @@ def redacted(source: SourceSettings) -> SourceSettings:
     return source
 
 
-def redacted_settings(settings: MicrophoneSettings) -> MicrophoneSettings:
-    """Settings without their secrets."""
-    return settings.model_copy(update={"source": redacted(settings.source)})
-
-
 def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
     """A microphone as it is now."""
     settings = microphone.settings
@@ -183,22 +175,6 @@ def watched_label(watched: WatchedLabel, active: Collection[str] = ()) -> Watche
 def microphones(context: Context) -> list[MicrophoneInfo]:
     """All microphones as they are now."""
     return [microphone_info(context, microphone) for microphone in context.store.microphones.all()]
-
-
-def microphones_messages(context: Context) -> list[str]:
-    """All microphones as JSON text, in messages that any client takes."""
-    parts: list[list[MicrophoneInfo]] = [[]]
-    size = 0
-    for microphone in microphones(context):
-        length = len(microphone.model_dump_json().encode())
-        if parts[-1] and size + length > MAX_PART_BYTES:
-            parts.append([])
-            size = 0
-        parts[-1].append(microphone)
-        size += length
-    return [
-        MicrophonesMessage(microphones=part, more=part is not parts[-1]).model_dump_json() for part in parts
-    ]
 
 
 def event_info(stored: StoredEvent) -> EventInfo:

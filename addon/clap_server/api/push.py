@@ -11,7 +11,7 @@ from clap_server.api.context import context
 from clap_server.api.problems import ProblemError, not_found, parse
 from clap_server.api.route import Route
 from clap_server.api.schemas import AudioFormat
-from clap_server.api.websocket import CLOSE_TIMEOUT_S, HEARTBEAT_S, SUBSCRIBE_TIMEOUT_S, close
+from clap_server.api.websocket import CLOSE_TIMEOUT_S, HEARTBEAT_S, SUBSCRIBE_TIMEOUT_S, close, shake_hands
 from clap_server.audio.push import PushFormat
 from clap_server.errors import ClapServerError
 from clap_server.listening.config import PushSourceSettings
@@ -32,7 +32,7 @@ async def audio_socket(request: web.Request) -> web.WebSocketResponse:
     socket = web.WebSocketResponse(
         heartbeat=HEARTBEAT_S, timeout=CLOSE_TIMEOUT_S, max_msg_size=MAX_MESSAGE_BYTES
     )
-    await socket.prepare(request)
+    await shake_hands(socket, request)
     before = shared.pushers.get(microphone_id)
     shared.pushers[microphone_id] = socket
     if before is not None:

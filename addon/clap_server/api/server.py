@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSCloseCode, web
 
+from clap_server.api import figures
 from clap_server.api.app import AccessLogger, build_app
 from clap_server.api.authenticator import Authenticator
 from clap_server.api.bus import EventBus
@@ -135,7 +136,7 @@ class Server:
         await self._listen(shared)
         await store.open()
         bus.last_sequence = store.events.last_sequence
-        metrics.watch(shared)
+        figures.watch(shared)
         _LOGGER.info("Data in %s", settings.data)
         await holder.start()
         self._unsubscribe = holder.subscribe(self._info_changed)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clap_server.api.bus import EventBus
     from clap_server.api.metrics import Metrics
     from clap_server.audio.source import SourceStatus
-    from clap_server.detection.events import SoundEvent
+    from clap_server.listening.events import SoundEvent
     from clap_server.listening.sink import Recording
     from clap_server.store.store import Store
 

@@ -29,7 +29,6 @@ CHECK_S = 15.0
 
 
 async def check_source(request: web.Request) -> web.Response:
-    """Listen to a source for a moment."""
     shared = context(request)
     wanted = (await read_body(request, SourceCheck)).source
     if isinstance(wanted, PushSourceSettings):

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from clap_server.api.context import context
-from clap_server.api.present import event_info, microphones_messages, server_info
+from clap_server.api.present import event_info, microphone_info, server_info
 from clap_server.api.problems import ProblemError, parse
 from clap_server.api.route import Route
-from clap_server.api.schemas import EventMessage, ReplayedMessage, Subscribe
+from clap_server.api.schemas import EventMessage, MicrophonesMessage, ReplayedMessage, Subscribe
 from clap_server.errors import StoreError
 
 if TYPE_CHECKING:
     from clap_server.api.bus import Subscription
     from clap_server.api.context import Context
+    from clap_server.api.schemas import MicrophoneInfo
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ SUBSCRIBE_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 2.0
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_REASON_BYTES = 123
+MAX_PART_BYTES = 1_000_000
 
 
 class _CloseError(Exception):
@@ -38,11 +40,10 @@ class _CloseError(Exception):
 
 
 async def events_socket(request: web.Request) -> web.WebSocketResponse:
-    """Serve one client."""
     socket = web.WebSocketResponse(
         heartbeat=HEARTBEAT_S, timeout=CLOSE_TIMEOUT_S, max_msg_size=MAX_MESSAGE_BYTES
     )
-    await socket.prepare(request)
+    await shake_hands(socket, request)
     try:
         await _converse(context(request), socket)
     except _CloseError as end:
@@ -109,8 +110,7 @@ async def _send_all(
     after: int | None,
     published: int,
 ) -> None:
-    for part in microphones_messages(shared):
-        await socket.send_str(part)
+    await _send_microphones(shared, socket)
     newest = published
     if after is not None:
         newest = await _replay(shared, socket, after)
@@ -125,6 +125,24 @@ async def _send_all(
             WSCloseCode.TRY_AGAIN_LATER, "Too slow; connect again and subscribe after the last sequence seen"
         )
     raise _CloseError(WSCloseCode.GOING_AWAY, "The server is stopping")
+
+
+async def _send_microphones(shared: Context, socket: web.WebSocketResponse) -> None:
+    """Send all microphones as they are now, in messages that any client takes."""
+    part: list[MicrophoneInfo] = []
+    size = 0
+    for microphone in shared.store.microphones.all():
+        info = microphone_info(shared, microphone)
+        length = len(info.model_dump_json().encode())
+        if part and size + length > MAX_PART_BYTES:
+            await socket.send_str(MicrophonesMessage(microphones=part, more=True).model_dump_json())
+            part, size = [], 0
+        part.append(info)
+        size += length
+        # Many with long labels take their time, for which live sound must not wait. What changes meanwhile is
+        # told to this subscription afterwards.
+        await asyncio.sleep(0)
+    await socket.send_str(MicrophonesMessage(microphones=part).model_dump_json())
 
 
 async def _replay(shared: Context, socket: web.WebSocketResponse, after: int) -> int:
@@ -145,6 +163,20 @@ async def _read_all(socket: web.WebSocketResponse) -> None:
     async for message in socket:
         if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
             raise _CloseError(WSCloseCode.POLICY_VIOLATION, "One subscribe message is enough; connect again")
+
+
+async def shake_hands(socket: web.WebSocketResponse, request: web.Request) -> None:
+    """Accept a WebSocket.
+
+    Raises:
+        ProblemError: its headers are no text, over which aiohttp stumbles.
+    """
+    try:
+        await socket.prepare(request)
+    except ValueError:
+        raise ProblemError(
+            400, "bad-request", "The headers of the WebSocket's handshake are not understood"
+        ) from None
 
 
 async def close(socket: web.WebSocketResponse, code: WSCloseCode, reason: str) -> None:

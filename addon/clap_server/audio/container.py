@@ -36,10 +36,10 @@ _REACHING = frozenset(
 _NO_PROTOCOL = "none"
 # What a decoder says of a packet that it cannot make sense of; the next one may be whole.
 DAMAGED = (av.error.InvalidDataError, av.error.PatchWelcomeError)
-CHANGES_FORMAT = (
-    "Its sample rate or number of channels changes on the way: convert all of it to one format, such as FLAC."
+_CHANGES_FORMAT = (
+    "The sample rate or the number of channels changes on the way: convert all to one format, such as FLAC."
 )
-READABLE = "send an audio or video file that FFmpeg can read, such as WAV, FLAC, MP3, OGG, M4A or MP4"
+_READABLE = "send an audio or video file that FFmpeg can read, such as WAV, FLAC, MP3, OGG, M4A or MP4"
 
 
 @cache
@@ -59,13 +59,13 @@ def open_file(file: BinaryIO) -> InputContainer:
     try:
         container = av.open(file, mode="r", options=options, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
-        raise AudioError(f"This is not audio that can be read: {READABLE}.") from error
+        raise AudioError(f"This is not audio that can be read: {_READABLE}.") from error
     if not container.streams.audio:
         container.close()
         raise AudioError("This file has no sound in it: send one with an audio track.")
     if not decodable(container):
         container.close()
-        raise AudioError(f"This file's sound is in a format that cannot be decoded: {READABLE}.")
+        raise AudioError(f"This file's sound is in a format that cannot be decoded: {_READABLE}.")
     return container
 
 
@@ -96,7 +96,7 @@ def read_frames(
             for frame in frames:
                 yield downmix.mix(frame_channels(frame), frame.sample_rate), frame.sample_rate
     except av.error.PatchWelcomeError as error:
-        raise AudioError(CHANGES_FORMAT) from error
+        raise AudioError(_CHANGES_FORMAT) from error
 
 
 def decodable(container: InputContainer) -> list[AudioStream]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import miniaudio  # type: ignore[import-untyped] # the package has no py.typed
 import numpy as np
 
-from clap_server.audio.downmix import Downmix
 from clap_server.audio.frames import to_float
+from clap_server.audio.player import Player
 from clap_server.audio.source import Patience, SourceError
 from clap_server.audio.threaded import Feed, blocks_from_thread
 
@@ -130,10 +130,8 @@ def _find_devices() -> tuple[Any, dict[str, Any]] | None:
 
 def _receive(feed: Feed) -> Generator[None, bytearray, None]:
     """Take what the driver's own thread sends."""
-    downmix = Downmix()
+    player = Player(feed, in_time=True)
     while not feed.closed():
         data = yield
-        channels = to_float(np.frombuffer(bytes(data), dtype=np.float32).reshape(-1, _CHANNELS)).T
-        samples = downmix.mix(channels, _CAPTURE_RATE_HZ)
-        feed.notice = downmix.notice
-        feed.push(samples, _CAPTURE_RATE_HZ)
+        frames = np.frombuffer(bytes(data), dtype=np.float32).reshape(-1, _CHANNELS)
+        player.play(to_float(frames).T, _CAPTURE_RATE_HZ)

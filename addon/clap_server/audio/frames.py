@@ -34,8 +34,10 @@ def frame_channels(frame: av.AudioFrame) -> NDArray[np.float32]:
         ``(channels, n)`` float32, full scale -1..1, at the frame's own rate.
 
     Raises:
-        AudioError: samples of 64-bit integers, which PyAV does not hand over.
+        AudioError: samples of 64-bit integers, which PyAV does not hand over; or no sample rate.
     """
+    if frame.sample_rate < 1:
+        raise AudioError("The sound has no sample rate: encode it again.")
     try:
         array = to_float(frame.to_ndarray())
     except ValueError as error:

@@ -47,8 +47,6 @@ class HttpOpener:
     """
 
     who = "server"
-    # Servers send what they have, and then segment by segment.
-    in_time = False
 
     def __init__(self, url: str, open_timeout_s: float) -> None:
         self._url = url
@@ -86,7 +84,11 @@ class HttpOpener:
 
     def patience(self, container: InputContainer) -> Patience:
         """How long the sound of this connection may stay away."""
-        return Patience(silence_s=_HLS_SILENCE_S if container.format.name == "hls" else _SILENCE_S)
+        return Patience(silence_s=_HLS_SILENCE_S if _is_hls(container) else _SILENCE_S)
+
+    def sends_in_time(self, container: InputContainer) -> bool:
+        """Whether sound is sent as it is recorded, and not segment by segment."""
+        return not _is_hls(container)
 
     def waited(self, seconds: float, heard: bool) -> SourceError | None:
         """What is wrong when a read was interrupted: HTTP cannot go on reading where it was."""
@@ -105,3 +107,7 @@ class HttpOpener:
             metadata_errors="replace",
             timeout=(self._open_timeout_s, _HLS_SILENCE_S),
         )
+
+
+def _is_hls(container: InputContainer) -> bool:
+    return container.format.name == "hls"

@@ -1,4 +1,4 @@
-"""From decoded frames to blocks, with the gaps between them."""
+"""From sound as it comes to blocks, with the gaps between them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import numpy as np
 
 from clap_server.audio.arrivals import Arrivals
 from clap_server.audio.downmix import Downmix
-from clap_server.audio.frames import frame_channels
 from clap_server.audio.timeline import Timeline
 
 if TYPE_CHECKING:
-    from av import AudioFrame
     from numpy.typing import NDArray
 
     from clap_server.audio.threaded import Feed
@@ -26,7 +24,7 @@ _LONGEST_HOLE_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A frame as one channel, with what is missing before it; see also ``Arrival``."""
+    """Sound in one channel, with what is missing before it; see also ``Arrival``."""
 
     samples: NDArray[np.float32]
     rate: int
@@ -57,34 +55,39 @@ class Player:
         self._received_s = 0.0
         self._waiting: deque[_Piece] = deque()
 
-    def play(self, frame: AudioFrame | None) -> None:
-        """Take the next frame; None when there was none for a moment.
+    def play(self, channels: NDArray[np.float32], rate: int, at_s: float | None = None) -> None:
+        """Take what came next.
+
+        Args:
+            channels: ``(channels, n)``, full scale -1..1.
+            rate: in Hz.
+            at_s: its timestamp, if it has one.
 
         Raises:
-            AudioError: its samples or its rate cannot be used.
+            AudioError: the rate cannot be used.
         """
         now_s = time.monotonic()
-        if frame is not None:
-            self._waiting.append(self._piece(frame, now_s))
+        duration_s = channels.shape[1] / rate
+        missing_s = self._timeline.missing_s(at_s, duration_s, now_s)
+        samples = self._downmix.mix(channels, rate)
+        self._received_s += missing_s + duration_s
+        lateness_s = now_s - self._received_s
+        notice = self._downmix.notice
+        self._waiting.append(_Piece(samples, rate, missing_s, notice, time.time(), now_s, lateness_s))
+        self.tick()
+
+    def tick(self) -> None:
+        """Hand on what has waited long enough."""
         while self._waiting:
-            gap = self._arrivals.is_gap(self._waiting, now_s) if self._arrivals else False
+            gap = self._arrivals.is_gap(self._waiting, time.monotonic()) if self._arrivals else False
             if gap is None:
                 return
             self._hand_on(gap)
 
     def finish(self) -> None:
-        """No more frames come."""
+        """Hand on all that waits: no more comes."""
         while self._waiting:
             self._hand_on(gap=self._arrivals is not None)
-
-    def _piece(self, frame: AudioFrame, now_s: float) -> _Piece:
-        rate = frame.sample_rate
-        duration_s = frame.samples / rate
-        missing_s = self._timeline.missing_s(frame.time, duration_s, now_s)
-        samples = self._downmix.mix(frame_channels(frame), rate)
-        self._received_s += missing_s + duration_s
-        lateness_s = now_s - self._received_s
-        return _Piece(samples, rate, missing_s, self._downmix.notice, time.time(), now_s, lateness_s)
 
     def _hand_on(self, gap: bool) -> None:
         piece = self._waiting.popleft()

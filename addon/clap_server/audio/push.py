@@ -76,11 +76,8 @@ class Pusher:
         self._rest = b""
         self._downmix = Downmix()
 
-    def feed(self, data: bytes) -> int:
+    def feed(self, data: bytes) -> None:
         """Hand over the next bytes; a frame may be split between two calls.
-
-        Returns:
-            Samples that were dropped because nobody fetched them in time (at the sender's rate).
 
         Raises:
             SourceError: ``push_closed``; this client's turn is over.
@@ -91,7 +88,7 @@ class Pusher:
         frames = np.frombuffer(data[:whole], dtype=_DTYPES[self._format.sample_format])
         channels = to_float(frames.reshape(-1, self._format.channels)).T
         mono = self._downmix.mix(channels, self._format.sample_rate)
-        return self._source.put(self, mono, self._format.sample_rate, self._downmix.notice)
+        self._source.put(self, mono, self._format.sample_rate, self._downmix.notice)
 
     def close(self) -> None:
         """Give the turn back; safe to call twice."""
@@ -138,7 +135,6 @@ class PushSource:
         self._queued_s = 0.0
         self._received_s = 0.0
         self._news = asyncio.Event()
-        self.dropped_samples = 0
 
     @property
     def connected(self) -> bool:
@@ -164,12 +160,12 @@ class PushSource:
         if self._pusher is not None:
             self._pusher.close()
 
-    def put(self, pusher: Pusher, samples: NDArray[np.float32], rate: int, notice: str | None) -> int:
-        """For ``Pusher``: queue ``(n,)`` mono samples at ``rate`` Hz; returns how many were dropped."""
+    def put(self, pusher: Pusher, samples: NDArray[np.float32], rate: int, notice: str | None) -> None:
+        """For ``Pusher``: queue ``(n,)`` mono samples at ``rate`` Hz; the oldest are dropped."""
         if pusher is not self._pusher:
             raise SourceError("push_closed", "this connection is closed: connect again")
         if not samples.size:
-            return 0
+            return
         duration_s = len(samples) / rate
         self._received_s += duration_s
         now_s = time.monotonic()
@@ -178,16 +174,12 @@ class PushSource:
         lateness_s = now_s - self._received_s
         self._queue.append(_Message(samples, rate, time.time(), now_s, lateness_s, notice, interrupts))
         self._queued_s += duration_s
-        dropped = 0
         while self._queued_s > QUEUE_S and len(self._queue) > 1:
             oldest = self._queue.popleft()
             self._queued_s -= oldest.duration_s
-            dropped += len(oldest.samples)
             dropped_s = oldest.dropped_s + oldest.duration_s
             self._queue[0] = replace(self._queue[0], interrupts=True, dropped_s=dropped_s)
-        self.dropped_samples += dropped
         self._news.set()
-        return dropped
 
     def release(self, pusher: Pusher) -> None:
         """For ``Pusher``: end its turn, if it still has it."""

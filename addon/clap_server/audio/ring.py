@@ -82,7 +82,3 @@ class RingBuffer:
         start = first_sample % self.capacity
         head = min(count, self.capacity - start)
         return np.concatenate((self._data[start : start + head], self._data[: count - head]))
-
-    def last(self, count: int) -> NDArray[np.float32]:
-        """Copy out the newest ``count`` samples, or all that are held if these are fewer."""
-        return self.read(max(self.first_sample, self._total - count), self._total)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # Packets come many times a second and an interrupted read goes on where it was, so that the thread can look
 # up now and then.
 _POLL_S = 0.5
-_PROBES = 3
-_PROBE_PAUSE_S = 0.5
+_BUSY_ATTEMPTS = 3
+_BUSY_PAUSE_S = 0.5
 # The session is set up, and the first packet of a camera that sends follows at once.
 _UDP_WAIT_S = 10.0
 # What FFmpeg may open while it plays: never files, pipes, devices or wrappers around them.
@@ -48,7 +48,6 @@ class RtspOpener:
     """
 
     who = "camera"
-    in_time = True
 
     def __init__(self, url: str, open_timeout_s: float) -> None:
         self._url = url
@@ -67,12 +66,12 @@ class RtspOpener:
         started_s = time.monotonic()
         try:
             try:
-                return self.open_with({})
+                return self.open_with({}, self._open_timeout_s)
             except av.error.FFmpegError as error:
                 if error.errno != errno.EPROTONOSUPPORT or self._scheme != "rtsp":
                     raise
             self._over_udp = True
-            return self.open_with(_UDP)
+            return self._open_again(_UDP, self._open_timeout_s, feed)
         except av.error.FFmpegError as error:
             if error.errno == errno.EPROTONOSUPPORT:
                 raise no_transport() from None
@@ -88,6 +87,11 @@ class RtspOpener:
         del container
         return Patience()
 
+    def sends_in_time(self, container: InputContainer) -> bool:
+        """Whether sound is sent as it is recorded."""
+        del container
+        return True
+
     def waited(self, seconds: float, heard: bool) -> SourceError | None:
         """What is wrong when a read was interrupted; None: go on reading.
 
@@ -99,29 +103,34 @@ class RtspOpener:
             return udp_is_lost(_UDP_WAIT_S)
         return None
 
-    def open_with(self, more_options: dict[str, str], timeout_s: float | None = None) -> InputContainer:
-        """Connect with these options of FFmpeg besides ours; None takes the usual time."""
+    def open_with(self, more_options: dict[str, str], timeout_s: float) -> InputContainer:
+        """Connect with these options of FFmpeg besides ours."""
         return av.open(
             self._url,
             mode="r",
             format="rtsp",
             options={"protocol_whitelist": _PROTOCOLS[self._scheme], **_OPTIONS, **more_options},
             metadata_errors="replace",
-            timeout=(timeout_s or self._open_timeout_s, _POLL_S),
+            timeout=(timeout_s, _POLL_S),
         )
 
     def _lacks_audio(self, feed: Feed) -> bool:
         """Ask the camera what it has, without playing: servers answer in many ways to a play of nothing."""
-        for _ in range(_PROBES):
+        try:
+            with self._open_again({"initial_pause": "1"}, self._open_timeout_s / 2, feed) as container:
+                return not container.streams.audio
+        except av.error.FFmpegError:
+            return False
+
+    def _open_again(self, more_options: dict[str, str], timeout_s: float, feed: Feed) -> InputContainer:
+        """Connect right after an attempt, with whose end the camera may still be busy."""
+        for _ in range(_BUSY_ATTEMPTS):
             try:
-                with self.open_with({"initial_pause": "1"}, self._open_timeout_s / 2) as container:
-                    return not container.streams.audio
-            except av.error.HTTPServerError:  # still busy with the end of the first attempt
-                if feed.wait(_PROBE_PAUSE_S):
-                    return False
-            except av.error.FFmpegError:
-                return False
-        return False
+                return self.open_with(more_options, timeout_s)
+            except av.error.HTTPServerError:
+                if feed.wait(_BUSY_PAUSE_S):
+                    raise
+        return self.open_with(more_options, timeout_s)
 
 
 def _may_lack_audio(error: av.error.FFmpegError) -> bool:

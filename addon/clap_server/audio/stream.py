@@ -10,13 +10,21 @@ import av.error
 from av.stream import Discard
 
 from clap_server.audio.container import decodable
+from clap_server.audio.frames import frame_channels
 from clap_server.audio.host import Host
 from clap_server.audio.http_stream import HttpOpener
 from clap_server.audio.player import Player
 from clap_server.audio.redirects import look_up
 from clap_server.audio.rtsp import RtspOpener
 from clap_server.audio.source import Patience, SourceError
-from clap_server.audio.stream_errors import changed_format, ended, explain, no_audio_track, no_decoder
+from clap_server.audio.stream_errors import (
+    broke_off,
+    changed_format,
+    ended,
+    explain,
+    no_audio_track,
+    no_decoder,
+)
 from clap_server.audio.threaded import Feed, blocks_from_thread
 from clap_server.audio.tracks import first_sounding
 from clap_server.audio.url import check_url, play_url, redact_url
@@ -86,15 +94,18 @@ class StreamSource:
             for stream in container.streams:
                 if stream not in tracks:
                     stream.discard = Discard.all
-            self._play(first_sounding(self._packets(container, tracks, feed), tracks), feed)
+            player = Player(feed, in_time=self._opener.sends_in_time(container))
+            self._play(first_sounding(self._packets(container, tracks, feed), tracks), player, feed)
 
-    def _play(self, frames: Iterator[AudioFrame | None], feed: Feed) -> None:
-        player = Player(feed, in_time=self._opener.in_time)
+    def _play(self, frames: Iterator[AudioFrame | None], player: Player, feed: Feed) -> None:
         try:
             for frame in frames:
                 if feed.closed():
                     return
-                player.play(frame)
+                if frame is None:
+                    player.tick()
+                else:
+                    player.play(frame_channels(frame), frame.sample_rate, frame.time)
             player.finish()
         except av.error.FFmpegError as error:
             raise explain(error, self._opener.who, self._open_timeout_s) from None
@@ -130,6 +141,6 @@ class StreamSource:
             except av.error.PatchWelcomeError:
                 raise changed_format(self._opener.who) from None
             except av.error.FFmpegError as error:
-                raise explain(error, self._opener.who, self._open_timeout_s) from None
+                raise broke_off(error, self._opener.who, self._open_timeout_s) from None
             else:
                 return

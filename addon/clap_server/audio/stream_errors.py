@@ -31,6 +31,11 @@ _WORDS: tuple[tuple[tuple[type[av.error.FFmpegError], ...], str, str], ...] = (
         "refused",
         "connection refused: check host and port, and that the {who} is on",
     ),
+    (
+        (av.error.PatchWelcomeError,),
+        "not_usable",
+        "the {who} sends a format that cannot be read: choose another one in its settings",
+    ),
     ((av.error.EOFError,), "ended", "the {who} closed the connection at once"),
     (
         (av.error.InvalidDataError, av.error.DemuxerNotFoundError, av.error.DecoderNotFoundError),
@@ -85,6 +90,13 @@ def no_answer(who: str, timeout_s: float) -> SourceError:
     """Nothing came for so long."""
     reason = f"no answer from the {who} within {timeout_s:g} s: check the address and the network"
     return SourceError("timeout", reason)
+
+
+def broke_off(error: av.error.FFmpegError, who: str, timeout_s: float) -> SourceError:
+    """As ``explain``, for a stream that was open."""
+    if error.errno == errno.EIO:
+        return SourceError("ended", f"the connection to the {who} broke off")
+    return explain(error, who, timeout_s)
 
 
 def explain(error: av.error.FFmpegError, who: str, timeout_s: float) -> SourceError:

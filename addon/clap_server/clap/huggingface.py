@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, ClapFeatureExtractor
 from transformers import ClapModel as TransformersClap
 
 from clap_server.clap.features import LogMel, repeat_pad
-from clap_server.clap.model import Calibration
+from clap_server.clap.model import CALIBRATION_AUTHOR, CALIBRATION_FILE, Calibration
 from clap_server.clap.text_cache import TextCache
 from clap_server.clap.threads import ALL, use_threads
 from clap_server.errors import ModelError
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 DType = Literal["auto", "float32", "bfloat16"]
 
 _LOGGER = logging.getLogger(__name__)
-
-CALIBRATION_FILE = "clap_calibration.json"
-CALIBRATION_AUTHOR = "clap-server calibrate"
-"""What ``stored_by`` says in a calibration of this product's own: see ``detection.calibration.store``."""
 
 # Who loads a model here tells what goes on; bars of transformers would tear the log.
 transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the library's omission

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+CALIBRATION_FILE = "clap_calibration.json"
+CALIBRATION_AUTHOR = "clap-server calibrate"
+"""What ``stored_by`` says in a stored calibration of this product's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Turns a margin of cosine similarities into a score: ``sigmoid(scale * margin + bias)``.

@@ -11,7 +11,7 @@ from clap_server.detection.temporal import TIMING, Rule, Timing, make_rule
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from clap_server.detection.labels import LabelKind, WatchedLabel
+    from clap_server.detection.labels import WatchedLabel
     from clap_server.detection.patterns import AlarmPattern, DecodedPattern
     from clap_server.detection.windows import Window
 
@@ -186,20 +186,12 @@ class Detector:
     Args:
         labels: with distinct ids.
         hop_s: seconds between regular windows.
-        timing: by kind of label, if other than usual.
 
     Raises:
         LabelError: a threshold makes detection impossible.
     """
 
-    def __init__(
-        self,
-        labels: Sequence[WatchedLabel],
-        *,
-        hop_s: float,
-        timing: Mapping[LabelKind, Timing] = TIMING,
-    ) -> None:
-        self._timing = timing
+    def __init__(self, labels: Sequence[WatchedLabel], *, hop_s: float) -> None:
         self.hop_s = hop_s
         self._tracks = {watched.label.id: self._track(watched) for watched in labels}
         self._patterns: dict[AlarmPattern, DecodedPattern] = {}
@@ -293,7 +285,7 @@ class Detector:
         return ended + [detection for pattern in going_on for detection in self.take_pattern(pattern)]
 
     def _track(self, watched: WatchedLabel) -> _Track:
-        return _Track(watched, self._timing[watched.label.kind], hop_s=self.hop_s)
+        return _Track(watched, TIMING[watched.label.kind], hop_s=self.hop_s)
 
     @staticmethod
     def _those(detections: Iterable[Detection | None]) -> list[Detection]:

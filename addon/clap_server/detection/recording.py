@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from clap_server.detection.front import Front, Heard
 from clap_server.detection.gate import NoiseGate
 from clap_server.detection.patterns import DecodedPattern
+from clap_server.detection.windows import PIECE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from clap_server.clap.model import ClapModel
@@ -70,9 +72,23 @@ def _windows(
     def told() -> bool:
         return reporting
 
-    for block in blocks:
+    for block in _joined(blocks, round(PIECE_S * front.ring.sample_rate)):
         yield from front.take(block, told)
     yield from front.finish(told, tail_s=tail_s)
+
+
+def _joined(blocks: Iterable[NDArray[np.float32]], least: int) -> Iterator[NDArray[np.float32]]:
+    """Join short blocks, because each costs the same however short it is."""
+    waiting: list[NDArray[np.float32]] = []
+    length = 0
+    for block in blocks:
+        waiting.append(block)
+        length += len(block)
+        if length >= least:
+            yield np.concatenate(waiting)
+            waiting, length = [], 0
+    if length:
+        yield np.concatenate(waiting)
 
 
 class Judged(NamedTuple):

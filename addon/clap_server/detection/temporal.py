@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clap_server.detection.labels import LabelKind
-from clap_server.errors import ConfigurationError, LabelError
+from clap_server.errors import LabelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +29,6 @@ class Timing:
     maximum_on_s: float
     hold_off_s: float
 
-    def __post_init__(self) -> None:
-        if min(self.minimum_on_s, self.release_s, self.hold_off_s) < 0:
-            raise ConfigurationError("times of the temporal logic cannot be negative: use 0 or more seconds")
-        if self.maximum_on_s <= max(self.minimum_on_s, self.release_s):
-            raise ConfigurationError(
-                f"the longest time on ({self.maximum_on_s:g} s) must be longer than the shortest "
-                f"({self.minimum_on_s:g} s) and the release time ({self.release_s:g} s): raise it"
-            )
-
 
 # A T4 alarm (UL 2034) pauses for 5 s, of which about 2 s are hidden by the window; hence 4 s of release.
 TIMING = {
@@ -55,6 +46,16 @@ def check_threshold(threshold: float) -> None:
     if not 0 < threshold < 1:
         hint = "could never be reached" if threshold >= 1 else "would always be reached"
         raise LabelError(f"a threshold of {threshold:g} {hint}: use one between 0.05 and 0.95")
+
+
+# Of the threshold: with this a window is medium, and with this it keeps a running impulse going.
+_MEDIUM_RATIO = 0.9
+_RELEASE_RATIO = 0.8
+# How close two medium windows must be, and how far apart at least, so that they are two views of the sound.
+_TOGETHER_S = 1.5
+_APART_S = 0.4
+# A running sustained event goes on while scores stay above the threshold less this, and above half of it.
+_HYSTERESIS = 0.15
 
 
 class Rule(Protocol):
@@ -76,35 +77,13 @@ class ImpulsiveRule:
 
     Args:
         threshold: a window with this score is strong, 0 to 1.
-        medium_ratio: a window with this part of the threshold is medium; 1 leaves only strong ones.
-        together_s: how close two medium windows must be.
-        apart_s: and how far apart at least, so that they are two views of the sound.
-        release_ratio: a running event goes on while windows have this part of the threshold.
     """
 
-    def __init__(
-        self,
-        threshold: float,
-        *,
-        medium_ratio: float = 0.9,
-        together_s: float = 1.5,
-        apart_s: float = 0.4,
-        release_ratio: float = 0.8,
-    ) -> None:
+    def __init__(self, threshold: float) -> None:
         check_threshold(threshold)
-        if not 0 < medium_ratio <= 1:
-            raise ConfigurationError(
-                f"the medium ratio {medium_ratio:g} is not usable: use one from 0.5 to 1"
-            )
-        if together_s < apart_s:
-            raise ConfigurationError(
-                f"two windows cannot be both within {together_s:g} s and {apart_s:g} s apart: raise the first"
-            )
         self._threshold = threshold
-        self._medium = threshold * medium_ratio
-        self._release = threshold * min(medium_ratio, release_ratio)
-        self._together_s = together_s
-        self._apart_s = apart_s
+        self._medium = threshold * _MEDIUM_RATIO
+        self._release = threshold * _RELEASE_RATIO
         self._mediums: deque[float] = deque()
         self._present = False
 
@@ -116,12 +95,12 @@ class ImpulsiveRule:
     def starts(self, end_s: float, score: float) -> bool:
         """Take the next score; see ``Rule``."""
         self._present = score >= self._release
-        while self._mediums and end_s - self._mediums[0] > self._together_s:
+        while self._mediums and end_s - self._mediums[0] > _TOGETHER_S:
             self._mediums.popleft()
         if score < self._medium:
             return False
         # The tolerance is for sums of binary fractions.
-        second = bool(self._mediums) and end_s - self._mediums[0] >= self._apart_s - 1e-6
+        second = bool(self._mediums) and end_s - self._mediums[0] >= _APART_S - 1e-6
         self._mediums.append(end_s)
         return score >= self._threshold or second
 
@@ -134,31 +113,15 @@ class SustainedRule:
     Args:
         threshold: a window with this score is positive, 0 to 1.
         hop_s: seconds between regular windows.
-        hysteresis: a running event goes on while scores stay above ``threshold - hysteresis`` (and above
-            half the threshold).
-        confirm_s: positive time needed; by default what two windows cover, at least 0.8 s.
-        span_s: the time within which it must be; by default three hops, at least 1.5 s.
     """
 
-    def __init__(
-        self,
-        threshold: float,
-        *,
-        hop_s: float,
-        hysteresis: float = 0.15,
-        confirm_s: float | None = None,
-        span_s: float | None = None,
-    ) -> None:
+    def __init__(self, threshold: float, *, hop_s: float) -> None:
         check_threshold(threshold)
-        # A little under two hops, because windows after an onset cut hops into uneven parts.
-        self._confirm_s = max(0.8, 1.6 * hop_s) if confirm_s is None else confirm_s
-        self._span_s = max(1.5, 3 * hop_s) if span_s is None else span_s
-        if self._confirm_s > self._span_s:
-            raise ConfigurationError(
-                f"{self._confirm_s:g} s of a sound never fit into the last {self._span_s:g} s: raise the span"
-            )
+        # Two windows of three; a little under two hops, as windows after an onset cut hops unevenly.
+        self._confirm_s = max(0.8, 1.6 * hop_s)
+        self._span_s = max(1.5, 3 * hop_s)
         self._threshold = threshold
-        self._release = max(threshold - hysteresis, threshold / 2)
+        self._release = max(threshold - _HYSTERESIS, threshold / 2)
         self._hop_s = hop_s
         self._heard: deque[tuple[float, float]] = deque()
         self._last_end_s: float | None = None

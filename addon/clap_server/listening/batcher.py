@@ -93,6 +93,7 @@ class Batcher:
         self._file_batch = file_batch
         self._live: dict[str, deque[_Item]] = {}
         self._turns: deque[str] = deque()
+        self._live_count = 0
         self._files: deque[_Item] = deque()
         self._arrived = asyncio.Event()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clap-model")
@@ -103,12 +104,12 @@ class Batcher:
     @property
     def queue_length(self) -> int:
         """Windows that wait now, of microphones and files."""
-        return sum(len(queue) for queue in self._live.values()) + len(self._files)
+        return self._live_count + len(self._files)
 
     @property
     def crowded(self) -> bool:
         """Whether so many microphones wait that each has to wait for several batches."""
-        return sum(len(queue) for queue in self._live.values()) >= 2 * self._max_batch
+        return self._live_count >= 2 * self._max_batch
 
     def start(self) -> None:
         """Begin to work."""
@@ -147,15 +148,17 @@ class Batcher:
             queue = self._live[owner] = deque()
             self._turns.append(owner)
         queue.append(item)
+        self._live_count += 1
         if len(queue) > self._owner_limit:
             self._drop(owner)
-        elif sum(len(waiting) for waiting in self._live.values()) > self._total_limit:
+        elif self._live_count > self._total_limit:
             self._drop(max(self._live, key=lambda name: len(self._live[name])))
         return item.result
 
     def forget(self, owner: str) -> None:
         """Drop all that waits for an owner that has gone."""
         for item in self._live.pop(owner, ()):
+            self._live_count -= 1
             item.result.cancel()
         if owner in self._turns:
             self._turns.remove(owner)
@@ -203,6 +206,7 @@ class Batcher:
             _fail(item, message, None)
         self._files.clear()
         self._live.clear()
+        self._live_count = 0
         self._turns.clear()
 
     def _item(self, model: ClapModel, samples: Callable[[], NDArray[np.float32]]) -> _Item:
@@ -215,6 +219,7 @@ class Batcher:
     def _drop(self, owner: str) -> None:
         queue = self._live[owner]
         item = queue.popleft()
+        self._live_count -= 1
         if not queue:
             del self._live[owner]
             self._turns.remove(owner)
@@ -248,6 +253,7 @@ class Batcher:
                 others.append(owner)
                 continue
             item = queue.popleft()
+            self._live_count -= 1
             if queue:
                 self._turns.append(owner)
             else:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 # Sound that comes so much later at once does not exist: it would have been a stall. The clock was set.
 _CLOCK_SET_S = 30.0
+_MEMORY_S = 30.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -17,13 +18,9 @@ class StreamClock:
     several seconds at once). So the offset is the smallest ``arrival - stream time`` of the last
     half minute, which also follows the slow drift between the clock of a camera and ours. When our
     clock is set (a Raspberry Pi has none of its own until the network is there) it begins anew.
-
-    Args:
-        memory_s: span of arrivals that count.
     """
 
-    def __init__(self, *, memory_s: float = 30.0) -> None:
-        self._memory_s = memory_s
+    def __init__(self) -> None:
         # (stream time, offset), offsets rising: the first is the smallest.
         self._offsets: deque[tuple[float, float]] = deque()
         self._last_offset_s: float | None = None
@@ -37,7 +34,7 @@ class StreamClock:
         while self._offsets and self._offsets[-1][1] >= offset:
             self._offsets.pop()
         self._offsets.append((stream_s, offset))
-        while self._offsets[0][0] < stream_s - self._memory_s:
+        while self._offsets[0][0] < stream_s - _MEMORY_S:
             self._offsets.popleft()
 
     def utc(self, stream_s: float) -> datetime:

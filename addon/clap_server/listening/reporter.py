@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from clap_server.detection.events import SoundEvent
+from clap_server.listening.events import SoundEvent
 from clap_server.listening.sink import Recording
 
 if TYPE_CHECKING:

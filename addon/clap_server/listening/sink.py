@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clap_server.audio.source import SourceStatus
-    from clap_server.detection.events import SoundEvent
+    from clap_server.listening.events import SoundEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from clap_server.audio.push import PushSource
 from clap_server.audio.source import SourceState, SourceStatus
@@ -119,7 +120,8 @@ class Supervisor:
         self._sink = sink
         self._media_dir = media_dir
         self._entries: dict[str, _Entry] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        # A lock is there as long as somebody has or wants it.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._on_overload = on_overload
         self._told_overload: str | None = None
         self._overload_timer: asyncio.TimerHandle | None = None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from clap_server.detection.events import SoundEvent
+    from clap_server.listening.events import SoundEvent
     from clap_server.listening.sink import Recording
     from clap_server.store.folder import DataFolder
 

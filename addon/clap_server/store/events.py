@@ -13,9 +13,9 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter
 
-from clap_server.detection.events import SoundEvent
 from clap_server.detection.patterns import AlarmPattern
 from clap_server.errors import StoreError
+from clap_server.listening.events import SoundEvent
 from clap_server.store.database import CONTENT_ERRORS
 
 if TYPE_CHECKING:

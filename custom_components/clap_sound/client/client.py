@@ -21,9 +21,11 @@ from .exceptions import (
     UnexpectedAnswerError,
 )
 from .models import (
+    EventInfo,
     LabelInfo,
     MicrophoneInfo,
     ServerInfo,
+    events_from_json,
     labels_from_json,
     microphones_from_json,
     parse,
@@ -127,6 +129,10 @@ class ClapSoundClient:
             InvalidRequestError: no sound comes; ``code`` and ``detail`` say why.
         """
         await self._request("POST", "sources/check", timeout_s=CHECK_TIMEOUT_S, json={"source": dict(source)})
+
+    async def events(self, limit: int) -> tuple[EventInfo, ...]:
+        """Return the newest events, oldest first."""
+        return await self._json("GET", "events", events_from_json, params={"limit": str(limit)})
 
     async def clip(self, event_id: str, extension: Literal["mp3", "flac"]) -> bytes:
         """Return an event's recording.

@@ -212,6 +212,10 @@ def labels_from_json(data: Json) -> tuple[LabelInfo, ...]:
     return tuple(LabelInfo.from_json(item) for item in data["labels"])
 
 
+def events_from_json(data: Json) -> tuple[EventInfo, ...]:
+    return tuple(EventInfo.from_json(item) for item in data["events"])
+
+
 @dataclass(frozen=True, slots=True)
 class EventInfo:
     """A sound event; times are UTC, scores 0 to 1.

@@ -139,6 +139,33 @@ async def test_address_that_is_no_text_finds_nothing(client: Client, path: str) 
         assert response.status in {200, 404}, await response.text()
 
 
+@pytest.mark.parametrize("name", ["Expect", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Upgrade"])
+@pytest.mark.parametrize("path", ["/api/ws", "/api/info", "/app.css", "/api/microphones/hall/audio"])
+async def test_header_of_bytes_that_are_no_text_fails_nothing(client: Client, path: str, name: str) -> None:
+    await client.json("PUT", "/api/microphones/hall", status=201, json=MICROPHONE)
+    headers = {
+        b"Host": b"x",
+        b"Authorization": f"Bearer {TOKEN}".encode(),
+        b"Connection": b"Upgrade",
+        b"Upgrade": b"websocket",
+        b"Sec-WebSocket-Key": b"dGhlIHNhbXBsZSBub25jZQ==",
+        b"Sec-WebSocket-Version": b"13",
+        name.encode(): b"\xff",
+    }
+    lines = b"".join(b"%s: %s\r\n" % item for item in headers.items())
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
+    writer.write(b"GET %s HTTP/1.1\r\n%s\r\n" % (path.encode(), lines))
+    status = int((await asyncio.wait_for(reader.readline(), 30)).split()[1])
+    assert status in {200, 400, 417, 426}
+    writer.close()
+
+
+async def test_client_that_asks_before_it_sends_is_told_to_go_on(client: Client) -> None:
+    headers = JSON | {"Expect": "100-continue"}
+    async with client.request("POST", "/api/microphones", headers=headers, json=MICROPHONE) as response:
+        assert response.status == 201
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

@@ -17,7 +17,7 @@ from clap_server.audio.decode import decode
 from tests.support.sound_events import START, sound_event, tone
 
 if TYPE_CHECKING:
-    from clap_server.detection.events import SoundEvent
+    from clap_server.listening.events import SoundEvent
     from tests.support.running_server import Client
 
 

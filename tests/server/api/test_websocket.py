@@ -102,6 +102,25 @@ async def test_of_the_microphones_only_what_changes_is_told(client: Client) -> N
     assert removed == {"type": "microphone_removed", "microphone_id": "hall"}
 
 
+async def test_overload_is_told_when_it_begins_and_when_it_is_over(client: Client) -> None:
+    body = {"name": "Hall", "source": {"type": "push"}, "labels": [{"label": "alarm"}]}
+    await client.json("PUT", "/api/microphones/hall", status=201, json=body)
+    supervisor = client.server.context.supervisor
+    entry = supervisor._entries["hall"]
+    assert (await client.json("GET", "/api/info"))["overload"] is None
+    async with client.subscribed() as socket:
+        await _collect(socket, "replayed")
+        supervisor._tell(entry, SourceStatus(SourceState.LISTENING, "too_slow", "too slow", "a remark"))
+        told = await _collect(socket, "info")
+        assert told[-1]["overload"] == (
+            "too slow for 1 microphone: use fewer, a longer hop or a faster computer"
+        )
+        [status] = [message["status"] for message in told if message["type"] == "microphone"][-1:]
+        assert (status["state"], status["code"], status["notice"]) == ("listening", "too_slow", "a remark")
+        await client.json("DELETE", "/api/microphones/hall", status=204)
+        assert (await _collect(socket, "info"))[-1]["overload"] is None
+
+
 async def test_event_is_told_live_at_its_start_and_its_end(client: Client) -> None:
     async with client.subscribed() as socket:
         await _collect(socket, "replayed")

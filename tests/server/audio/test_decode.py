@@ -95,7 +95,7 @@ def test_a_value_that_is_no_sound_spoils_nothing(value: float) -> None:
 def test_a_recording_that_changes_its_format_on_the_way_is_said_so() -> None:
     same, again, other = (to_file(sine(1000, 0.5), "ogg", "libopus", channels=count) for count in (1, 1, 2))
     assert decode(io.BytesIO(same + again), RATE).size == pytest.approx(RATE, abs=2000)
-    with pytest.raises(AudioError, match="number of channels changes on the way: convert"):
+    with pytest.raises(AudioError, match="the number of channels changes on the way: convert"):
         decode(io.BytesIO(same + other), RATE)
 
 

@@ -109,7 +109,7 @@ async def test_why_a_file_cannot_be_played_is_said(media: Path) -> None:
     (media / "changing.ogg").write_bytes(changing)
     error = await failure(FileSource("changing.ogg", media))
     assert error.code == "not_audio"
-    assert "number of channels changes on the way" in error.reason
+    assert "the number of channels changes on the way" in error.reason
 
 
 async def test_a_stereo_file_that_cancels_itself_is_heard_and_noticed(media: Path) -> None:

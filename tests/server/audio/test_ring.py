@@ -25,15 +25,6 @@ def test_samples_keep_their_number_however_they_arrive() -> None:
         np.testing.assert_array_equal(ring.read(int(first), int(last)), numbered(int(first), int(last)))
 
 
-def test_last_gives_what_there_is() -> None:
-    ring = RingBuffer(10, 1.0)
-    assert ring.last(5).size == 0
-    ring.append(numbered(0, 4))
-    np.testing.assert_array_equal(ring.last(3), [1, 2, 3])
-    np.testing.assert_array_equal(ring.last(99), [0, 1, 2, 3])
-    assert ring.sample_rate == 10
-
-
 @pytest.mark.parametrize(("first", "last"), [(0, 5), (9, 16), (12, 11), (-3, 12)])
 def test_reading_what_is_not_held_is_an_error(first: int, last: int) -> None:
     ring = RingBuffer(10, 1.0)
@@ -45,7 +36,7 @@ def test_reading_what_is_not_held_is_an_error(first: int, last: int) -> None:
 def test_a_copy_stays_as_it_was() -> None:
     ring = RingBuffer(4, 1.0)
     ring.append(numbered(0, 4))
-    copy = ring.last(4)
+    copy = ring.read(0, 4)
     ring.append(numbered(4, 8))
     np.testing.assert_array_equal(copy, [0, 1, 2, 3])
 

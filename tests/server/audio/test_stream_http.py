@@ -175,6 +175,32 @@ async def test_raw_pcm_that_never_comes_is_said_so() -> None:
     assert error.code == "ended"
 
 
+async def test_a_pause_of_a_server_that_sends_in_time_is_a_gap() -> None:
+    pcm = (sine(1000, 2.0, 16_000) * 32767).astype(">i2").tobytes()
+
+    async def pausing(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "audio/L16;rate=16000"})
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            for start in range(0, len(pcm), 3200):
+                if start == 32_000:
+                    await asyncio.sleep(1.5)
+                await response.write(pcm[start : start + 3200])
+                await asyncio.sleep(0.1)
+        return response
+
+    heard_s = 0.0
+    gaps_s = []
+    async with serving(live=pausing) as url, aclosing(blocks_of(StreamSource(f"{url}/live"))) as blocks:
+        async for block in blocks:
+            if block.after_gap:
+                gaps_s.append(heard_s)
+            heard_s += block.duration_s
+            if heard_s > 1.4:
+                break
+    assert gaps_s == pytest.approx([1.0], abs=0.15)
+
+
 async def test_a_recording_is_not_rushed_through() -> None:
     async with serving(tone_flac=whole(to_file(sine(440, 60.0), "flac", "flac"))) as url:
         source = StreamSource(f"{url}/tone.flac")

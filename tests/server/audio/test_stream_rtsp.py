@@ -67,7 +67,7 @@ async def test_blocks_are_short_and_dated(tone: str) -> None:
 
 async def test_only_the_audio_track_is_asked_for(tone: str) -> None:
     with Camera("--file", tone, "--loop", "--video") as camera:
-        with RtspOpener(camera.url, PATIENCE_S).open_with({}) as container:
+        with RtspOpener(camera.url, PATIENCE_S).open_with({}, PATIENCE_S) as container:
             assert [stream.type for stream in container.streams] == ["audio"]
         with av.open(camera.url, options={"rtsp_transport": "tcp", "analyzeduration": "1"}) as container:
             assert {stream.type for stream in container.streams} == {"audio", "video"}

@@ -12,7 +12,8 @@ import pytest
 import torch
 from transformers import ClapFeatureExtractor, ClapModel, pipeline
 
-from clap_server.clap.huggingface import CALIBRATION_FILE, DType, HuggingFaceClap, resolve_dtype, weights_hash
+from clap_server.clap.huggingface import DType, HuggingFaceClap, resolve_dtype, weights_hash
+from clap_server.clap.model import CALIBRATION_FILE
 from clap_server.errors import ModelError
 from tests.server.clap.checkpoints import WINDOW_S, write_checkpoint
 

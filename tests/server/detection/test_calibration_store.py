@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clap_server.clap.builtin import load_builtin
-from clap_server.clap.huggingface import CALIBRATION_FILE, HuggingFaceClap
-from clap_server.clap.model import Calibration
+from clap_server.clap.huggingface import HuggingFaceClap
+from clap_server.clap.model import CALIBRATION_FILE, Calibration
 from clap_server.detection.calibration import store as calibration_store
 from clap_server.detection.calibration.fit import calibrated, known, preparer
 from clap_server.detection.library import LabelLibrary, load_library

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from clap_server.audio.block import AudioBlock
-from clap_server.audio.source import Patience, SourceState
-from clap_server.detection.events import SoundEvent
+from clap_server.audio.source import SourceState
 from clap_server.errors import ModelError, StoreError
+from clap_server.listening.events import SoundEvent
 from clap_server.listening.plan import make_plan
 from clap_server.listening.sink import Recording
 from tests.server.listening.rig import (
@@ -158,8 +158,6 @@ async def test_labels_change_without_losing_the_stream(tmp_path: Path) -> None:
     first, second = scene(8, (2, tone(4)), (6.5, crash())), scene(8, (2, tone(6)))
 
     class Waiting(ArraySource):
-        patience = Patience()
-
         async def blocks(self, sample_rate: int) -> AsyncIterator[AudioBlock]:
             number = 0
             async for block in super().blocks(sample_rate):

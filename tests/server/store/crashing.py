@@ -13,7 +13,7 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clap_server.detection.events import SoundEvent
+from clap_server.listening.events import SoundEvent
 from clap_server.store import events
 from clap_server.store.folder import DataFolder
 from clap_server.store.retention import RetentionPolicy

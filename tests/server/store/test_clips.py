@@ -23,7 +23,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clap_server.detection.events import SoundEvent
+    from clap_server.listening.events import SoundEvent
 
 DAY_S = 86400
 

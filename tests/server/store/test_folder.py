@@ -54,7 +54,9 @@ async def test_what_an_earlier_version_let_others_read_is_mended(tmp_path: Path)
 async def test_folder_that_holds_other_things_stays_as_it_is(tmp_path: Path) -> None:
     root = tmp_path / "home"
     root.mkdir(mode=0o755)
-    (root / "letter").touch(mode=0o644)
+    (root / "letter").touch()
+    # Whatever the umask of the tests before.
+    (root / "letter").chmod(0o644)
     root.chmod(0o755)
     store = Store(DataFolder(root), POLICY)
     await store.open()

@@ -1,45 +1,28 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
 
 from tests.server.listening.spectral import RATE, crash, scene
-from tests.support.requirements import require
+from tests.support.browser import real_browser
 from tests.support.running_server import Client, ReadyHolder, pcm, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-def _has_chromium() -> bool:
-    return CHROMIUM.exists()
+    from playwright.async_api import Browser
 
 
 # Starting a browser takes seconds, so the tests of a module share one, and its event loop.
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """A real browser."""
-    require(_has_chromium(), "a browser: apt-get install chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    async with real_browser() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest.fixture

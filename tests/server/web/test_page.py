@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from clap_server.audio.encode import encode
+from clap_server.audio.source import SourceState, SourceStatus
 from tests.server.listening.spectral import RATE, SpectralModel, crash, scene
 from tests.support.running_server import TOKEN, Client, ReadyHolder, running
 
@@ -147,6 +148,33 @@ async def test_reason_of_a_microphone_is_told(browser: Browser, client: Client) 
         await expect(page.locator("#microphones .chip")).to_have_text("off")
         await client.json("DELETE", "/api/microphones/living", status=204)
         await expect(page.locator("#no-microphones")).to_be_visible()
+
+
+async def test_microphones_that_come_in_parts_are_all_shown(
+    browser: Browser, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clap_server.api.websocket.MAX_PART_BYTES", 1)
+    body = {"source": {"type": "push"}, "labels": [{"label": "alarm"}]}
+    for name in ("Attic", "Cellar"):
+        await client.json("PUT", f"/api/microphones/{name}", status=201, json=body | {"name": name})
+    async with _page(browser, client.url + "/") as page:
+        await _sign_in(page)
+        names = page.locator("#microphones h3")
+        await expect(names).to_have_text(["Living room", "Attic", "Cellar"])
+        await client.json("PATCH", "/api/microphones/Attic", json={"name": "Roof"})
+        await expect(names).to_have_text(["Living room", "Roof", "Cellar"])
+        await client.json("DELETE", "/api/microphones/Attic", status=204)
+        await client.json("PUT", "/api/microphones/Hall", status=201, json=body | {"name": "Hall"})
+        await expect(names).to_have_text(["Living room", "Cellar", "Hall"])
+
+
+async def test_notice_of_a_microphone_stands_beside_its_reason(browser: Browser, client: Client) -> None:
+    async with _page(browser, client.url + "/") as page:
+        await _sign_in(page)
+        status = SourceStatus(SourceState.LISTENING, "listening", "listening", notice="only the left channel")
+        client.server.context.supervisor._sink.status("living", status)
+        card = page.get_by_role("listitem").filter(has_text="Living room").first
+        await expect(card.locator(".reason")).to_have_text("only the left channel")
 
 
 async def test_problem_with_the_model_is_a_banner(

@@ -12,8 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clap_server.clap.huggingface import CALIBRATION_AUTHOR, CALIBRATION_FILE
-from clap_server.clap.model import Calibration
+from clap_server.clap.model import CALIBRATION_AUTHOR, CALIBRATION_FILE, Calibration
 from clap_server.errors import ConfigurationError
 
 if TYPE_CHECKING:

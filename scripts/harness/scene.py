@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clap_server import synthesis
 from clap_server.audio.decode import decode
+from scripts.harness.configuration import REPOSITORY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SAMPLE_RATE = 48_000
-REPOSITORY = Path(__file__).resolve().parents[2]
 RECORDINGS = REPOSITORY.parent / "shared" / "sounds"
 
 

@@ -6,15 +6,62 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from pathlib import Path
 
 
 class ProcessError(Exception):
     """A process did not start, or ended by itself."""
+
+
+class Activity:
+    """Tells a process that works, however slowly, from one that hangs.
+
+    Args:
+        log: its output.
+        idle_s: for how long it must do nothing.
+    """
+
+    LEAST_SHARE = 0.02
+    """Of a CPU core: a program that only waits wakes up now and then."""
+
+    def __init__(self, log: Path, idle_s: float) -> None:
+        self._log = log
+        self._idle_s = idle_s
+        self._since = time.monotonic()
+        self._done: tuple[int, float] = (0, 0.0)
+
+    def has_stopped(self, pid: int) -> bool:
+        """Whether it has done nothing for ``idle_s``; to be asked again and again."""
+        now, size, cpu_s = time.monotonic(), self._log.stat().st_size, cpu_seconds(pid)
+        old_size, old_cpu_s = self._done
+        if size != old_size or cpu_s - old_cpu_s > self.LEAST_SHARE * self._idle_s:
+            self._since, self._done = now, (size, cpu_s)
+        return now - self._since > self._idle_s
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process and its children that ended have used."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it ended
+        return 0.0
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+async def together(*jobs: Awaitable[object]) -> None:
+    """Wait for all; the first failure ends the others and is raised itself, not in a group."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Process:
@@ -37,6 +84,11 @@ class Process:
         self._process: asyncio.subprocess.Process | None = None
 
     @property
+    def log(self) -> Path:
+        """The file with its output."""
+        return self._log
+
+    @property
     def running(self) -> bool:
         """Whether it is alive."""
         return self._process is not None and self._process.returncode is None
@@ -54,20 +106,24 @@ class Process:
                 start_new_session=True,
             )
 
-    async def until(self, ready: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
-        """Wait until ``ready`` says so.
+    async def until(self, ready: Callable[[], Awaitable[bool]], idle_s: float = 60) -> None:
+        """Wait until ``ready`` says so, as long as the process works.
+
+        Args:
+            ready: is asked again and again.
+            idle_s: give up when it has neither computed nor written anything for so long.
 
         Raises:
-            ProcessError: it ended before, or is not ready in time; the message holds the end of its log.
+            ProcessError: it ended before, or does nothing any more; the message names its log.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while self.running:
-                    if await ready():
-                        return
-                    await asyncio.sleep(0.2)
-        what = f"is not ready after {timeout_s:.0f} s" if self.running else "ended"
-        raise ProcessError(f"{self.name} {what}. The end of its log, {self._log}:\n{self.log_tail()}")
+        activity = Activity(self._log, idle_s)
+        while self.running:
+            if await ready():
+                return
+            if self._process is not None and activity.has_stopped(self._process.pid):
+                raise ProcessError(f"{self.name} does nothing but is not ready; its log is {self._log}")
+            await asyncio.sleep(0.2)
+        raise ProcessError(f"{self.name} ended by itself; its log is {self._log}")
 
     async def wait(self) -> int:
         """Wait for its end and return its exit status."""
@@ -75,7 +131,12 @@ class Process:
             raise ProcessError(f"{self.name} was not started")
         return await self._process.wait()
 
-    async def stop(self, grace_s: float = 20) -> int:
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    async def stop(self, grace_s: float = 60) -> int:
         """Ask it to end, kill it after ``grace_s``; returns its exit status."""
         if self._process is None:
             return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.demo.home_assistant import HomeAssistantProcess
+    from scripts.harness.api import HomeAssistantApi
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class StateRecorder:
     """Collects state changes from the moment it is entered.
 
     Args:
-        home_assistant: running and signed in.
+        api: signed in.
     """
 
-    def __init__(self, home_assistant: HomeAssistantProcess) -> None:
+    def __init__(self, api: HomeAssistantApi) -> None:
         self.changes: list[Change] = []
-        self._home_assistant = home_assistant
+        self._api = api
         self._changed = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
 
@@ -75,7 +75,7 @@ class StateRecorder:
             raise TimeoutError(f"{entity_id}: not within {timeout_s} s; its changes were {came}") from None
 
     async def _collect(self, subscribed: asyncio.Event) -> None:
-        async with contextlib.aclosing(self._home_assistant.state_changes(subscribed)) as changes:
+        async with contextlib.aclosing(self._api.state_changes(subscribed)) as changes:
             async for data in changes:
                 old, new = data["old_state"], data["new_state"]
                 change = Change(

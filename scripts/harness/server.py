@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from scripts.demo.process import Process
+from scripts.harness.process import Process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,7 @@ class ServerProcess(Process):
         host: address to listen on.
         port: to listen on.
         options: more command-line options.
+        reach: address at which it is reached, if that is not ``host``.
     """
 
     def __init__(
@@ -32,12 +33,13 @@ class ServerProcess(Process):
         host: str,
         port: int,
         options: tuple[str, ...] = (),
+        reach: str = "",
     ) -> None:
         self.data = folder / "data"
         self.media = folder / "media"
         self.host = host
         self.port = port
-        self.url = f"http://{host}:{port}"
+        self.url = f"http://{reach or host}:{port}"
         self._session = session
         command = [sys.executable, "-m", "clap_server", "serve", "--host", host, "--port", str(port)]
         command += ["--data", str(self.data), "--media", str(self.media), *options]
@@ -48,11 +50,11 @@ class ServerProcess(Process):
         """The token that the server made at its first start."""
         return (self.data / "token").read_text().strip()
 
-    async def start_and_wait(self, timeout_s: float = 60) -> None:
+    async def start_and_wait(self) -> None:
         """Start it and wait until it is ready."""
         self.media.mkdir(parents=True, exist_ok=True)
         await self.start()
-        await self.until(self._healthy, timeout_s)
+        await self.until(self._healthy)
 
     async def _healthy(self) -> bool:
         try:
