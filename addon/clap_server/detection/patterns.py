@@ -230,6 +230,9 @@ def _remember(history: deque[Pulse], pulse: Pulse, shape: _Shape) -> None:
             prominence_db=max(before.prominence_db, pulse.prominence_db),
             steadiness_db=min(before.steadiness_db, pulse.steadiness_db),
         )
+    elif before is not None and before.prominence_db < shape.lowest_db:
+        # Nothing came to join it, so it stays too faint to count.
+        history.pop()
     history.append(pulse)
     while history[0].end_s < pulse.end_s - shape.memory_s:
         history.popleft()
@@ -238,18 +241,17 @@ def _remember(history: deque[Pulse], pulse: Pulse, shape: _Shape) -> None:
 def _groups(shape: _Shape, history: Sequence[Pulse], *, lasts: bool) -> list[float]:
     """Starts of the groups that end with the newest pulse, newest first; empty if they are too few."""
     last = history[-1]
-    if not _fits(shape, last):
+    if last.prominence_db < shape.lowest_db:
         return []
-    loud = [pulse for pulse in history if pulse.prominence_db >= shape.lowest_db]
     starts: list[float] = []
     needed = shape.lasting if lasts else shape.groups
-    while group := _group(shape, loud, last):
+    while group := _group(shape, history, last):
         first = group[-1]
         starts.append(first.start_s)
         if not lasts and min(pulse.steadiness_db for pulse in group) < shape.steady_db:
             needed = shape.groups + 1
         quiet_db = min(first.prominence_db, last.prominence_db) - _QUIETER_DB
-        before = [p for p in loud if p.start_s < first.start_s - _GRID_S and p.prominence_db >= quiet_db]
+        before = [p for p in history if p.start_s < first.start_s - _GRID_S and p.prominence_db >= quiet_db]
         if len(starts) >= needed:
             # Nothing may belong to the oldest group that the pattern does not have.
             alone = not before or first.start_s - before[-1].start_s > 1.5 * shape.step_s

@@ -194,7 +194,9 @@ def _recordings(args: argparse.Namespace, library: LabelLibrary) -> tuple[list[R
     # A label without prompts has no score to calibrate.
     labels = tuple(label for label in all_labels if label.prompts)
     if not labels:
-        which = "none of --labels that a model scores" if named else "no sound that a model scores"
+        which = "nothing but negatives"
+        if all_labels or named:
+            which = "none of --labels" if named else "no sound that a model scores"
         raise ConfigurationError(
             f"{args.manifest.name} has {which}: calibration needs recordings with a sound and recordings "
             "without it."

@@ -217,3 +217,45 @@ def test_music_ringtones_and_appliances_never_decode(seed: int) -> None:
     makers = (synthesis.music, synthesis.ringtone, synthesis.appliance_beeps, synthesis.siren)
     parts = [maker(rng, RATE, duration_s=15.0) for maker in makers]
     assert patterns(np.concatenate(parts)) == set()
+
+
+def test_a_group_that_is_drowned_out_does_not_end_an_alarm() -> None:
+    for make, first_s, length_s in ((t3, 8.4, 2.7), (t4, 11.8, 0.9)):
+        sound = make(count=6)
+        sound[round(first_s * RATE) : round((first_s + length_s) * RATE)] = 0.0
+        (started,) = decoded(sound)
+        assert not started.ended
+
+
+def test_a_carbon_monoxide_alarm_that_slows_down_is_still_the_same() -> None:
+    fast = [0.5 + 5.7 * cycle + start for cycle in range(45) for start in T4_STARTS]
+    slow = [fast[-4] + 60.0 * cycle + start for cycle in range(1, 4) for start in T4_STARTS]
+    started, ended = decoded(beeps([*fast, *slow], 0.1, 3100.0, slow[-1] + 140.0))
+    assert ended.last_s == pytest.approx(slow[-1] + 0.1, abs=0.05)
+    assert ended.onset_s == started.onset_s
+
+
+def test_it_is_known_as_soon_as_the_second_group_is_over_and_how_loud_it_is() -> None:
+    (started,) = decoded(t3(3100.0, 3))
+    assert started.known_s == pytest.approx(0.5 + 4 + 2.5, abs=0.08)
+    # A sine of peak 0.3.
+    assert started.level_dbfs == pytest.approx(-13.5, abs=0.3)
+
+
+@pytest.mark.parametrize("rate", [1_000, 8_000, 22_050, 48_000])
+def test_any_sample_rate_will_do(rate: int) -> None:
+    decoder = PatternDecoder(rate)
+    times = np.arange(12 * rate) / rate
+    starts = np.array(cycles(T3_STARTS, 4.0, 2))[:, None]
+    sounding = ((times >= starts) & (times < starts + 0.5)).any(axis=0)
+    found = decoder.feed((0.3 * np.sin(2 * np.pi * 2900 * times) * sounding).astype(np.float32))
+    # Such a low rate has no room for any carrier.
+    assert [change.pattern for change in found] == ([AlarmPattern.T3] if rate > 1_000 else [])
+
+
+def test_beeps_are_forgotten_after_minutes() -> None:
+    decoder = PatternDecoder(RATE)
+    minute = beeps([0.25 * index for index in range(239)], 0.1, 2000.0, 60.0)
+    for _ in range(12):
+        decoder.feed(minute)
+    assert max(map(len, decoder._pulses.values())) <= 4 * 331
