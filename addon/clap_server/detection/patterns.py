@@ -56,7 +56,8 @@ class DecodedPattern:
         onset_s: start of the first beep that was recognised.
         last_s: end of the newest one.
         known_s: when it was recognised, or was found to have stopped.
-        level_dbfs: RMS level of the newest beep at its peak.
+        level_dbfs: RMS level of the newest beep at its peak; up to 4 dB too low where a channel beside the
+            carrier recognised it.
         ended: whether it has stopped since.
     """
 

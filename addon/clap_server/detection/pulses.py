@@ -60,7 +60,7 @@ class Pulse:
         start_s: its onset, seconds.
         end_s: when it stopped, seconds.
         known_s: end of the sound that tells so, seconds.
-        level_dbfs: RMS level at its peak.
+        level_dbfs: RMS level at its peak, of what the channel hears of it.
         prominence_db: how far its peak was above its surroundings in frequency.
         steadiness_db: its mean power below its peak: near 0 for a sounder, lower for a bell that dies away
             and where a room all but cancels the tone.

@@ -238,8 +238,8 @@ def test_a_carbon_monoxide_alarm_that_slows_down_is_still_the_same() -> None:
 def test_it_is_known_as_soon_as_the_second_group_is_over_and_how_loud_it_is() -> None:
     (started,) = decoded(t3(3100.0, 3))
     assert started.known_s == pytest.approx(0.5 + 4 + 2.5, abs=0.08)
-    # A sine of peak 0.3.
-    assert started.level_dbfs == pytest.approx(-13.5, abs=0.3)
+    # A sine of peak 0.3 has -13.5; a channel beside its carrier may be the first to recognise it.
+    assert -17.5 < started.level_dbfs < -13.2
 
 
 @pytest.mark.parametrize("rate", [1_000, 8_000, 22_050, 48_000])
