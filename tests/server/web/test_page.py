@@ -171,9 +171,11 @@ async def test_microphones_that_come_in_parts_are_all_shown(
 async def test_notice_of_a_microphone_stands_beside_its_reason(browser: Browser, client: Client) -> None:
     async with _page(browser, client.url + "/") as page:
         await _sign_in(page)
+        card = page.get_by_role("listitem").filter(has_text="Living room").first
+        # It is listed over the WebSocket, so that the page hears of what comes from here on.
+        await expect(card).to_be_visible()
         status = SourceStatus(SourceState.LISTENING, "listening", "listening", notice="only the left channel")
         client.server.context.supervisor._sink.status("living", status)
-        card = page.get_by_role("listitem").filter(has_text="Living room").first
         await expect(card.locator(".reason")).to_have_text("only the left channel")
 
 
