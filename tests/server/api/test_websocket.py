@@ -107,6 +107,8 @@ async def test_overload_is_told_when_it_begins_and_when_it_is_over(client: Clien
     await client.json("PUT", "/api/microphones/hall", status=201, json=body)
     supervisor = client.server.context.supervisor
     entry = supervisor._entries["hall"]
+    # Its own first status must not come after the one that is told here.
+    await until(lambda: supervisor.snapshot("hall").status.code == "waiting_for_client")
     assert (await client.json("GET", "/api/info"))["overload"] is None
     async with client.subscribed() as socket:
         await _collect(socket, "replayed")

@@ -122,6 +122,8 @@ async def test_a_smoke_alarm_starts_and_ends_while_the_model_hangs_and_windows_a
 ) -> None:
     monkeypatch.setattr("clap_server.listening.judging._GRACE_S", 0.1)
     monkeypatch.setattr("clap_server.listening.judging._TICK_S", 0.05)
+    # The source need not wait for a model that never answers.
+    monkeypatch.setattr("clap_server.listening.hearing._UNDER_WAY", 1000)
     monkeypatch.setattr("clap_server.listening.judging._LONGEST_QUEUE", 10)
     model = HangingModel()
     # The stream breaks off within the second alarm: the gap waits behind the model too.
@@ -143,6 +145,8 @@ async def test_an_event_of_a_stream_that_broke_off_ends_while_the_model_hangs(
 ) -> None:
     monkeypatch.setattr("clap_server.listening.judging._GRACE_S", 0.1)
     monkeypatch.setattr("clap_server.listening.judging._TICK_S", 0.05)
+    # The source need not wait for a model that never answers.
+    monkeypatch.setattr("clap_server.listening.hearing._UNDER_WAY", 1000)
     model = HangingModel()
     rig = Rig(ArraySource(scene(15, (3.0, t3(3))), room(1)), tmp_path, model=model)
     rig.listen_for("smoke alarm")
