@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigSubentry
     from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+    from .client.models import WatchedLabel
     from .coordinator import ClapSoundConfigEntry
 
 PARALLEL_UPDATES = 0
 
 # Sound comes, but an alarm may be missed.
 _IMPAIRED = frozenset({"wrong_rate", "choppy", "only_noise"})
+# Home Assistant's own triggers for smoke and carbon monoxide then work.
+_DEVICE_CLASSES = {
+    "carbon_monoxide_alarm": BinarySensorDeviceClass.CO,
+    "smoke_alarm": BinarySensorDeviceClass.SMOKE,
+}
 _PROBLEM = {"disabled": False, "listening": False, "failed": True, "stalled": True}
 
 
@@ -39,7 +45,9 @@ async def async_setup_entry(
 class SoundSensor(LabelEntity, BinarySensorEntity):
     """On while the label's sound lasts."""
 
-    _attr_device_class = BinarySensorDeviceClass.SOUND
+    def __init__(self, entry: ClapSoundConfigEntry, subentry: ConfigSubentry, label: WatchedLabel) -> None:
+        super().__init__(entry, subentry, label)
+        self._attr_device_class = _DEVICE_CLASSES.get(label.id, BinarySensorDeviceClass.SOUND)
 
     @property
     @override

@@ -11,6 +11,7 @@ from clap_server.audio.level import FLOOR_DBFS
 from clap_server.audio.reconnect import ReconnectingSource
 from clap_server.audio.source import SourceState
 from clap_server.detection.gate import NoiseGate
+from clap_server.detection.patterns import DecodedPattern
 from clap_server.detection.windows import PIECE_S
 from clap_server.listening.condition import SILENT_S
 from clap_server.listening.diary import Fate, GateView, MomentKind
@@ -195,7 +196,11 @@ class Hearing:
         stretch = self._stretch
         if self._shadow is not None:
             self._under_way += self._shadow.take(block)
-        for window, admitted in stretch.take(block):
+        for heard in stretch.take(block):
+            if isinstance(heard, DecodedPattern):
+                self._judging.take_pattern(stretch, heard)
+                continue
+            window, admitted = heard
             self._condition.health.heard(window, admitted=admitted)
             self._note_silence(window)
             self._hand_over(stretch, window, admitted=admitted)

@@ -42,6 +42,7 @@ class RememberingSink:
 
     def __init__(self) -> None:
         self.started: list[SoundEvent] = []
+        self.confirmed: list[SoundEvent] = []
         self.ended: list[tuple[SoundEvent, Recording | None]] = []
         self.all_scores: list[tuple[str, datetime, dict[str, float]]] = []
         self.levels: list[tuple[datetime, float, float, bool]] = []
@@ -50,6 +51,10 @@ class RememberingSink:
 
     async def event_started(self, event: SoundEvent) -> None:
         self.started.append(event)
+        self._changed.set()
+
+    async def event_confirmed(self, event: SoundEvent) -> None:
+        self.confirmed.append(event)
         self._changed.set()
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
