@@ -162,11 +162,12 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
         )
         for message in self.teller.new(info.epoch, connection.missed):
             heard = Heard(message.event, late=is_old(message.event))
-            if message.sequence > info.last_sequence:
-                data = data.with_event(message.change, heard)
-            else:
-                # Whether it still sounds the microphones tell, which are newer.
+            lost_its_end = message.change == "started" and message.event.id not in connection.active
+            if message.sequence <= info.last_sequence or lost_its_end:
+                # Whether its label still sounds the microphones tell, which are newer.
                 data = data.with_latest(message.change, heard)
+            else:
+                data = data.with_event(message.change, heard)
             self._tell(info.epoch, message, heard)
         if connection.last_sequence is not None:
             self.teller.take(Position(info.epoch, connection.last_sequence))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from homeassistant.core import CoreState, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
@@ -170,11 +172,14 @@ async def test_what_still_sounds_after_a_break_is_on_with_its_real_time(
     assert state.attributes["late"] is True
 
 
+@pytest.mark.parametrize("began", ["before the greeting", "after it"])
 async def test_event_that_the_server_lost_the_end_of_turns_no_sensor_on(
-    hass: HomeAssistant, peer: Peer, kitchen: str
+    hass: HomeAssistant, peer: Peer, kitchen: str, began: str
 ) -> None:
     events = fired(hass)
     await peer.stop()
+    if began == "after it":
+        peer.greeting = json.dumps(peer.info())
     await peer.start_event(kitchen, age=timedelta(minutes=2))
     peer.forgotten.update(message.event.id for message in peer.changes)
     await peer.start()

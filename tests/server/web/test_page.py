@@ -279,7 +279,7 @@ async def test_page_stays_connected_when_the_server_tells_of_itself_again(
 ) -> None:
     async with _page(browser, client.url + "/") as page:
         sockets: list[Any] = []
-        page.on("websocket", lambda socket: sockets.append(socket))
+        page.on("websocket", lambda socket: sockets.append(socket))  # noqa: PLW0108 - no built-in function
         await _sign_in(page)
         holder.change(SpectralModel(), "another model cannot be had")
         await expect(page.locator("#problem")).to_have_text("another model cannot be had")
