@@ -64,6 +64,8 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
         self.client = client
         self.desired = DesiredState(hass, entry, client)
         self.teller = EventTeller(hass, entry)
+        # A connect, a camera that comes back and a changed microphone may come at once.
+        self._declaring = asyncio.Lock()
         self._connection: Connection | None = None
         self._following: asyncio.Timeout | None = None
         self._backoff = Backoff()
@@ -102,19 +104,22 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
         await self.teller.save()
 
     async def async_declare(self) -> None:
-        """Make the server's microphones what the subentries say.
+        """Make the server's microphones what the subentries say; without a connection, the next one does it.
 
         Raises:
             ClapSoundError: the server does not answer.
         """
-        for microphone in await self.desired.apply():
-            # What is known already came by the connection, and is newer than this answer.
-            if self.connected and microphone.id not in self.data.microphones:
-                self.async_set_updated_data(self.data.with_microphone(microphone))
+        async with self._declaring:
+            if not self.connected:
+                return
+            for microphone in await self.desired.apply(self.data.microphones):
+                # What is known already came by the connection, and is newer than this answer.
+                if self.connected and microphone.id not in self.data.microphones:
+                    self.async_set_updated_data(self.data.with_microphone(microphone))
 
     @callback
     def async_declare_soon(self) -> None:
-        """Declare the microphones in the background; without a server, the next connect does it anyway."""
+        """Declare the microphones in the background."""
 
         async def declare() -> None:
             try:
