@@ -97,6 +97,9 @@ class Connection:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
         await self._websocket.close()
 
     def __aiter__(self) -> Self:
