@@ -102,9 +102,6 @@ class Peer:
         self.break_after_changes: int | None = None
         self.breaks_after_replay = False
         self.microphones_in_a_message = 100
-        self.holds_second_list = False
-        self.lists = 0
-        self.owner_changed = asyncio.Event()
         self.answer_everything_with: web.Response | None = None
         self.greeting: str | None = None
         self.replayed: str | None = None
@@ -354,11 +351,7 @@ class Peer:
         return answer(schemas.LabelLibrary(version=self.library.version, labels=labels))
 
     async def _get_microphones(self, _: web.Request) -> web.Response:
-        listed = self.microphones()
-        self.lists += 1
-        if self.holds_second_list and self.lists == 2:
-            await self.owner_changed.wait()
-        return answer({"microphones": listed})
+        return answer({"microphones": self.microphones()})
 
     async def _put_microphone(self, request: web.Request) -> web.Response:
         microphone_id = request.match_info["id"]
@@ -413,7 +406,6 @@ class Peer:
             await self.tell_microphone(microphone_id)
         else:
             await self.remove_microphone(microphone_id)
-        self.owner_changed.set()
         return web.Response(status=204)
 
     async def _self_test(self, request: web.Request) -> web.Response:

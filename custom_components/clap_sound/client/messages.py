@@ -91,15 +91,20 @@ class EventConfirmedMessage:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedMessage:
-    """All changes up to ``last_sequence`` have been sent; what follows is live."""
+    """All changes up to ``last_sequence`` have been sent; what follows is live.
+
+    ``active``: ids of the events that go on; any other is over, even if its end was lost.
+    """
 
     last_sequence: int | None
+    active: frozenset[str]
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
         # That everything has been sent is true without a number as well.
         number = data.get("last_sequence")
-        return cls(number if isinstance(number, int) else None)
+        active = frozenset(str(event_id) for event_id in data.get("active", ()))
+        return cls(number if isinstance(number, int) else None, active)
 
 
 @dataclass(frozen=True, slots=True)
