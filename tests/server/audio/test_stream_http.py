@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -102,6 +103,62 @@ async def test_hls_segments_may_have_any_name(link: str) -> None:
     async with serving(**handlers) as url:
         samples = await listen(StreamSource(f"{url}/live.m3u8"), 1.0)
     assert strongest_hz(samples) == pytest.approx(1000, abs=5)
+
+
+MEDIA = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n{}#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n"
+MASTER = "#EXTM3U\n{}#EXT-X-STREAM-INF:BANDWIDTH=64000\n{}\n"
+FORBIDDEN = "http://169.254.169.254/latest/meta-data"
+
+
+async def test_hls_with_several_playlists_is_heard() -> None:
+    segment = whole(to_file(sine(1000, 2.0), "mpegts", "aac"), "video/mp2t")
+    master = MASTER.format("", "media.m3u8?user=a@b").encode()
+    media = MEDIA.format("", "segment.ts").encode()
+    async with serving(live_m3u8=whole(master), media_m3u8=whole(media), segment_ts=segment) as url:
+        samples = await listen(StreamSource(f"{url}/live.m3u8"), 1.0)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("live", "media"),
+    [
+        (MEDIA.format("", FORBIDDEN), ""),
+        (MEDIA.format("", "//2852039166/x"), ""),
+        (MEDIA.format("", "http://metadata.example:8000/x"), ""),
+        (MEDIA.format("", "file:///etc/passwd"), ""),
+        (MEDIA.format("", "http://[::/x"), ""),
+        (MEDIA.format(f'#EXT-X-KEY:METHOD=AES-128,URI="{FORBIDDEN}"\n', "segment.ts"), ""),
+        (MEDIA.format(f"#EXT-X-MAP:URI={FORBIDDEN}\n", "segment.ts"), ""),
+        (MASTER.format("", FORBIDDEN), ""),
+        (MASTER.format("", "media.m3u8"), MEDIA.format("", FORBIDDEN)),
+        (
+            MASTER.format('#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",URI="media.m3u8"\n', "gone.m3u8"),
+            MEDIA.format("", FORBIDDEN),
+        ),
+    ],
+)
+async def test_a_playlist_does_not_lead_to_where_nobody_may_go(
+    live: str, media: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = socket.getaddrinfo
+
+    def resolve(host: str, *arguments: Any, **options: Any) -> Any:
+        return known("169.254.169.254" if host == "metadata.example" else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    async with serving(live_m3u8=whole(live.encode()), media_m3u8=whole(media.encode())) as url:
+        error = await failure(StreamSource(f"{url}/live.m3u8"))
+    assert error.code == "unsupported_url"
+    assert "the server's playlist cannot be used" in error.reason
+    assert SECRET not in error.reason
+
+
+async def test_a_playlist_that_names_others_without_end_is_given_up() -> None:
+    lists = "".join(f"#EXT-X-STREAM-INF:BANDWIDTH=1\n{number}.m3u8\n" for number in range(60))
+    async with serving(live_m3u8=whole(f"#EXTM3U\n{lists}".encode())) as url:
+        error = await failure(StreamSource(f"{url}/live.m3u8"))
+    assert error.code == "not_usable"
+    assert "more than 50 other playlists" in error.reason
 
 
 async def test_only_hls_may_be_silent_for_the_length_of_a_segment() -> None:
