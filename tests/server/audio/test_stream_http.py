@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.server.audio.helpers import HurriedClock
+
 SECRET = "hunter2"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -255,21 +257,16 @@ async def test_a_pause_of_a_server_that_sends_in_time_is_a_gap() -> None:
             heard_s += block.duration_s
             if heard_s > 1.4:
                 break
-    assert gaps_s == pytest.approx([1.0], abs=0.15)
+    # There are others if this machine stood still.
+    assert any(gap_s == pytest.approx(1.0, abs=0.15) for gap_s in gaps_s)
 
 
-async def test_a_recording_is_not_rushed_through() -> None:
+async def test_a_recording_is_not_rushed_through(hurried_clock: HurriedClock) -> None:
     async with serving(tone_flac=whole(to_file(sine(440, 60.0), "flac", "flac"))) as url:
-        source = StreamSource(f"{url}/tone.flac")
-        heard_s = 0.0
-        async with aclosing(blocks_of(source)) as blocks:
-            try:
-                async with asyncio.timeout(2.0):
-                    async for block in blocks:
-                        heard_s += block.duration_s
-            except TimeoutError:
-                pass
-    assert 1.0 < heard_s < 20.0
+        error = await failure(StreamSource(f"{url}/tone.flac"))
+    assert error.code == "ended"
+    # Some seconds may come at once, as servers send what they have.
+    assert hurried_clock.elapsed_s == pytest.approx(60 - 12, abs=1)
 
 
 async def test_the_end_is_said_so() -> None:
