@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PARALLEL_UPDATES = 0
 
+# Sound comes, but an alarm may be missed.
+_IMPAIRED = frozenset({"wrong_rate", "choppy", "only_noise"})
 _PROBLEM = {"disabled": False, "listening": False, "failed": True, "stalled": True}
 
 
@@ -46,7 +48,7 @@ class SoundSensor(LabelEntity, BinarySensorEntity):
 
 
 class ProblemSensor(ClapSoundEntity, BinarySensorEntity):
-    """On while the microphone gives no sound; attempts to reconnect do not turn it off."""
+    """On while no sound comes, or none that can be judged; attempts to reconnect do not turn it off."""
 
     _attr_device_class = BinarySensorDeviceClass.PROBLEM
     _attr_entity_category = EntityCategory.DIAGNOSTIC
@@ -66,7 +68,10 @@ class ProblemSensor(ClapSoundEntity, BinarySensorEntity):
     def _read(self) -> None:
         if (microphone := self.microphone) is not None:
             status = microphone.status
-            self._attr_is_on = _PROBLEM.get(status.state, self._attr_is_on)
+            if status.state == "listening" and status.code in _IMPAIRED:
+                self._attr_is_on = True
+            else:
+                self._attr_is_on = _PROBLEM.get(status.state, self._attr_is_on)
             self._attr_extra_state_attributes = {
                 "code": status.code,
                 "reason": status.reason,

@@ -93,6 +93,7 @@ class Peer:
         self.refuse: dict[str, str] = {}
         self.silent: dict[str, tuple[str, str]] = {}
         self.checked: list[str] = []
+        self.self_test: schemas.SelfTestResult | str = "The microphone is not listening: stalled"
         self.requests: list[tuple[str, str]] = []
         self.subscriptions: list[Subscribe] = []
         self.break_after_changes: int | None = None
@@ -123,6 +124,7 @@ class Peer:
         app.router.add_put("/api/microphones/{id}", self._put_microphone)
         app.router.add_post("/api/microphones/check", self._check_microphone)
         app.router.add_post("/api/microphones/{id}/release", self._release_microphone)
+        app.router.add_post("/api/microphones/{id}/self-test", self._self_test)
         app.router.add_post("/api/sources/check", self._check_source)
         app.router.add_get("/api/events", self._get_events)
         app.router.add_get("/api/events/{id}/{file}", self._get_clip)
@@ -399,6 +401,13 @@ class Peer:
             await self.remove_microphone(microphone_id)
         self.owner_changed.set()
         return web.Response(status=204)
+
+    async def _self_test(self, request: web.Request) -> web.Response:
+        assert schemas.SelfTest.model_validate_json(await request.read()) == schemas.SelfTest()
+        assert request.match_info["id"] in self.settings
+        if isinstance(self.self_test, str):
+            return problem(409, "not-listening", self.self_test)
+        return answer(self.self_test)
 
     async def _check_source(self, request: web.Request) -> web.Response:
         source = schemas.SourceCheck.model_validate(await request.json()).source

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from homeassistant.core import callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
@@ -210,6 +211,18 @@ async def test_problem_says_why_and_lasts_until_sound_arrives(
     await peer.set_status(kitchen, status("connecting", "connecting", "trying again"))
     await until(hass, lambda: state_of(hass, shown) == "connecting")
     assert state_of(hass, problem) == "on"
+    await peer.set_status(kitchen, status())
+    await until(hass, lambda: state_of(hass, problem) == "off")
+
+
+@pytest.mark.parametrize("code", ["wrong_rate", "choppy", "only_noise"])
+async def test_sound_that_cannot_be_judged_is_a_problem_until_it_is_over(
+    hass: HomeAssistant, peer: Peer, kitchen: str, code: str
+) -> None:
+    problem = "binary_sensor.kitchen_problem"
+    await peer.set_status(kitchen, status("listening", code, "in words"))
+    await until(hass, lambda: state_of(hass, problem) == "on")
+    assert state_of(hass, "sensor.kitchen_status") == "listening"
     await peer.set_status(kitchen, status())
     await until(hass, lambda: state_of(hass, problem) == "off")
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clap_server.detection.classify import FileScores
     from clap_server.detection.labels import Label, WatchedLabel
     from clap_server.listening.config import Microphone, SourceSettings
+    from clap_server.listening.supervisor import MicrophoneSnapshot
     from clap_server.store.events import StoredEvent
 
 
@@ -134,16 +135,22 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
         enabled=settings.enabled,
         owner=settings.owner,
         adopted=context.store.microphones.is_adopted(microphone.id),
-        status=MicrophoneStatus(
-            state=snapshot.status.state,
-            code=snapshot.status.code,
-            reason=snapshot.status.reason,
-            since=snapshot.since,
-            notice=snapshot.status.notice,
-        ),
+        status=microphone_status(snapshot),
         windows_scored=snapshot.windows_scored,
         windows_gated=snapshot.windows_gated,
         windows_dropped=snapshot.windows_dropped,
+    )
+
+
+def microphone_status(snapshot: MicrophoneSnapshot) -> MicrophoneStatus:
+    """How a microphone is."""
+    status = snapshot.status
+    return MicrophoneStatus(
+        state=status.state,
+        code=status.code,
+        reason=status.reason,
+        since=snapshot.since,
+        notice=status.notice,
     )
 
 

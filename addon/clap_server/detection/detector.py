@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from clap_server.detection.judgement import Decision, Judgement
 from clap_server.detection.temporal import TIMING, Rule, Timing, make_rule
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 # A score may hover between the two limits of the hysteresis for hours before a sound is confirmed; only so
 # much of that belongs to it.
 LONGEST_APPROACH_S = 15.0
+# From this part of its threshold on a label came near, so that it is said what decided.
+_NEAR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class _Track:
         self._heard_s = 0.0
         self._free_at_s = float("-inf")
         self._approach: _Approach | None = None
+        self._held_off = False
 
     def change(self, watched: WatchedLabel, *, hop_s: float) -> None:
         """Take another threshold or hop; a running event goes on by the new rule."""
@@ -72,6 +76,7 @@ class _Track:
     def update(self, window: Window, score: float) -> Detection | None:
         """Take one score; return the detection if it just started."""
         confirmed = self._rule.starts(window.end_s, score)
+        self._held_off = False
         if not self._rule.present:
             self._approach = None
             return None
@@ -84,7 +89,8 @@ class _Track:
             )
             return None
         approach = self._approach = self._approached(window, score)
-        if not confirmed or window.end_s < self._free_at_s:
+        self._held_off = confirmed and window.end_s < self._free_at_s
+        if not confirmed or self._held_off:
             return None
         # What is left of the event before belongs to that one.
         onset_s = max(approach.onset_s, self._free_at_s - self._timing.hold_off_s)
@@ -111,6 +117,22 @@ class _Track:
             peak_score=max(before.peak_score, score),
             peak_level_dbfs=max(before.peak_level_dbfs, window.level_dbfs),
         )
+
+    def judgement(self, end_s: float, score: float) -> Judgement | None:
+        """What the window that was taken last, which ended at ``end_s``, did; None if it came not near."""
+        if self.current is not None:
+            started = self.current.detected_s == end_s
+            decision = Decision.STARTED if started else Decision.GOING_ON
+        elif self._held_off:
+            decision = Decision.HELD_OFF
+        elif self._rule.counted:
+            decision = Decision.UNCONFIRMED
+        elif score >= _NEAR * self.watched.threshold:
+            decision = Decision.UNDER_THRESHOLD
+        else:
+            return None
+        held_until_s = self._free_at_s if self._held_off else None
+        return Judgement(self.watched, score, decision, self._rule.progress, held_until_s)
 
     def end_if_due(self, now_s: float) -> Detection | None:
         """End the event if its time is over; return it if it just ended."""
@@ -148,6 +170,8 @@ class Detector:
 
     def __init__(self, labels: Sequence[WatchedLabel], *, hop_s: float) -> None:
         self.hop_s = hop_s
+        self.watched = tuple(labels)
+        """With the thresholds in force."""
         self._tracks = {watched.label.id: self._track(watched) for watched in labels}
         self._now_s = float("-inf")
 
@@ -173,6 +197,11 @@ class Detector:
             if (detection := track.update(window, scores.get(id_, 0.0))) is not None
         ]
         return self._ended(track.end_if_due(self._now_s) for track in self._tracks.values()) + started
+
+    def judgements(self, window: Window, scores: Mapping[str, float]) -> list[Judgement]:
+        """What the window that ``update`` just took did for each label that came near."""
+        judged = (track.judgement(window.end_s, scores.get(id_, 0.0)) for id_, track in self._tracks.items())
+        return [judgement for judgement in judged if judgement is not None]
 
     def tick(self, now_s: float) -> list[Detection]:
         """Let time pass where windows stopped coming; return what ended."""
@@ -200,6 +229,7 @@ class Detector:
         for watched in labels:
             make_rule(watched.label.kind, watched.threshold, hop_s=hop_s)
         self.hop_s = hop_s
+        self.watched = tuple(labels)
         before, self._tracks = self._tracks, {}
         for watched in labels:
             track = before.get(watched.label.id)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clap_server.audio.level import FLOOR_DBFS
 from clap_server.errors import ModelError
 from clap_server.listening.batcher import WindowDroppedError
+from clap_server.listening.diary import Fate, WindowNote
+from clap_server.listening.withholding import Withholding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from clap_server.detection.windows import Window
     from clap_server.listening.condition import Condition
     from clap_server.listening.counters import Counters
+    from clap_server.listening.diary import Diary, GateView
     from clap_server.listening.plan import Plan
     from clap_server.listening.sink import ListeningSink
     from clap_server.listening.stretch import Stretch
@@ -45,8 +48,16 @@ class Heard:
 
     stretch: Stretch
     window: Window
+    gate: GateView
     scorer: LabelScorer
     embedding: asyncio.Future[NDArray[np.float32]] | None
+
+    def note(self, fate: Fate, problem: str | None = None) -> WindowNote:
+        """For the diary."""
+        ended_at = self.stretch.clock.utc(self.window.end_s)
+        return WindowNote(
+            self.window, ended_at, self.gate, fate, self.stretch.detector.watched, problem=problem
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +83,24 @@ class Judging:
         sink: gets scores and events.
         counters: are counted up.
         condition: is told how the model does.
+        diary: is told what became of each window.
     """
 
     def __init__(
-        self, microphone_id: str, *, sink: ListeningSink, counters: Counters, condition: Condition
+        self,
+        microphone_id: str,
+        *,
+        sink: ListeningSink,
+        counters: Counters,
+        condition: Condition,
+        diary: Diary,
     ) -> None:
         self._id = microphone_id
         self._sink = sink
         self._counters = counters
         self._condition = condition
+        self._diary = diary
+        self.withholding = Withholding()
         self._queue: asyncio.Queue[Heard | Gap | Change] = asyncio.Queue()
         self._report_lock = asyncio.Lock()
         self._stretch: Stretch | None = None
@@ -92,6 +112,11 @@ class Judging:
     @property
     def active(self) -> frozenset[str]:
         """Ids of labels of which an event is going on."""
+        return self.heard - self.withholding.labels
+
+    @property
+    def heard(self) -> frozenset[str]:
+        """The same, with what a self-test found."""
         return self._stretch.detector.active if self._stretch is not None else frozenset()
 
     @property
@@ -119,7 +144,7 @@ class Judging:
                     # Nothing is awaited in between: the clock must never run on the time of another stretch.
                     self._judged_s = item.window.end_s
             self._judged_at = time.monotonic()
-            await self._report(stretch, detections)
+            await self._report(stretch, detections, self._judged_s)
 
     async def keep_time(self) -> None:
         """Let time pass for events when no window is judged, until cancelled."""
@@ -132,7 +157,8 @@ class Judging:
             if stretch is not None and stretch.detector.active:
                 waited_s = now - self._judged_at
                 if waited_s > _GRACE_S:
-                    await self._report(stretch, stretch.detector.tick(self._judged_s + waited_s))
+                    now_s = self._judged_s + waited_s
+                    await self._report(stretch, stretch.detector.tick(now_s), now_s)
 
     async def finish(self) -> None:
         """End what is going on, because listening stops, and forget the stream."""
@@ -140,11 +166,13 @@ class Judging:
         while not self._queue.empty():
             self._queue.get_nowait()
         if stretch is not None:
-            await self._report(stretch, stretch.detector.finish(stretch.length_s))
+            await self._report(stretch, stretch.detector.finish(stretch.length_s), stretch.length_s)
+        self.withholding.stop()
 
     async def _detect(self, item: Heard) -> list[Detection]:
         stretch, window = item.stretch, item.window
         if item.embedding is None:
+            self._diary.note(item.note(Fate.GATED))
             self._tell_quiet(stretch, window.end_s, window.level_dbfs)
             return stretch.detector.update(window, {})
         self._asked_at = time.monotonic()
@@ -152,10 +180,12 @@ class Judging:
             embedding = await item.embedding
         except WindowDroppedError:
             self._counters.dropped += 1
+            self._diary.note(item.note(Fate.DROPPED))
             self._condition.windows_were(lost=True, hop_s=stretch.detector.hop_s)
             return stretch.detector.tick(window.end_s)
         except ModelError as error:
             self._counters.failed += 1
+            self._diary.note(item.note(Fate.FAILED, str(error)))
             self._condition.model_fails(error)
             return stretch.detector.tick(window.end_s)
         finally:
@@ -167,7 +197,17 @@ class Judging:
         self._condition.model_works()
         self._sink.scores(self._id, stretch.clock.utc(window.end_s), scores, window.level_dbfs)
         self._scores_told = True
-        return stretch.detector.update(window, scores)
+        detections = stretch.detector.update(window, scores)
+        self._diary.note(
+            replace(
+                item.note(Fate.SCORED),
+                label_ids=item.scorer.label_ids,
+                scores=values,
+                judgements=tuple(stretch.detector.judgements(window, scores)),
+                tested=self.withholding.tested,
+            )
+        )
+        return detections
 
     def _tell_quiet(self, stretch: Stretch, at_s: float, level_dbfs: float) -> None:
         """Say once that nothing is scored any more."""
@@ -175,7 +215,8 @@ class Judging:
             self._scores_told = False
             self._sink.scores(self._id, stretch.clock.utc(at_s), {}, level_dbfs)
 
-    async def _report(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
+    async def _report(self, stretch: Stretch, detections: Sequence[Detection], now_s: float) -> None:
+        detections = self.withholding.pass_on(detections, now_s)
         if not detections:
             return
         # Completed even when listening is cancelled now: a start without its end would stick.

@@ -253,3 +253,30 @@ class EventInfo:
             peak_level_dbfs=float(data["peak_level_dbfs"]),
             has_clip=bool(data["has_clip"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestResult:
+    """What a self-test learnt; the figures are 0 where the server has none."""
+
+    name: str
+    outcome: str
+    words: str
+    score: float
+    threshold: float
+    delay_s: float
+    level_dbfs: float
+    noise_floor_dbfs: float
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(
+            name=str(data["name"]),
+            outcome=str(data["outcome"]),
+            words=str(data["words"]),
+            score=float(data["score"] or 0),
+            threshold=float(data["threshold"]),
+            delay_s=float(data["delay_s"] or 0),
+            level_dbfs=float(data["level_dbfs"] or 0),
+            noise_floor_dbfs=float(data["noise_floor_dbfs"]),
+        )
