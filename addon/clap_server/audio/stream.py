@@ -97,22 +97,20 @@ class StreamSource:
             player = Player(feed, in_time=self._opener.sends_in_time(container))
             self._play(first_sounding(self._packets(container, tracks, feed), tracks), player, feed)
 
-    def _play(self, frames: Iterator[AudioFrame | None], player: Player, feed: Feed) -> None:
+    def _play(self, frames: Iterator[AudioFrame], player: Player, feed: Feed) -> None:
         try:
             for frame in frames:
                 if feed.closed():
                     return
-                if frame is None:
-                    player.tick()
-                else:
-                    player.play(frame_channels(frame), frame.sample_rate, frame.time)
-            player.finish()
+                player.play(frame_channels(frame), frame.sample_rate, frame.time)
         except av.error.FFmpegError as error:
             raise explain(error, self._opener.who, self._open_timeout_s) from None
         except SourceError:
             raise
         except AudioError as error:
             raise SourceError("not_usable", f"the stream cannot be used: {error}") from error
+        finally:
+            player.finish()
         if not feed.closed():
             raise ended(self._opener.who)
 

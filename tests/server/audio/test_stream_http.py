@@ -261,6 +261,32 @@ async def test_a_pause_of_a_server_that_sends_in_time_is_a_gap() -> None:
     assert any(gap_s == pytest.approx(1.0, abs=0.15) for gap_s in gaps_s)
 
 
+async def test_what_comes_after_a_pause_needs_nothing_more_to_be_heard() -> None:
+    pcm = (sine(1000, 1.0, 16_000) * 32767).astype(">i2").tobytes()
+    heard = asyncio.Event()
+
+    async def falling_silent(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "audio/L16;rate=16000"})
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            await response.write(pcm)
+            await asyncio.sleep(2.0)
+            await response.write(pcm)
+            await heard.wait()
+        return response
+
+    async with (
+        serving(live=falling_silent) as url,
+        asyncio.timeout(PATIENCE_S / 2),
+        aclosing(blocks_of(StreamSource(f"{url}/live"))) as blocks,
+    ):
+        async for block in blocks:
+            if block.after_gap:
+                heard.set()
+                break
+    assert heard.is_set()
+
+
 async def test_a_recording_is_not_rushed_through(hurried_clock: HurriedClock) -> None:
     async with serving(tone_flac=whole(to_file(sine(440, 60.0), "flac", "flac"))) as url:
         error = await failure(StreamSource(f"{url}/tone.flac"))
