@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from clap_server.audio import rtsp
+from clap_server.audio import rtsp, stream
 from clap_server.audio.stream import StreamSource
 from tests.server.audio.helpers import blocks_of, failure, listen, sine, strongest_hz
 from tests.server.audio.raw_rtsp import PACKET, RATE, Client, RawRtsp, l16, track
@@ -190,14 +190,16 @@ async def test_a_camera_whose_sound_nobody_can_decode_says_so(monkeypatch: pytes
     assert "choose another one in its settings" in error.reason
 
 
-async def test_sound_that_begins_late_is_waited_for() -> None:
+async def test_sound_that_begins_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 1.0)
+
     def play(client: Client) -> None:
         if not client.gone.wait(1.75):
             sending()(client)
 
     with RawRtsp(SOUND, play=play) as camera:
         # Opening must not wait for the first packet.
-        assert (await listen(StreamSource(camera.url, open_timeout_s=1.0), 0.2)).size
+        assert (await listen(StreamSource(camera.url), 0.2)).size
 
 
 async def test_a_camera_that_knows_only_udp_is_heard() -> None:

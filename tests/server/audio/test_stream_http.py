@@ -13,6 +13,7 @@ import pytest
 from aiohttp import BasicAuth, web
 from aiohttp.test_utils import TestServer
 
+from clap_server.audio import stream
 from clap_server.audio.source import SourceError
 from clap_server.audio.stream import StreamSource
 from tests.server.audio.helpers import (
@@ -386,18 +387,20 @@ async def silent_server() -> AsyncIterator[tuple[int, asyncio.Event]]:
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])
-async def test_a_server_that_says_nothing_is_given_up(scheme: str) -> None:
+async def test_a_server_that_says_nothing_is_given_up(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 0.5)
     async with silent_server() as (port, _):
-        source = StreamSource(f"{scheme}://u:{SECRET}@127.0.0.1:{port}/x", open_timeout_s=0.5)
+        source = StreamSource(f"{scheme}://u:{SECRET}@127.0.0.1:{port}/x")
         error = await failure(source)
     assert error.code == "timeout"
     assert "within 0.5 s" in error.reason
     assert SECRET not in error.reason
 
 
-async def test_closing_does_not_wait_for_a_server_that_says_nothing() -> None:
+async def test_closing_does_not_wait_for_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", PATIENCE_S)
     async with silent_server() as (port, connected):
-        source = StreamSource(f"rtsp://127.0.0.1:{port}/x", open_timeout_s=PATIENCE_S)
+        source = StreamSource(f"rtsp://127.0.0.1:{port}/x")
         waiting = asyncio.ensure_future(listen(source, 1.0))
         await connected.wait()
         waiting.cancel()
