@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from urllib.request import parse_http_list, parse_keqv_list
 
 import numpy as np
 import pytest
@@ -118,6 +120,28 @@ async def test_hls_with_several_playlists_is_heard() -> None:
     master = MASTER.format("", "media.m3u8?user=a@b").encode()
     media = MEDIA.format("", "segment.ts").encode()
     async with serving(live_m3u8=whole(master), media_m3u8=whole(media), segment_ts=segment) as url:
+        samples = await listen(StreamSource(f"{url}/live.m3u8"), 1.0)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=5)
+
+
+async def test_hls_behind_a_digest_of_the_password_is_heard() -> None:
+    segment = to_file(sine(1000, 2.0), "mpegts", "aac")
+    bodies = {"/live.m3u8": MEDIA.format("", "segment.ts").encode(), "/segment.ts": segment}
+    challenge = 'Digest realm="camera", nonce="abc", qop="auth", algorithm=MD5'
+
+    def md5(*parts: str) -> str:
+        return hashlib.md5(":".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+    async def guarded(request: web.Request) -> web.Response:
+        given = request.headers.get("Authorization", "")
+        wanted = dict.fromkeys(("uri", "nc", "cnonce", "response"), "")
+        wanted |= parse_keqv_list(parse_http_list(given.partition(" ")[2])) if "Digest" in given else {}
+        user, ask = md5("user", "camera", SECRET), md5("GET", wanted["uri"])
+        if wanted["response"] != md5(user, "abc", wanted["nc"], wanted["cnonce"], "auth", ask):
+            return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+        return web.Response(body=bodies[request.path])
+
+    async with serving(live_m3u8=guarded, segment_ts=guarded) as url:
         samples = await listen(StreamSource(f"{url}/live.m3u8"), 1.0)
     assert strongest_hz(samples) == pytest.approx(1000, abs=5)
 
