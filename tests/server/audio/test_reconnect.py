@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from clap_server.audio import reconnect, stream
 from clap_server.audio.block import AudioBlock
 from clap_server.audio.file import FileSource
 from clap_server.audio.host import Host
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from clap_server.audio.source import AudioSource
 
 
+@pytest.fixture(autouse=True)
+def probing_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconnect, "PROBE_S", 0.02)
+
+
 class Rig:
     """A reconnecting source with its statuses, and waits that are counted instead of waited."""
 
@@ -33,7 +39,6 @@ class Rig:
         self,
         source: AudioSource,
         *,
-        reset_after_s: float = 30.0,
         sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self.statuses: list[SourceStatus] = []
@@ -43,11 +48,9 @@ class Rig:
         self.source = ReconnectingSource(
             source,
             self._on_status,
-            reset_after_s=reset_after_s,
-            probe_s=0.02,
             sleep=sleep or self._sleep,
-            rng=random.Random(1),  # noqa: S311 - repeatable
         )
+        self.source._backoff._rng.seed(1)
         self.task = asyncio.ensure_future(self._run())
 
     def _on_status(self, status: SourceStatus) -> None:
@@ -181,8 +184,9 @@ async def test_a_camera_that_falls_silent_is_connected_again(
     tone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RtspOpener, "patience", lambda *_: Patience(silence_s=1.0))
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 1.0)
     with Camera("--file", tone, "--loop") as camera:
-        rig = Rig(StreamSource(camera.url, open_timeout_s=1.0))
+        rig = Rig(StreamSource(camera.url))
         await rig.until_code("listening")
         camera.pause()
         status = await rig.until_code("stalled")
@@ -332,13 +336,13 @@ async def test_one_reason_is_reported_once_however_often_it_is_tried() -> None:
     assert len(rig.delays_s) == 6
 
 
-async def test_sound_for_a_while_makes_the_next_attempt_quick_again() -> None:
-    ended = SourceError("ended", "over")
-    kept, reset = (
-        Rig(Scripted(*[(5, ended)] * 40, (0, None)), reset_after_s=reset_after_s)
-        for reset_after_s in (30.0, 0.0)
-    )
-    await asyncio.wait([kept.task, reset.task])
+async def test_sound_for_a_while_makes_the_next_attempt_quick_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = [(5, SourceError("ended", "over"))] * 40
+    kept = Rig(Scripted(*attempts, (0, None)))
+    await kept.task
+    monkeypatch.setattr(reconnect, "RESET_AFTER_S", 0.0)
+    reset = Rig(Scripted(*attempts, (0, None)))
+    await reset.task
     assert max(kept.delays_s) > 10.0
     assert max(reset.delays_s) <= 1.0
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clap_server.audio.block import AudioBlock
-from clap_server.audio.source import Patience, SourceError, SourceStatus
+from clap_server.audio.source import AudioSource, Patience, SourceError, SourceStatus
 from clap_server.clap.holder import ModelHolder
 from clap_server.clap.model import ClapModel
 from clap_server.detection.library import load_library
@@ -159,7 +159,7 @@ class Rig:
 
     def __init__(
         self,
-        source: ArraySource,
+        source: AudioSource,
         folder: Path,
         sink: RememberingSink | None = None,
         model: ClapModel | None = None,
