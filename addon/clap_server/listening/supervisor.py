@@ -37,7 +37,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 60.0
-_STOP_TIMEOUT_S = 5.0
+# Longer than a sink may take for the clip of an event that ends with its microphone.
+STOP_TIMEOUT_S = 12.0
 _OVERLOAD_TOLD_S = 1.0
 _DISABLED = SourceStatus(SourceState.DISABLED, "disabled", "switched off")
 
@@ -133,11 +134,14 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End all microphones, with the events that go on, then the batcher."""
-        await asyncio.gather(*(self._stop(entry) for entry in self._entries.values()))
-        self._entries.clear()
-        if self._overload_timer is not None:
-            self._overload_timer.cancel()
-        await self.batcher.stop()
+        try:
+            await asyncio.gather(*(self._stop(entry) for entry in self._entries.values()))
+        finally:
+            # Also when this is cancelled: recordings that are being scored must hear that the server stops.
+            self._entries.clear()
+            if self._overload_timer is not None:
+                self._overload_timer.cancel()
+            await self.batcher.stop()
 
     @property
     def overload(self) -> str | None:
@@ -271,7 +275,7 @@ class Supervisor:
         if entry.task is None:
             return
         entry.task.cancel()
-        _, pending = await asyncio.wait([entry.task], timeout=_STOP_TIMEOUT_S)
+        _, pending = await asyncio.wait([entry.task], timeout=STOP_TIMEOUT_S)
         if pending:
             _LOGGER.error("Microphone %s does not end; it is left behind", entry.microphone.id)
         entry.task = None
