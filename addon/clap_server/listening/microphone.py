@@ -38,6 +38,7 @@ class MicrophoneListener:
         sink: gets everything that is learnt.
         counters: are counted up.
         on_status: is called when the state is another.
+        scoring: a scorer for the plan that is made already; without it, ``run`` makes one.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class MicrophoneListener:
         sink: ListeningSink,
         counters: Counters,
         on_status: Callable[[SourceStatus], None],
+        scoring: Scoring | None = None,
     ) -> None:
         self._id = microphone_id
         self._batcher = batcher
         self._condition = Condition(on_status)
-        self._scoring = ScoringKeeper(plan, background, holder, batcher)
+        self._scoring = ScoringKeeper(plan, background, holder, batcher, scoring)
         self._judging = Judging(microphone_id, sink=sink, counters=counters, condition=self._condition)
         self._hearing = Hearing(
             microphone_id,

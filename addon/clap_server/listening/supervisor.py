@@ -13,12 +13,13 @@ from weakref import WeakValueDictionary
 from clap_server.audio.push import PushSource
 from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.audio.url import redact_text
-from clap_server.errors import ClapServerError, ConfigurationError
+from clap_server.errors import ClapServerError, ConfigurationError, ModelError
 from clap_server.listening.batcher import Batcher
 from clap_server.listening.condition import STARTING, TOO_SLOW
 from clap_server.listening.counters import Counters
 from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import Plan, make_plan
+from clap_server.listening.scoring import make_scoring
 from clap_server.listening.sources import make_source
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Prepared:
         microphone: the settings.
         plan: what to listen for.
         source: of the sound; nothing is opened yet.
-        scoring: for a stream that goes on; None where the listener makes it when it starts.
+        scoring: for the plan; None where the plan stays, or the listener is to make it when it starts.
     """
 
     microphone: Microphone
@@ -171,13 +172,13 @@ class Supervisor:
         plan, source = self.check(microphone.settings)
         old = self._entries.get(microphone.id)
         scoring = None
-        if (
-            old is not None
-            and old.listener is not None
-            and plan != old.plan
-            and _same_stream(old.microphone.settings, microphone.settings)
-        ):
-            scoring = await old.listener.prepare(plan)
+        if old is None or plan != old.plan or not _same_stream(old.microphone.settings, microphone.settings):
+            if old is not None and old.listener is not None:
+                # What it has already is not made again.
+                scoring = await old.listener.prepare(plan)
+            else:
+                model, background = self._holder.model, self._library.background
+                scoring = await make_scoring(model, plan, background, self.batcher)
         return Prepared(microphone, plan, source, scoring)
 
     async def use(self, prepared: Prepared) -> None:
@@ -207,7 +208,12 @@ class Supervisor:
         try:
             if problem is not None:
                 raise ConfigurationError(problem)
-            await self.apply(microphone)
+            try:
+                prepared = await self.prepare(microphone)
+            except ModelError:
+                # The model may be another soon: the listener tries again and again.
+                prepared = Prepared(microphone, *self.check(microphone.settings), scoring=None)
+            await self.use(prepared)
         except ClapServerError as error:
             _LOGGER.error("Microphone %s cannot be used: %s", microphone.id, error)  # noqa: TRY400 - in words
             status = SourceStatus(SourceState.FAILED, "bad_settings", str(error))
@@ -267,7 +273,7 @@ class Supervisor:
         self._entries[microphone.id] = new
         self._sink.status(microphone.id, new.status)
         if settings.enabled:
-            listening = self._keep_listening(new, prepared.source)
+            listening = self._keep_listening(new, prepared.source, prepared.scoring)
             new.task = asyncio.create_task(listening, name=f"microphone {microphone.id}")
             new.task.add_done_callback(_notice_death)
 
@@ -282,12 +288,14 @@ class Supervisor:
         # It knows the entry too: without this the two would keep the sound until the garbage is collected.
         entry.listener = None
 
-    async def _keep_listening(self, entry: _Entry, source: AudioSource) -> None:
+    async def _keep_listening(self, entry: _Entry, source: AudioSource, scoring: Scoring | None) -> None:
         """Run the listener of one microphone, again and again if it breaks."""
         retry_s = _FIRST_RETRY_S
         told = ""
         while True:
-            entry.listener = self._listener(entry, source)
+            entry.listener = self._listener(entry, source, scoring)
+            # Kept no longer than the listener wants it: it holds a model.
+            scoring = None
             started = time.monotonic()
             try:
                 await entry.listener.run()
@@ -305,7 +313,7 @@ class Supervisor:
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, _LAST_RETRY_S)
 
-    def _listener(self, entry: _Entry, source: AudioSource) -> MicrophoneListener:
+    def _listener(self, entry: _Entry, source: AudioSource, scoring: Scoring | None) -> MicrophoneListener:
         return MicrophoneListener(
             entry.microphone.id,
             source,
@@ -316,6 +324,7 @@ class Supervisor:
             sink=self._sink,
             counters=entry.counters,
             on_status=lambda status: self._tell(entry, status),
+            scoring=scoring,
         )
 
     def _tell(self, entry: _Entry, status: SourceStatus) -> None:

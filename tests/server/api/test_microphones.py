@@ -327,7 +327,7 @@ class Patient(SpectralModel):
 
 def _listens(client: Client) -> bool:
     listener = client.server.context.supervisor._entries["hall"].listener
-    return listener is not None and listener._scoring is not None
+    return listener is not None and listener._scoring._present is not None
 
 
 async def test_nobody_waits_while_the_model_works_on_texts(tmp_path: Path) -> None:

@@ -186,6 +186,26 @@ async def test_bad_settings_are_refused_and_disturb_nothing(
     assert supervisor.snapshot("new").labels == ()
 
 
+async def test_labels_that_the_model_refuses_are_refused_for_a_new_microphone_too(
+    supervisor: Supervisor, holder: ModelHolder, sink: RememberingSink
+) -> None:
+    class Mute(SpectralModel):
+        def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            raise ModelError(f"cannot say {texts[0]}")
+
+    await supervisor.apply(microphone("off", enabled=False))
+    told = len(sink.statuses)
+    holder._use(Mute())
+    for wrong in (microphone("new"), microphone("new", enabled=False), microphone("off", enabled=True)):
+        with pytest.raises(ModelError, match="cannot say"):
+            await supervisor.apply(wrong)
+    assert len(sink.statuses) == told
+    assert supervisor.snapshot("new").labels == ()
+    assert state(supervisor, "off") is SourceState.DISABLED
+    # What needs no texts is not refused.
+    await supervisor.apply(microphone("off", enabled=False, name="Another name"))
+
+
 async def test_without_a_media_folder_a_file_is_refused_with_what_to_do(
     sink: RememberingSink, holder: ModelHolder
 ) -> None:
@@ -222,8 +242,8 @@ async def test_a_microphone_that_breaks_is_started_again_with_the_reason_shown_a
             raise RuntimeError(f"rtsp://user:secret@camera/ cannot say {texts[0]}")
 
     holder._use(Mute())
-    await supervisor.apply(microphone())
-    await supervisor.apply(microphone("hall", source=config.PushSourceSettings()))
+    await supervisor.restore(microphone())
+    await supervisor.restore(microphone("hall", source=config.PushSourceSettings()))
     await eventually(lambda: Mute.calls >= 6)
     status = supervisor.snapshot("kitchen").status
     assert status.code == "broke_off"
