@@ -118,6 +118,10 @@ class Hearing:
         if status.state is not SourceState.LISTENING:
             self._end_stretch()
         self._condition.source_is(status)
+        if status.state is not SourceState.LISTENING:
+            # Of the stream before; the next one may be heard.
+            self._silent_s = 0.0
+            self._condition.silent_is(False)
 
     def _end_stretch(self) -> None:
         if self._stretch is not None:

@@ -401,6 +401,16 @@ async def test_a_mute_microphone_is_a_problem_until_there_is_sound(tmp_path: Pat
     assert "muted" in rig.statuses[2].reason
 
 
+async def test_a_microphone_that_comes_back_is_not_called_mute_before_it_is_heard(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(np.zeros(61 * RATE, np.float32), room(0.2)), tmp_path)
+    async with rig.running():
+        await eventually(lambda: len(rig.source.opened) == 2 and rig.statuses[-1].code != "connecting")
+        await eventually(lambda: rig.statuses[-1].code in {"listening", "silent"})
+        codes = [status.code for status in rig.statuses]
+    assert codes[:3] == ["connecting", "listening", "silent"]
+    assert codes.count("silent") == 1
+
+
 async def test_a_quiet_room_is_not_mute(tmp_path: Path) -> None:
     rig = Rig(ArraySource(room(70, dbfs=-95)), tmp_path)
     async with rig.running():
