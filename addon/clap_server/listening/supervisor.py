@@ -181,14 +181,34 @@ class Supervisor:
                 scoring = await make_scoring(model, plan, background, self.batcher)
         return Prepared(microphone, plan, source, scoring)
 
+    def lock(self, microphone_id: str) -> asyncio.Lock:
+        """To be held around ``use`` and ``remove`` of a microphone, and what has to happen with them."""
+        return self._locks.setdefault(microphone_id, asyncio.Lock())
+
     async def use(self, prepared: Prepared) -> None:
         """Add a microphone, or bring an existing one to these settings; the same again changes nothing.
 
         If only labels, thresholds, negatives or the hop changed, the stream goes on.
         """
-        microphone_id = prepared.microphone.id
-        async with self._locks.setdefault(microphone_id, asyncio.Lock()):
-            await self._use(prepared)
+        microphone, settings = prepared.microphone, prepared.microphone.settings
+        old = self._entries.get(microphone.id)
+        if old is not None and old.source is not None and _same_stream(old.microphone.settings, settings):
+            if old.listener is not None and prepared.plan != old.plan:
+                old.listener.change(prepared.plan, prepared.scoring)
+            old.microphone, old.plan = microphone, prepared.plan
+            return
+        if old is not None:
+            await self._stop(old)
+        status = STARTING if settings.enabled else _DISABLED
+        new = _Entry(microphone, prepared.plan, prepared.source, status)
+        if old is not None:
+            new.counters = old.counters
+        self._entries[microphone.id] = new
+        self._sink.status(microphone.id, new.status)
+        if settings.enabled:
+            listening = self._keep_listening(new, prepared.source, prepared.scoring)
+            new.task = asyncio.create_task(listening, name=f"microphone {microphone.id}")
+            new.task.add_done_callback(_notice_death)
 
     async def apply(self, microphone: Microphone) -> None:
         """Prepare settings and use them.
@@ -196,7 +216,9 @@ class Supervisor:
         Raises:
             ClapServerError: as ``prepare``; everything stays as it was.
         """
-        await self.use(await self.prepare(microphone))
+        prepared = await self.prepare(microphone)
+        async with self.lock(microphone.id):
+            await self.use(prepared)
 
     async def restore(self, microphone: Microphone, problem: str | None = None) -> None:
         """Apply settings from an earlier run: what is wrong with them becomes the microphone's status.
@@ -213,7 +235,8 @@ class Supervisor:
             except ModelError:
                 # The model may be another soon: the listener tries again and again.
                 prepared = Prepared(microphone, *self.check(microphone.settings), scoring=None)
-            await self.use(prepared)
+            async with self.lock(microphone.id):
+                await self.use(prepared)
         except ClapServerError as error:
             _LOGGER.error("Microphone %s cannot be used: %s", microphone.id, error)  # noqa: TRY400 - in words
             status = SourceStatus(SourceState.FAILED, "bad_settings", str(error))
@@ -221,11 +244,10 @@ class Supervisor:
 
     async def remove(self, microphone_id: str) -> None:
         """End a microphone and forget it; one that is not there is no error."""
-        async with self._locks.setdefault(microphone_id, asyncio.Lock()):
-            entry = self._entries.pop(microphone_id, None)
-            if entry is not None:
-                await self._stop(entry)
-                self._check_overload()
+        entry = self._entries.pop(microphone_id, None)
+        if entry is not None:
+            await self._stop(entry)
+            self._check_overload()
 
     def snapshot(self, microphone_id: str) -> MicrophoneSnapshot:
         """How a microphone is now; one that is just being added is connecting."""
@@ -255,27 +277,6 @@ class Supervisor:
         if not entry.microphone.settings.enabled:
             raise ConfigurationError("this microphone is switched off: enable it first")
         return entry.source
-
-    async def _use(self, prepared: Prepared) -> None:
-        microphone, settings = prepared.microphone, prepared.microphone.settings
-        old = self._entries.get(microphone.id)
-        if old is not None and old.source is not None and _same_stream(old.microphone.settings, settings):
-            if old.listener is not None and prepared.plan != old.plan:
-                old.listener.change(prepared.plan, prepared.scoring)
-            old.microphone, old.plan = microphone, prepared.plan
-            return
-        if old is not None:
-            await self._stop(old)
-        status = STARTING if settings.enabled else _DISABLED
-        new = _Entry(microphone, prepared.plan, prepared.source, status)
-        if old is not None:
-            new.counters = old.counters
-        self._entries[microphone.id] = new
-        self._sink.status(microphone.id, new.status)
-        if settings.enabled:
-            listening = self._keep_listening(new, prepared.source, prepared.scoring)
-            new.task = asyncio.create_task(listening, name=f"microphone {microphone.id}")
-            new.task.add_done_callback(_notice_death)
 
     async def _stop(self, entry: _Entry) -> None:
         if entry.task is None:
