@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -125,7 +126,7 @@ async def sign_out(request: web.Request) -> web.Response:
     """Take the cookie back, and let it sign in no more."""
     authenticator = context(request).authenticator
     if (cookie := request.cookies.get(authenticator.cookie_name)) is not None:
-        authenticator.end_session(cookie)
+        await asyncio.to_thread(authenticator.end_session, cookie)
     response = web.Response(status=204)
     response.del_cookie(authenticator.cookie_name, path="/", httponly=True, samesite="Strict")
     return response

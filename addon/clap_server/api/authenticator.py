@@ -7,6 +7,7 @@ import hmac
 import logging
 import os
 import secrets
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ class Authenticator:
         self._now = now
         self._file = signed_out
         self._ended = self._read()
+        self._ending = threading.Lock()
         self._told_at = float("-inf")
         self._untold = 0
         self.cookie_name = f"clap_session_{server_id[:8]}"
@@ -73,7 +75,11 @@ class Authenticator:
         return session not in self._ended and self._lasts(session)
 
     def end_session(self, cookie: str) -> None:
-        """Let a cookie sign in no more, also after a restart."""
+        """Let a cookie sign in no more, also after a restart. Blocks; from any thread."""
+        with self._ending:
+            self._end_session(cookie)
+
+    def _end_session(self, cookie: str) -> None:
         if not self.session_is_valid(cookie):
             return
         self._ended = {session for session in self._ended if self._lasts(session)}

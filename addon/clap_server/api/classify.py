@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from clap_server.api.context import Context
-    from clap_server.detection.classify import FileScores
 
 MAX_UPLOAD_BYTES = 200_000_000
 MAX_FIELD_BYTES = 1_000_000
@@ -62,7 +61,7 @@ async def classify(request: web.Request) -> web.Response:
         async with shared.classify_slots:
             answer = await _classify(request, upload.audio, upload)
     shared.metrics.file_classified()
-    return json_response(answer.model_dump_json())
+    return json_response(answer)
 
 
 async def refuse_large(request: web.Request) -> web.StreamResponse | None:
@@ -192,15 +191,17 @@ def _normalize(text: str) -> Literal["softmax"] | None:
     return "softmax"
 
 
-async def _classify(request: web.Request, audio: Path, upload: _Upload) -> Classification:
+async def _classify(request: web.Request, audio: Path, upload: _Upload) -> str:
     shared = context(request)
     model = SharedModel(shared.holder.model, shared.supervisor.batcher)
 
-    def score_file() -> FileScores:
+    def score_file() -> str:
         blocks = decode_blocks(audio, model.sample_rate, max_duration_s=MAX_DURATION_S)
-        return classify_blocks(
+        found = classify_blocks(
             model, shared.library, blocks, upload.labels, hop_s=HOP_S, normalize=upload.normalize
         )
+        # In this thread too: of a long recording it is megabytes, for which live sound must not wait.
+        return classification(found, upload.threshold).model_dump_json()
 
     scoring = asyncio.create_task(asyncio.to_thread(score_file))
     try:
@@ -208,7 +209,7 @@ async def _classify(request: web.Request, audio: Path, upload: _Upload) -> Class
             if _has_left(request):
                 raise _gone()
             await asyncio.wait([scoring], timeout=_LOOK_S)
-        found = scoring.result()
+        return scoring.result()
     except LabelError as error:
         raise invalid("labels", str(error), "invalid-label") from error
     except AudioError as error:
@@ -219,7 +220,6 @@ async def _classify(request: web.Request, audio: Path, upload: _Upload) -> Class
             # The slot is free, and the recording may go, when the thread has let go of both.
             await asyncio.wait([scoring])
             scoring.exception()
-    return classification(found, upload.threshold)
 
 
 def _has_left(request: web.Request) -> bool:

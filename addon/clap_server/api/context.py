@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -63,12 +62,6 @@ class Context:
     media_dir: Path | None = None
     source_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     self_tests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
-    # A lock is there as long as somebody has or wants it.
-    _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-
-    def microphone_lock(self, microphone_id: str) -> asyncio.Lock:
-        """To be held while the settings of one microphone are stored and applied."""
-        return self._locks.setdefault(microphone_id, asyncio.Lock())
 
 
 CONTEXT = web.AppKey("context", Context)

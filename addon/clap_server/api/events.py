@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from clap_server.api.context import context, json_response
@@ -55,7 +56,8 @@ async def get_event(request: web.Request) -> web.Response:
 async def get_flac(request: web.Request) -> web.StreamResponse:
     event = (await _existing(request)).event
     path = context(request).store.clips.path(event)
-    return _file(event, path if path.is_file() else None, "audio/flac")
+    is_there = await asyncio.to_thread(path.is_file)
+    return _file(event, path if is_there else None, "audio/flac")
 
 
 async def get_mp3(request: web.Request) -> web.StreamResponse:

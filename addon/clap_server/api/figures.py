@@ -99,12 +99,7 @@ class _Live(Collector):
             "clap_events", "Sound events that started", labels=("microphone", "label")
         )
         microphones = self._context.store.microphones.all()
-        counted = self._context.metrics.events
-        # Series of a microphone that was removed end with it.
-        ids = {microphone.id for microphone in microphones}
-        for key in [key for key in counted if key[0] not in ids]:
-            del counted[key]
-        for key, count in counted.items():
+        for key, count in self._context.metrics.events.items():
             events.add_metric(key, count)
         for microphone in microphones:
             snapshot = self._context.supervisor.snapshot(microphone.id)

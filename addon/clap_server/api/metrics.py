@@ -26,6 +26,11 @@ class Metrics:
         key = microphone_id, label_id
         self.events[key] = self.events.get(key, 0) + 1
 
+    def forget(self, microphone_id: str) -> None:
+        """End the series of a microphone that was removed."""
+        for key in [key for key in self.events if key[0] == microphone_id]:
+            del self.events[key]
+
     def clip(self, *, stored: bool) -> None:
         """Count a clip that was stored, or could not be."""
         self._clips.labels("stored" if stored else "failed").inc()

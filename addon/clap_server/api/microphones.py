@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from contextlib import contextmanager
@@ -42,7 +43,8 @@ MAX_MICROPHONES = 200
 
 
 async def list_microphones(request: web.Request) -> web.Response:
-    return json_response(MicrophoneList(microphones=microphones(context(request))).model_dump_json())
+    found = MicrophoneList(microphones=await microphones(context(request)))
+    return json_response(await asyncio.to_thread(found.model_dump_json))
 
 
 async def get_microphone(request: web.Request) -> web.Response:
@@ -105,7 +107,7 @@ async def delete_microphone(request: web.Request) -> web.Response:
     """Remove one; its events stay."""
     shared = context(request)
     microphone_id = request.match_info["id"]
-    async with shared.microphone_lock(microphone_id):
+    async with shared.supervisor.lock(microphone_id):
         await _remove(shared, existing(shared, microphone_id))
     return web.Response(status=204)
 
@@ -115,7 +117,7 @@ async def release_microphone(request: web.Request) -> web.Response:
     shared = context(request)
     microphone_id = request.match_info["id"]
     owner = (await read_body(request, Release)).owner
-    async with shared.microphone_lock(microphone_id):
+    async with shared.supervisor.lock(microphone_id):
         microphone = existing(shared, microphone_id)
         if microphone.settings.owner != owner:
             raise ProblemError(
@@ -154,7 +156,7 @@ async def _put(
             return old, False
         # Without a lock: the model may take its time over the texts.
         prepared = await _prepared(shared, microphone)
-        async with shared.microphone_lock(microphone_id):
+        async with shared.supervisor.lock(microphone_id):
             if store.get(microphone_id) != old:
                 continue  # It was changed meanwhile: begin with what it is now.
             shared.microphones_coming.add(microphone_id)
@@ -171,6 +173,7 @@ async def _put(
 async def _remove(shared: Context, microphone: Microphone) -> None:
     await shared.store.microphones.delete(microphone.id)
     await shared.supervisor.remove(microphone.id)
+    shared.metrics.forget(microphone.id)
     shared.bus.publish(MicrophoneRemovedMessage(microphone_id=microphone.id))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from clap_server import __version__
@@ -179,9 +180,13 @@ def watched_label(watched: WatchedLabel, active: Collection[str] = ()) -> Watche
     )
 
 
-def microphones(context: Context) -> list[MicrophoneInfo]:
-    """All microphones as they are now."""
-    return [microphone_info(context, microphone) for microphone in context.store.microphones.all()]
+async def microphones(context: Context) -> list[MicrophoneInfo]:
+    """All microphones as they are now; many take their time, for which nobody else waits."""
+    found = []
+    for microphone in context.store.microphones.all():
+        found.append(microphone_info(context, microphone))
+        await asyncio.sleep(0)
+    return found
 
 
 def event_info(stored: StoredEvent) -> EventInfo:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 STOP_STEP_S = 5.0
+# Longer than the supervisor waits for a microphone, and that is longer than a clip may take: so the last
+# events are told before the sockets and the database are closed.
+STOP_MICROPHONES_S = 15.0
 
 
 class PortInUseError(ConfigurationError):
@@ -176,7 +179,7 @@ class Server:
         shared, runner = self._context, self._runner
         if shared is not None:
             shared.ready = False
-            await _step("microphones", shared.supervisor.stop())
+            await _step("microphones", shared.supervisor.stop(), STOP_MICROPHONES_S)
             shared.bus.close()
             for socket in tuple(shared.pushers.values()):
                 await close(socket, WSCloseCode.GOING_AWAY, "The server is stopping")

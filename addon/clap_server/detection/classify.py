@@ -11,16 +11,15 @@ from clap_server.detection.detector import PATTERN_SCORE, Detector
 from clap_server.detection.labels import WatchedLabel
 from clap_server.detection.library import NORMAL
 from clap_server.detection.patterns import RAISED_BY
-from clap_server.detection.recording import hear, judge
+from clap_server.detection.recording import hear, hear_wanted
 from clap_server.detection.scoring import LabelScorer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from clap_server.clap.model import ClapModel
-    from clap_server.detection.labels import Label
     from clap_server.detection.library import LabelLibrary
     from clap_server.detection.patterns import DecodedPattern
     from clap_server.detection.windows import Window
@@ -98,22 +97,27 @@ def classify(
     windows: list[Window] = []
     rows: list[NDArray[np.float32]] = []
     patterns: list[DecodedPattern] = []
-    for batch, embeddings in hear(model, blocks, hop_s=hop_s, on_pattern=patterns.append):
-        windows += [heard.window for heard in batch]
-        rows.append(scorer.distribution(embeddings) if normalize == "softmax" else scorer.scores(embeddings))
+    admitted: NDArray[np.bool_] = np.empty(0, bool)
+    watched = {label.id: WatchedLabel(label, label.threshold) for label in resolved if label is not NORMAL}
+    # The gate is that of live sound, for the labels with their default thresholds.
+    detector = Detector(tuple(watched.values()), hop_s=hop_s)
+    for batch, scores, open_now in (
+        _distributions(model, scorer, blocks, hop_s, patterns.append)
+        if normalize == "softmax"
+        else hear_wanted(model, scorer, blocks, detector, hop_s=hop_s, on_pattern=patterns.append)
+    ):
+        windows += batch
+        rows.append(scores)
+        admitted = np.append(admitted, open_now)
         if progress:
             progress(windows[-1].end_s)
     if not windows:
         raise ValueError("a recording without samples cannot be scored")
     columns = [scorer.label_ids.index(label.id) for label in resolved]
     table = np.concatenate(rows)
-    admitted = np.ones(len(table), bool)
-    too_quiet = False
     normal = np.array([label.id == NORMAL.id for label in resolved])
-    if normalize is None:
-        admitted = _admitted(windows, table, scorer.label_ids, resolved, hop_s, patterns)
-        too_quiet = not admitted.any()
-        admitted |= too_quiet
+    too_quiet = not admitted.any()
+    admitted |= too_quiet
     table = np.where(admitted[:, None], table[:, columns], normal.astype(np.float32))
     best = _best(table, normal, normalize)
     decoded = [pattern for pattern in patterns if not pattern.ended]
@@ -135,19 +139,16 @@ def classify(
     )
 
 
-def _admitted(
-    windows: Sequence[Window],
-    table: NDArray[np.float32],
-    label_ids: Sequence[str],
-    labels: Sequence[Label],
+def _distributions(
+    model: ClapModel,
+    scorer: LabelScorer,
+    blocks: Iterable[NDArray[np.float32]],
     hop_s: float,
-    patterns: Sequence[DecodedPattern],
-) -> NDArray[np.bool_]:
-    """Which windows the gate lets through if the labels are watched with their default thresholds."""
-    watched = {label.id: WatchedLabel(label, label.threshold) for label in labels if label is not NORMAL}
-    scores = (dict(zip(label_ids, row, strict=True)) for row in table.tolist())
-    detector = Detector(tuple(watched.values()), hop_s=hop_s)
-    return np.array([judged.admitted for judged in judge(windows, scores, detector, patterns)])
+    on_pattern: Callable[[DecodedPattern], None],
+) -> Iterator[tuple[list[Window], NDArray[np.float32], list[bool]]]:
+    """As ``hear_wanted``, without the gate."""
+    for batch, embeddings in hear(model, blocks, hop_s=hop_s, on_pattern=on_pattern):
+        yield [window for window, _ in batch], scorer.distribution(embeddings), [True] * len(batch)
 
 
 def _best(

@@ -51,6 +51,7 @@ class MicrophoneListener:
         counters: are counted up.
         diary: is told what became of the sound.
         on_status: is called when the state is another.
+        scoring: a scorer for the plan that is made already; without it, ``run`` makes one.
     """
 
     def __init__(
@@ -66,13 +67,14 @@ class MicrophoneListener:
         counters: Counters,
         diary: Diary,
         on_status: Callable[[SourceStatus], None],
+        scoring: Scoring | None = None,
     ) -> None:
         self._id = microphone_id
         self._batcher = batcher
         self._diary = diary
         self._tested = False
         self._condition = Condition(on_status)
-        self._scoring = ScoringKeeper(plan, background, holder, batcher)
+        self._scoring = ScoringKeeper(plan, background, holder, batcher, scoring)
         self._judging = Judging(
             microphone_id, sink=sink, counters=counters, condition=self._condition, diary=diary
         )

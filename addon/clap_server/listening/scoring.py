@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clap_server.detection.scoring import LabelScorer
-from clap_server.errors import ModelError
+from clap_server.errors import ClapServerError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +37,22 @@ def _labels(plan: Plan) -> tuple[Label, ...]:
     return tuple(watched.label for watched in plan.labels)
 
 
+async def make_scoring(model: ClapModel, plan: Plan, background: Sequence[str], batcher: Batcher) -> Scoring:
+    """Have a model embed the texts of a plan.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    labels = _labels(plan)
+    try:
+        scorer = await batcher.run(lambda: LabelScorer(model, labels, background, plan.negatives))
+    except ClapServerError:
+        raise
+    except Exception as error:
+        raise ModelError(f"the model cannot embed the labels: {error}") from error
+    return Scoring(model, labels, plan.negatives, scorer)
+
+
 class ScoringKeeper:
     """Follows the model and the plan.
 
@@ -45,6 +61,7 @@ class ScoringKeeper:
         background: the label library's background prompts.
         holder: has the model, now and after it changed.
         batcher: runs it.
+        present: a scorer that is made already.
     """
 
     def __init__(
@@ -53,12 +70,13 @@ class ScoringKeeper:
         background: Sequence[str],
         holder: ModelHolder,
         batcher: Batcher,
+        present: Scoring | None = None,
     ) -> None:
         self.plan = plan
         self._background = background
         self._holder = holder
         self._batcher = batcher
-        self._present: Scoring | None = None
+        self._present = present
         self._outdated = asyncio.Event()
 
     @property
@@ -81,9 +99,7 @@ class ScoringKeeper:
         model, scoring = self._holder.model, self._present
         if scoring is not None and scoring.serves(model, plan):
             return scoring
-        labels, background = _labels(plan), self._background
-        scorer = await self._batcher.run(lambda: LabelScorer(model, labels, background, plan.negatives))
-        return Scoring(model, labels, plan.negatives, scorer)
+        return await make_scoring(model, plan, self._background, self._batcher)
 
     def change(self, plan: Plan, scoring: Scoring | None) -> None:
         """Take another plan; see ``MicrophoneListener.change``."""

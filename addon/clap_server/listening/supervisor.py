@@ -13,13 +13,14 @@ from weakref import WeakValueDictionary
 from clap_server.audio.push import PushSource
 from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.audio.url import redact_text
-from clap_server.errors import ClapServerError, ConfigurationError
+from clap_server.errors import ClapServerError, ConfigurationError, ModelError
 from clap_server.listening.batcher import Batcher
 from clap_server.listening.condition import STARTING, TOO_SLOW
 from clap_server.listening.counters import Counters
 from clap_server.listening.diary import Diary, MomentKind
 from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import Plan, make_plan
+from clap_server.listening.scoring import make_scoring
 from clap_server.listening.self_test import SelfTestError
 from clap_server.listening.sources import make_source
 
@@ -40,7 +41,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 60.0
-_STOP_TIMEOUT_S = 5.0
+# Longer than a sink may take for the clip of an event that ends with its microphone.
+STOP_TIMEOUT_S = 12.0
 _OVERLOAD_TOLD_S = 1.0
 _DISABLED = SourceStatus(SourceState.DISABLED, "disabled", "switched off")
 
@@ -77,7 +79,7 @@ class Prepared:
         microphone: the settings.
         plan: what to listen for.
         source: of the sound; nothing is opened yet.
-        scoring: for a stream that goes on; None where the listener makes it when it starts.
+        scoring: for the plan; None where the plan stays, or the listener is to make it when it starts.
     """
 
     microphone: Microphone
@@ -137,11 +139,14 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End all microphones, with the events that go on, then the batcher."""
-        await asyncio.gather(*(self._stop(entry) for entry in self._entries.values()))
-        self._entries.clear()
-        if self._overload_timer is not None:
-            self._overload_timer.cancel()
-        await self.batcher.stop()
+        try:
+            await asyncio.gather(*(self._stop(entry) for entry in self._entries.values()))
+        finally:
+            # Also when this is cancelled: recordings that are being scored must hear that the server stops.
+            self._entries.clear()
+            if self._overload_timer is not None:
+                self._overload_timer.cancel()
+            await self.batcher.stop()
 
     @property
     def overload(self) -> str | None:
@@ -171,23 +176,44 @@ class Supervisor:
         plan, source = self.check(microphone.settings)
         old = self._entries.get(microphone.id)
         scoring = None
-        if (
-            old is not None
-            and old.listener is not None
-            and plan != old.plan
-            and _same_stream(old.microphone.settings, microphone.settings)
-        ):
-            scoring = await old.listener.prepare(plan)
+        if old is None or plan != old.plan or not _same_stream(old.microphone.settings, microphone.settings):
+            if old is not None and old.listener is not None:
+                # What it has already is not made again.
+                scoring = await old.listener.prepare(plan)
+            else:
+                model, background = self._holder.model, self._library.background
+                scoring = await make_scoring(model, plan, background, self.batcher)
         return Prepared(microphone, plan, source, scoring)
+
+    def lock(self, microphone_id: str) -> asyncio.Lock:
+        """To be held around ``use`` and ``remove`` of a microphone, and what has to happen with them."""
+        return self._locks.setdefault(microphone_id, asyncio.Lock())
 
     async def use(self, prepared: Prepared) -> None:
         """Add a microphone, or bring an existing one to these settings; the same again changes nothing.
 
         If only labels, thresholds, negatives or the hop changed, the stream goes on.
         """
-        microphone_id = prepared.microphone.id
-        async with self._locks.setdefault(microphone_id, asyncio.Lock()):
-            await self._use(prepared)
+        microphone, settings = prepared.microphone, prepared.microphone.settings
+        old = self._entries.get(microphone.id)
+        if old is not None and old.source is not None and _same_stream(old.microphone.settings, settings):
+            if old.listener is not None and prepared.plan != old.plan:
+                old.listener.change(prepared.plan, prepared.scoring)
+            old.microphone, old.plan = microphone, prepared.plan
+            return
+        if old is not None:
+            await self._stop(old)
+        status = STARTING if settings.enabled else _DISABLED
+        new = _Entry(microphone, prepared.plan, prepared.source, status)
+        if old is not None:
+            new.counters, new.diary = old.counters, old.diary
+        new.diary.happened(MomentKind.STATUS, status.reason)
+        self._entries[microphone.id] = new
+        self._sink.status(microphone.id, new.status)
+        if settings.enabled:
+            listening = self._keep_listening(new, prepared.source, prepared.scoring)
+            new.task = asyncio.create_task(listening, name=f"microphone {microphone.id}")
+            new.task.add_done_callback(_notice_death)
 
     async def apply(self, microphone: Microphone) -> None:
         """Prepare settings and use them.
@@ -195,7 +221,9 @@ class Supervisor:
         Raises:
             ClapServerError: as ``prepare``; everything stays as it was.
         """
-        await self.use(await self.prepare(microphone))
+        prepared = await self.prepare(microphone)
+        async with self.lock(microphone.id):
+            await self.use(prepared)
 
     async def restore(self, microphone: Microphone, problem: str | None = None) -> None:
         """Apply settings from an earlier run: what is wrong with them becomes the microphone's status.
@@ -207,7 +235,13 @@ class Supervisor:
         try:
             if problem is not None:
                 raise ConfigurationError(problem)
-            await self.apply(microphone)
+            try:
+                prepared = await self.prepare(microphone)
+            except ModelError:
+                # The model may be another soon: the listener tries again and again.
+                prepared = Prepared(microphone, *self.check(microphone.settings), scoring=None)
+            async with self.lock(microphone.id):
+                await self.use(prepared)
         except ClapServerError as error:
             _LOGGER.error("Microphone %s cannot be used: %s", microphone.id, error)  # noqa: TRY400 - in words
             status = SourceStatus(SourceState.FAILED, "bad_settings", str(error))
@@ -215,11 +249,10 @@ class Supervisor:
 
     async def remove(self, microphone_id: str) -> None:
         """End a microphone and forget it; one that is not there is no error."""
-        async with self._locks.setdefault(microphone_id, asyncio.Lock()):
-            entry = self._entries.pop(microphone_id, None)
-            if entry is not None:
-                await self._stop(entry)
-                self._check_overload()
+        entry = self._entries.pop(microphone_id, None)
+        if entry is not None:
+            await self._stop(entry)
+            self._check_overload()
 
     def snapshot(self, microphone_id: str) -> MicrophoneSnapshot:
         """How a microphone is now; one that is just being added is connecting."""
@@ -267,45 +300,25 @@ class Supervisor:
             raise ConfigurationError("this microphone is switched off: enable it first")
         return entry.source
 
-    async def _use(self, prepared: Prepared) -> None:
-        microphone, settings = prepared.microphone, prepared.microphone.settings
-        old = self._entries.get(microphone.id)
-        if old is not None and old.source is not None and _same_stream(old.microphone.settings, settings):
-            if old.listener is not None and prepared.plan != old.plan:
-                old.listener.change(prepared.plan, prepared.scoring)
-            old.microphone, old.plan = microphone, prepared.plan
-            return
-        if old is not None:
-            await self._stop(old)
-        status = STARTING if settings.enabled else _DISABLED
-        new = _Entry(microphone, prepared.plan, prepared.source, status)
-        if old is not None:
-            new.counters, new.diary = old.counters, old.diary
-        new.diary.happened(MomentKind.STATUS, status.reason)
-        self._entries[microphone.id] = new
-        self._sink.status(microphone.id, new.status)
-        if settings.enabled:
-            listening = self._keep_listening(new, prepared.source)
-            new.task = asyncio.create_task(listening, name=f"microphone {microphone.id}")
-            new.task.add_done_callback(_notice_death)
-
     async def _stop(self, entry: _Entry) -> None:
         if entry.task is None:
             return
         entry.task.cancel()
-        _, pending = await asyncio.wait([entry.task], timeout=_STOP_TIMEOUT_S)
+        _, pending = await asyncio.wait([entry.task], timeout=STOP_TIMEOUT_S)
         if pending:
             _LOGGER.error("Microphone %s does not end; it is left behind", entry.microphone.id)
         entry.task = None
         # It knows the entry too: without this the two would keep the sound until the garbage is collected.
         entry.listener = None
 
-    async def _keep_listening(self, entry: _Entry, source: AudioSource) -> None:
+    async def _keep_listening(self, entry: _Entry, source: AudioSource, scoring: Scoring | None) -> None:
         """Run the listener of one microphone, again and again if it breaks."""
         retry_s = _FIRST_RETRY_S
         told = ""
         while True:
-            entry.listener = self._listener(entry, source)
+            entry.listener = self._listener(entry, source, scoring)
+            # Kept no longer than the listener wants it: it holds a model.
+            scoring = None
             started = time.monotonic()
             try:
                 await entry.listener.run()
@@ -323,7 +336,7 @@ class Supervisor:
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, _LAST_RETRY_S)
 
-    def _listener(self, entry: _Entry, source: AudioSource) -> MicrophoneListener:
+    def _listener(self, entry: _Entry, source: AudioSource, scoring: Scoring | None) -> MicrophoneListener:
         return MicrophoneListener(
             entry.microphone.id,
             source,
@@ -335,6 +348,7 @@ class Supervisor:
             counters=entry.counters,
             diary=entry.diary,
             on_status=lambda status: self._tell(entry, status),
+            scoring=scoring,
         )
 
     def _tell(self, entry: _Entry, status: SourceStatus) -> None:

@@ -47,6 +47,22 @@ def _uploads(client: Client) -> list[str]:
     return [path.name for path in folder.iterdir()] if folder.exists() else []
 
 
+async def test_the_answer_is_put_together_while_live_sound_goes_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    really = classify.classification
+
+    def noting(*given: Any) -> Any:
+        threads.append(threading.current_thread())
+        return really(*given)
+
+    monkeypatch.setattr(classify, "classification", noting)
+    await _classify(client, _recording(), labels=LABELS)
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
+
+
 @pytest.fixture
 async def busy(client: Client) -> AsyncIterator[Client]:
     """A server with a microphone that listens; at the end it must have gone on doing so."""

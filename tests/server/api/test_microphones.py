@@ -327,20 +327,20 @@ class Patient(SpectralModel):
 
 def _listens(client: Client) -> bool:
     listener = client.server.context.supervisor._entries["hall"].listener
-    return listener is not None and listener._scoring is not None
+    return listener is not None and listener._scoring._present is not None
 
 
 async def test_nobody_waits_while_the_model_works_on_texts(tmp_path: Path) -> None:
     model = Patient()
     async with running(tmp_path, holder=ReadyHolder(tmp_path, model)) as client:
         await _put(client, status=201)
+        await _put(client, status=201, microphone_id="other")
         await until(lambda: _listens(client))
         model.asked.clear()
         model.go_on.clear()
         try:
             slow = asyncio.create_task(_put(client, labels=[{"label": "rain"}], hop_s=1.0))
             await asyncio.to_thread(model.asked.wait, 30)
-            await _put(client, status=201, microphone_id="other")
             await _put(client, microphone_id="other", name="Another")
             await client.json("PATCH", "/api/microphones/hall", json={"name": "Corridor"})
             await client.json("DELETE", "/api/microphones/other", status=204)

@@ -8,9 +8,11 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
-from clap_server.api.server import PortInUseError, Server, _step
+from clap_server.api.server import STOP_MICROPHONES_S, PortInUseError, Server, _step
 from clap_server.errors import ConfigurationError, ModelError, StoreError
+from clap_server.listening.supervisor import STOP_TIMEOUT_S
 from clap_server.settings import ServerSettings
+from clap_server.store.clips import SAVE_TIMEOUT_S
 from tests.server.listening.spectral import RATE, scene, tone
 from tests.support.running_server import TOKEN, Client, ReadyHolder, pcm, running
 from tests.support.waiting import until
@@ -147,6 +149,10 @@ async def test_stop_ends_the_events_that_go_on_and_tells_everyone(tmp_path: Path
         [event] = (await client.json("GET", "/api/events"))["events"]
         assert event["ended_at"] is not None
         assert client.server.context.store.events.last_sequence == 2
+
+
+def test_each_limit_of_stopping_leaves_room_for_what_is_within() -> None:
+    assert SAVE_TIMEOUT_S < STOP_TIMEOUT_S < STOP_MICROPHONES_S
 
 
 async def test_step_of_stopping_that_fails_or_hangs_is_told(caplog: pytest.LogCaptureFixture) -> None:

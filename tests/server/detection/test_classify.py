@@ -20,6 +20,7 @@ from clap_server.errors import LabelError
 from tests.server.clap.checkpoints import write_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -79,6 +80,23 @@ def test_the_scores_are_those_of_the_scorer(model: HuggingFaceClap) -> None:
     )
     assert window.start_s == 0
     assert window.end_s == pytest.approx(1.2)
+
+
+def test_what_the_gate_keeps_out_is_not_embedded(
+    model: HuggingFaceClap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[int] = []
+    really = model.embed_audio
+
+    def counting(windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        embedded.append(len(windows))
+        return really(windows)
+
+    monkeypatch.setattr(model, "embed_audio", counting)
+    found = classify(model, LIBRARY, [sound(2), quiet(120)], ["alarm"])
+    # What follows a window that is wanted in the middle of a batch is embedded with it.
+    assert sum(embedded) <= sum(not window.gated for window in found.windows) + 16
+    assert len(found.windows) == 244
 
 
 def test_two_names_of_one_label_get_one_score(model: HuggingFaceClap) -> None:

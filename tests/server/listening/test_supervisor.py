@@ -186,6 +186,26 @@ async def test_bad_settings_are_refused_and_disturb_nothing(
     assert supervisor.snapshot("new").labels == ()
 
 
+async def test_labels_that_the_model_refuses_are_refused_for_a_new_microphone_too(
+    supervisor: Supervisor, holder: ModelHolder, sink: RememberingSink
+) -> None:
+    class Mute(SpectralModel):
+        def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            raise ModelError(f"cannot say {texts[0]}")
+
+    await supervisor.apply(microphone("off", enabled=False))
+    told = len(sink.statuses)
+    holder._use(Mute())
+    for wrong in (microphone("new"), microphone("new", enabled=False), microphone("off", enabled=True)):
+        with pytest.raises(ModelError, match="cannot say"):
+            await supervisor.apply(wrong)
+    assert len(sink.statuses) == told
+    assert supervisor.snapshot("new").labels == ()
+    assert state(supervisor, "off") is SourceState.DISABLED
+    # What needs no texts is not refused.
+    await supervisor.apply(microphone("off", enabled=False, name="Another name"))
+
+
 async def test_without_a_media_folder_a_file_is_refused_with_what_to_do(
     sink: RememberingSink, holder: ModelHolder
 ) -> None:
@@ -222,8 +242,8 @@ async def test_a_microphone_that_breaks_is_started_again_with_the_reason_shown_a
             raise RuntimeError(f"rtsp://user:secret@camera/ cannot say {texts[0]}")
 
     holder._use(Mute())
-    await supervisor.apply(microphone())
-    await supervisor.apply(microphone("hall", source=config.PushSourceSettings()))
+    await supervisor.restore(microphone())
+    await supervisor.restore(microphone("hall", source=config.PushSourceSettings()))
     await eventually(lambda: Mute.calls >= 6)
     status = supervisor.snapshot("kitchen").status
     assert status.code == "broke_off"
@@ -272,16 +292,14 @@ async def test_when_the_model_is_too_slow_windows_are_dropped_and_counted_and_al
     for microphone_id in ids:
         await supervisor.apply(microphone(microphone_id, hop_s=0.1))
 
-    def dropped(microphone_id: str) -> int:
-        return supervisor.snapshot(microphone_id).windows_dropped
-
-    def scored(microphone_id: str) -> int:
-        return supervisor.snapshot(microphone_id).windows_scored
+    def is_both(microphone_id: str) -> bool:
+        snapshot = supervisor.snapshot(microphone_id)
+        return snapshot.windows_dropped > 0 and snapshot.windows_scored > 0
 
     async def shout(microphone_id: str) -> None:
         pusher = supervisor.push_source(microphone_id).connect(PCM)
         # Some are lost at the source already, which is not what is tested.
-        while not (all(map(dropped, ids)) and all(map(scored, ids)) and supervisor.batcher.metrics.dropped):
+        while not (all(map(is_both, ids)) and supervisor.batcher.metrics.dropped):
             pusher.feed(tone(0.5).tobytes())
             await asyncio.sleep(0.02)
 
@@ -305,7 +323,7 @@ async def test_a_microphone_that_does_not_end_is_left_behind(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(supervisor_module, "_STOP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(supervisor_module, "STOP_TIMEOUT_S", 0.05)
     release = asyncio.Event()
 
     async def slow(*_: object) -> None:
@@ -318,6 +336,32 @@ async def test_a_microphone_that_does_not_end_is_left_behind(
     await supervisor.remove("kitchen")
     assert "does not end" in caplog.text
     release.set()
+
+
+async def test_a_stop_that_is_broken_off_at_a_slow_microphone_still_stops_the_model(
+    sink: RememberingSink, holder: ModelHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Supervisor(holder, load_library(), sink, media_dir=None)
+    await made.start()
+    release = asyncio.Event()
+
+    async def slow(*_: object) -> None:
+        await release.wait()
+
+    monkeypatch.setattr(sink, "event_ended", slow)
+    await made.apply(microphone())
+    await push(made.push_source("kitchen"), scene(5, (3, crash())))
+    await sink.until(lambda: bool(sink.started))
+    stopping = asyncio.create_task(made.stop())
+    await asyncio.sleep(0)
+    stopping.cancel()
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        with pytest.raises(ModelError, match="stops"):
+            await made.batcher.run(lambda: None)
+    finally:
+        release.set()
 
 
 async def test_a_task_that_nothing_restarts_is_told(
