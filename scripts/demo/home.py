@@ -33,19 +33,28 @@ AUTOMATION_ENTITY = "automation.tell_me_when_glass_breaks"
 AUTOMATION = {
     "id": "clap_sound_demo",
     "alias": "Tell me when glass breaks",
-    "triggers": [{"trigger": "state", "entity_id": GLASS, "from": "off", "to": "on"}],
+    "triggers": [
+        {
+            "trigger": "event",
+            "event_type": "clap_sound_event",
+            "event_data": {"event_type": "glass_breaking"},
+        }
+    ],
     "actions": [
         {
             "action": "persistent_notification.create",
             "data": {
                 "notification_id": "glass_breaking",
                 "title": "Glass is breaking",
-                "message": "Heard in the {{ area_name(trigger.entity_id) | lower }}"
-                " at {{ now().strftime('%X') }}, score {{ state_attr(trigger.entity_id, 'score') }}.",
+                "message": "{% set heard = trigger.event.data %}"
+                "Heard in the {{ area_name(heard.entity_id) | default(heard.microphone, true) | lower }}"
+                " at {{ as_timestamp(heard.started_at) | timestamp_custom('%X') }},"
+                " score {{ heard.score }}{{ ' (told late)' if heard.late }}.",
             },
         }
     ],
-    "mode": "single",
+    "mode": "queued",
+    "max": 100,
 }
 
 _LAST_EVENT = f"""\
