@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigSubentry
     from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+    from .client.models import WatchedLabel
     from .coordinator import ClapSoundConfigEntry
 
 PARALLEL_UPDATES = 0
 
+_HEARS = {"disabled": False, "listening": True, "failed": False, "stalled": False}
 _PROBLEM = {"disabled": False, "listening": False, "failed": True, "stalled": True}
 
 
@@ -35,14 +37,34 @@ async def async_setup_entry(
 
 
 class SoundSensor(LabelEntity, BinarySensorEntity):
-    """On while the label's sound lasts."""
+    """On while the label's sound lasts; unknown while the microphone hears nothing, which is not quiet.
+
+    Attempts to reconnect leave it as it is.
+    """
 
     _attr_device_class = BinarySensorDeviceClass.SOUND
 
+    def __init__(self, entry: ClapSoundConfigEntry, subentry: ConfigSubentry, label: WatchedLabel) -> None:
+        super().__init__(entry, subentry, label)
+        self._hears = False
+        self._read()
+
     @property
     @override
-    def is_on(self) -> bool:
-        return self._key in self.coordinator.data.active
+    def is_on(self) -> bool | None:
+        if self._key in self.coordinator.data.active:
+            return True
+        return False if self._hears else None
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        self._read()
+        super()._handle_coordinator_update()
+
+    def _read(self) -> None:
+        if (microphone := self.microphone) is not None:
+            self._hears = _HEARS.get(microphone.status.state, self._hears)
 
 
 class ProblemSensor(ClapSoundEntity, BinarySensorEntity):

@@ -57,7 +57,7 @@ async def answers(port: int) -> bool:
             aiohttp.ClientSession() as session,
             session.get(f"http://127.0.0.1:{port}/health") as response,
         ):
-            return (await response.json())["status"] == "ok"
+            return bool((await response.json())["status"] == "ok")
     except aiohttp.ClientError:
         return False
 

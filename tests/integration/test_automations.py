@@ -10,10 +10,14 @@ import pytest
 import yaml
 from homeassistant.components.persistent_notification import DOMAIN as NOTIFICATIONS
 from homeassistant.setup import async_setup_component
-from pytest_homeassistant_custom_component.common import async_mock_service
+from pytest_homeassistant_custom_component.common import (
+    async_fire_time_changed,
+    async_mock_service,
+)
 
 from scripts.demo.home import AUTOMATION
-from tests.integration.conftest import until
+from tests.integration.conftest import make_entry, microphone_data, state_of, until
+from tests.integration.server import status
 
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant, ServiceCall
@@ -82,3 +86,30 @@ async def test_demo_automation_tells_of_a_break_with_its_real_time(
     assert late.startswith("Heard in the kitchen at ")
     assert late.endswith("(told late).")
     assert "late" not in live
+
+
+@pytest.mark.parametrize("trouble", ["microphone", "server"])
+async def test_readme_automation_tells_that_a_microphone_is_not_heard_for_five_minutes(
+    hass: HomeAssistant, peer: Peer, told: dict[str, list[ServiceCall]], trouble: str
+) -> None:
+    entry = make_entry(hass, peer, microphone_data("Living room"))
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    problem, (microphone,) = "binary_sensor.living_room_problem", entry.subentries
+    await until(hass, lambda: state_of(hass, problem) == "off")
+    automation = of_readme("Tell me when the living room is not heard")
+    assert await async_setup_component(hass, "automation", {"automation": [automation]})
+    if trouble == "microphone":
+        await peer.set_status(microphone, status("failed", "unauthorized", "401 from camera"))
+        await until(hass, lambda: state_of(hass, problem) == "on")
+    else:
+        await peer.stop()
+        await until(hass, lambda: state_of(hass, problem) == "unavailable")
+    assert told["phone"] == []
+    async_fire_time_changed(hass, datetime.now(UTC) + timedelta(minutes=5, seconds=1))
+    await until(hass, lambda: told["phone"])
+    (call,) = told["phone"]
+    expected = {"microphone": "401 from camera", "server": "The server does not answer"}
+    assert call.data["message"] == expected[trouble]
+    automation_entity = {"entity_id": "automation.tell_me_when_the_living_room_is_not_heard"}
+    await hass.services.async_call("automation", "turn_off", automation_entity, blocking=True)
+    await hass.config_entries.async_unload(entry.entry_id)
