@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 PARALLEL_UPDATES = 0
 
 _HEARS = {"disabled": False, "listening": True, "failed": False, "stalled": False}
+# Sound comes, but an alarm may be missed.
+_IMPAIRED = frozenset({"wrong_rate", "choppy", "only_noise"})
+# Home Assistant's own triggers for smoke and carbon monoxide then work.
+_DEVICE_CLASSES = {
+    "carbon_monoxide_alarm": BinarySensorDeviceClass.CO,
+    "smoke_alarm": BinarySensorDeviceClass.SMOKE,
+}
 _PROBLEM = {"disabled": False, "listening": False, "failed": True, "stalled": True}
 
 
@@ -42,10 +49,9 @@ class SoundSensor(LabelEntity, BinarySensorEntity):
     Attempts to reconnect leave it as it is.
     """
 
-    _attr_device_class = BinarySensorDeviceClass.SOUND
-
     def __init__(self, entry: ClapSoundConfigEntry, subentry: ConfigSubentry, label: WatchedLabel) -> None:
         super().__init__(entry, subentry, label)
+        self._attr_device_class = _DEVICE_CLASSES.get(label.id, BinarySensorDeviceClass.SOUND)
         self._hears = False
         self._read()
 
@@ -68,7 +74,7 @@ class SoundSensor(LabelEntity, BinarySensorEntity):
 
 
 class ProblemSensor(ClapSoundEntity, BinarySensorEntity):
-    """On while the microphone gives no sound; attempts to reconnect do not turn it off."""
+    """On while no sound comes, or none that can be judged; attempts to reconnect do not turn it off."""
 
     _attr_device_class = BinarySensorDeviceClass.PROBLEM
     _attr_entity_category = EntityCategory.DIAGNOSTIC
@@ -88,7 +94,10 @@ class ProblemSensor(ClapSoundEntity, BinarySensorEntity):
     def _read(self) -> None:
         if (microphone := self.microphone) is not None:
             status = microphone.status
-            self._attr_is_on = _PROBLEM.get(status.state, self._attr_is_on)
+            if status.state == "listening" and status.code in _IMPAIRED:
+                self._attr_is_on = True
+            else:
+                self._attr_is_on = _PROBLEM.get(status.state, self._attr_is_on)
             self._attr_extra_state_attributes = {
                 "code": status.code,
                 "reason": status.reason,

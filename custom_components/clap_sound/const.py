@@ -20,10 +20,18 @@ CONF_HOP_S: Final = "hop_s"
 
 KEY_LEVEL: Final = "level"
 KEY_PROBLEM: Final = "problem"
+KEY_SELF_TEST: Final = "self_test"
 KEY_SOUND_DETECTED: Final = "sound_detected"
 KEY_STATUS: Final = "status"
 KEY_TOP_SOUND: Final = "top_sound"
-MICROPHONE_KEYS: Final = (KEY_LEVEL, KEY_PROBLEM, KEY_SOUND_DETECTED, KEY_STATUS, KEY_TOP_SOUND)
+MICROPHONE_KEYS: Final = (
+    KEY_LEVEL,
+    KEY_PROBLEM,
+    KEY_SELF_TEST,
+    KEY_SOUND_DETECTED,
+    KEY_STATUS,
+    KEY_TOP_SOUND,
+)
 
 SOURCE_URL: Final = "url"
 SOURCE_CAMERA: Final = "camera"
@@ -53,6 +61,7 @@ TRANSLATED_LABELS: Final = frozenset(
         "appliance_beep",
         "baby_cry",
         "car_horn",
+        "carbon_monoxide_alarm",
         "cat_meow",
         "cough",
         "dog_bark",
@@ -72,6 +81,7 @@ TRANSLATED_LABELS: Final = frozenset(
         "scream",
         "siren",
         "smoke_alarm",
+        "smoke_alarm_low_battery",
         "snoring",
         "speech",
         "thunder",

@@ -22,6 +22,7 @@ from .client import (
 )
 from .client.backoff import Backoff
 from .client.messages import (
+    EventConfirmedMessage,
     EventMessage,
     LevelMessage,
     Message,
@@ -277,6 +278,8 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
                 self._removed(message.microphone_id)
             case EventMessage():
                 self._event(message)
+            case EventConfirmedMessage():
+                self.async_set_updated_data(self.data.with_confirmed(message.event))
 
     def _removed(self, identifier: str) -> None:
         self.async_set_updated_data(self.data.without_microphone(identifier))

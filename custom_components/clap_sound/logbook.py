@@ -32,6 +32,9 @@ def _describe(event: Event) -> dict[str, str | None]:
     started_at = dt_util.as_local(dt_util.parse_datetime(data["started_at"], raise_on_error=True))
     when = f"{started_at:%Y-%m-%d %H:%M:%S}" if data["late"] else f"{started_at:%H:%M:%S}"
     message = f"heard {data['label']} at {when}, score {data['score']:.2f}"
+    # Events of an earlier version have none.
+    if (pattern := data.get("pattern")) is not None:
+        message += f", pattern {pattern}"
     return {
         LOGBOOK_ENTRY_NAME: data["microphone"],
         LOGBOOK_ENTRY_MESSAGE: f"{message}; told late" if data["late"] else message,

@@ -61,6 +61,7 @@ def event_attributes(entry_id: str, heard: Heard) -> dict[str, Any]:
         "event_type": event.label_id,
         "label": event.label_name,
         "score": round(event.score, 3),
+        "pattern": event.pattern,
         "peak_level_dbfs": round(event.peak_level_dbfs, 1),
         "event_id": event.id,
         "started_at": event.started_at.isoformat(),

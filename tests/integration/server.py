@@ -10,7 +10,7 @@ import contextlib
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
 from pydantic import BaseModel, ValidationError
@@ -20,6 +20,9 @@ from clap_server.audio.source import SourceError, SourceState
 from clap_server.audio.url import check_url, redact_url, restore_url
 from clap_server.detection.library import load_library
 from clap_server.listening.config import MicrophoneSettings, UrlSourceSettings
+
+if TYPE_CHECKING:
+    from clap_server.detection.patterns import AlarmPattern
 
 TOKEN = "the-right-token"
 MODEL = schemas.ModelInfo(
@@ -93,6 +96,7 @@ class Peer:
         self.refuse: dict[str, str] = {}
         self.silent: dict[str, tuple[str, str]] = {}
         self.checked: list[str] = []
+        self.self_test: schemas.SelfTestResult | str = "The microphone is not listening: stalled"
         self.requests: list[tuple[str, str]] = []
         self.subscriptions: list[Subscribe] = []
         self.break_after_changes: int | None = None
@@ -123,6 +127,7 @@ class Peer:
         app.router.add_put("/api/microphones/{id}", self._put_microphone)
         app.router.add_post("/api/microphones/check", self._check_microphone)
         app.router.add_post("/api/microphones/{id}/release", self._release_microphone)
+        app.router.add_post("/api/microphones/{id}/self-test", self._self_test)
         app.router.add_post("/api/sources/check", self._check_source)
         app.router.add_get("/api/events", self._get_events)
         app.router.add_get("/api/events/{id}/{file}", self._get_clip)
@@ -155,7 +160,12 @@ class Peer:
         return self.changes[-1].sequence if self.changes else self.first_sequence
 
     async def start_event(
-        self, microphone_id: str, label_id: str = "glass_breaking", *, age: timedelta = timedelta()
+        self,
+        microphone_id: str,
+        label_id: str = "glass_breaking",
+        *,
+        age: timedelta = timedelta(),
+        pattern: AlarmPattern | None = None,
     ) -> schemas.EventInfo:
         started_at = datetime.now(UTC) - age
         microphone = self.microphone(microphone_id)
@@ -175,9 +185,15 @@ class Peer:
             peak_score=0.8,
             peak_level_dbfs=-12.5,
             has_clip=False,
+            pattern=pattern,
         )
         await self._change("started", event)
         return event
+
+    async def confirm_event(self, event: schemas.EventInfo, pattern: AlarmPattern) -> schemas.EventInfo:
+        confirmed = event.model_copy(update={"pattern": pattern})
+        await self.send(schemas.EventConfirmedMessage(event=confirmed))
+        return confirmed
 
     async def end_event(self, event: schemas.EventInfo) -> schemas.EventInfo:
         ended = event.model_copy(
@@ -399,6 +415,13 @@ class Peer:
             await self.remove_microphone(microphone_id)
         self.owner_changed.set()
         return web.Response(status=204)
+
+    async def _self_test(self, request: web.Request) -> web.Response:
+        assert schemas.SelfTest.model_validate_json(await request.read()) == schemas.SelfTest()
+        assert request.match_info["id"] in self.settings
+        if isinstance(self.self_test, str):
+            return problem(409, "not-listening", self.self_test)
+        return answer(self.self_test)
 
     async def _check_source(self, request: web.Request) -> web.Response:
         source = schemas.SourceCheck.model_validate(await request.json()).source

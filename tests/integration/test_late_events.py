@@ -92,6 +92,7 @@ async def test_sound_that_is_news_is_told_by_state_and_event(
             "event_type": "glass_breaking",
             "label": "Glass breaking",
             "score": 0.8,
+            "pattern": None,
             "peak_level_dbfs": -12.5,
             "event_id": event.id,
             "started_at": event.started_at.isoformat(),

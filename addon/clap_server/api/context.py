@@ -43,6 +43,7 @@ class Context:
         pushers: the client that sends each pushed microphone's sound.
         classify_slots: limits how many uploads are decoded and scored at once.
         media_dir: where recordings may be played from; None if nowhere.
+        self_tests: limits how many microphones are tested at once.
         source_checks: limits how many sources are tried at once.
     """
 
@@ -61,6 +62,7 @@ class Context:
     classify_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     media_dir: Path | None = None
     source_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    self_tests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     # A lock is there as long as somebody has or wants it.
     _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from clap_server.api.context import context, json_response
 from clap_server.api.file_response import File
 from clap_server.api.present import event_info
-from clap_server.api.problems import invalid, not_found, read_body
+from clap_server.api.problems import invalid, not_found, read_body, read_number
 from clap_server.api.route import Parameter, Route
 from clap_server.api.schemas import MAX_SEQUENCE, EventInfo, EventList, Feedback
 from clap_server.api.spectrogram import spectrogram
@@ -32,12 +32,12 @@ async def list_events(request: web.Request) -> web.Response:
     unknown = set(request.query) - {"after", "before", "microphone", "label", "limit"}
     if unknown:
         raise invalid(min(unknown), "is not known; use after, before, microphone, label or limit")
-    limit = _number(request, "limit", 1, MAX_LIMIT)
+    limit = read_number(request, "limit", 1, MAX_LIMIT)
     # Before the list is read: what comes in between is then asked for again rather than missed.
     last_sequence = events.last_sequence
     found = await events.list(
-        after=_number(request, "after", 0, MAX_SEQUENCE),
-        before=_number(request, "before", 0, MAX_SEQUENCE),
+        after=read_number(request, "after", 0, MAX_SEQUENCE),
+        before=read_number(request, "before", 0, MAX_SEQUENCE),
         microphone=request.query.get("microphone"),
         label=request.query.get("label"),
         limit=DEFAULT_LIMIT if limit is None else limit,
@@ -46,21 +46,6 @@ async def list_events(request: web.Request) -> web.Response:
         events=[event_info(stored) for stored in found], last_sequence=last_sequence, epoch=events.epoch
     )
     return json_response(answer.model_dump_json())
-
-
-def _number(request: web.Request, name: str, low: int, high: int) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    if len(request.query.getall(name)) > 1:
-        raise invalid(name, "was given twice; give it once")
-    if (
-        not (text.isascii() and text.isdecimal())
-        or len(text) > len(str(high))
-        or not low <= int(text) <= high
-    ):
-        raise invalid(name, f"must be a whole number from {low} to {high}")
-    return int(text)
 
 
 async def get_event(request: web.Request) -> web.Response:

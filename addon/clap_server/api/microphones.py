@@ -47,7 +47,7 @@ async def list_microphones(request: web.Request) -> web.Response:
 
 async def get_microphone(request: web.Request) -> web.Response:
     shared = context(request)
-    return _answer(shared, _existing(shared, request.match_info["id"]))
+    return _answer(shared, existing(shared, request.match_info["id"]))
 
 
 async def add_microphone(request: web.Request) -> web.Response:
@@ -106,7 +106,7 @@ async def delete_microphone(request: web.Request) -> web.Response:
     shared = context(request)
     microphone_id = request.match_info["id"]
     async with shared.microphone_lock(microphone_id):
-        await _remove(shared, _existing(shared, microphone_id))
+        await _remove(shared, existing(shared, microphone_id))
     return web.Response(status=204)
 
 
@@ -116,7 +116,7 @@ async def release_microphone(request: web.Request) -> web.Response:
     microphone_id = request.match_info["id"]
     owner = (await read_body(request, Release)).owner
     async with shared.microphone_lock(microphone_id):
-        microphone = _existing(shared, microphone_id)
+        microphone = existing(shared, microphone_id)
         if microphone.settings.owner != owner:
             raise ProblemError(
                 409, "not-owner", "The microphone belongs to another owner, who alone can release it"
@@ -244,7 +244,12 @@ def _explained() -> Iterator[None]:
         raise invalid("source", str(error), "invalid-source") from error
 
 
-def _existing(shared: Context, microphone_id: str) -> Microphone:
+def existing(shared: Context, microphone_id: str) -> Microphone:
+    """The microphone of an id.
+
+    Raises:
+        ProblemError: there is none.
+    """
     microphone = shared.store.microphones.get(microphone_id)
     if microphone is None:
         raise _no_such_microphone()

@@ -13,12 +13,14 @@ from clap_server.api.schemas import (
     MicrophoneInfo,
     MicrophoneStatus,
     ModelInfo,
+    PatternFound,
     ServerInfo,
     StorageInfo,
     WatchedLabelInfo,
     WindowScores,
 )
 from clap_server.audio.url import redact_url
+from clap_server.detection.patterns import RAISED_BY
 from clap_server.listening.config import UrlSourceSettings
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from clap_server.detection.classify import FileScores
     from clap_server.detection.labels import Label, WatchedLabel
     from clap_server.listening.config import Microphone, SourceSettings
+    from clap_server.listening.supervisor import MicrophoneSnapshot
     from clap_server.store.events import StoredEvent
 
 
@@ -58,6 +61,15 @@ def classification(found: FileScores, threshold: float) -> Classification:
             for window in found.windows
         ],
         too_quiet=found.too_quiet,
+        patterns=[
+            PatternFound(
+                pattern=alarm.pattern,
+                label=RAISED_BY[alarm.pattern][0],
+                onset_s=round(alarm.onset_s, 2),
+                carrier_hz=round(alarm.carrier_hz),
+            )
+            for alarm in found.patterns
+        ],
     )
 
 
@@ -134,16 +146,22 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
         enabled=settings.enabled,
         owner=settings.owner,
         adopted=context.store.microphones.is_adopted(microphone.id),
-        status=MicrophoneStatus(
-            state=snapshot.status.state,
-            code=snapshot.status.code,
-            reason=snapshot.status.reason,
-            since=snapshot.since,
-            notice=snapshot.status.notice,
-        ),
+        status=microphone_status(snapshot),
         windows_scored=snapshot.windows_scored,
         windows_gated=snapshot.windows_gated,
         windows_dropped=snapshot.windows_dropped,
+    )
+
+
+def microphone_status(snapshot: MicrophoneSnapshot) -> MicrophoneStatus:
+    """How a microphone is."""
+    status = snapshot.status
+    return MicrophoneStatus(
+        state=status.state,
+        code=status.code,
+        reason=status.reason,
+        since=snapshot.since,
+        notice=status.notice,
     )
 
 
@@ -184,5 +202,6 @@ def event_info(stored: StoredEvent) -> EventInfo:
         peak_score=score(event.peak_score),
         peak_level_dbfs=float(event.peak_level_dbfs),
         has_clip=event.has_clip,
+        pattern=event.pattern,
         feedback=stored.feedback,
     )

@@ -174,3 +174,23 @@ async def read_body(request: web.Request, schema: type[_Model]) -> _Model:
         ProblemError: it is not JSON, or not what it should be.
     """
     return parse(schema, await request.read())
+
+
+def read_number(request: web.Request, name: str, low: int, high: int) -> int | None:
+    """Read a whole number of the query; None if it is not there.
+
+    Raises:
+        ProblemError: it is no such number, or is given twice.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if len(request.query.getall(name)) > 1:
+        raise invalid(name, "was given twice; give it once")
+    if (
+        not (text.isascii() and text.isdecimal())
+        or len(text) > len(str(high))
+        or not low <= int(text) <= high
+    ):
+        raise invalid(name, f"must be a whole number from {low} to {high}")
+    return int(text)

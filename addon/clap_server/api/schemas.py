@@ -8,9 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from clap_server.audio.source import SourceState
+from clap_server.detection.judgement import Decision
 from clap_server.detection.labels import LabelKind
+from clap_server.detection.patterns import AlarmPattern
 from clap_server.errors import StorageCode
 from clap_server.listening.config import MicrophoneSettings, SourceSettings
+from clap_server.listening.diary import Fate, MomentKind
+from clap_server.listening.self_test import Outcome
 
 API_VERSION = 1
 MAX_SEQUENCE = 2**63 - 1
@@ -152,6 +156,111 @@ class Release(Received):
     owner: str = Field(max_length=100, description="who lets it go; must be its present owner")
 
 
+class RuleProgress(Schema):
+    """How much a label's rule has of what it needs to start an event."""
+
+    have: float
+    need: float
+    unit: Literal["windows", "s"] = Field(description="windows, or seconds of the sound")
+
+
+class ExplainedLabel(Schema):
+    """What became of a label in a window."""
+
+    label_id: str
+    name: str
+    score: Score
+    threshold: Score
+    decision: Decision
+    progress: RuleProgress | None = Field(description="null if the score is under half of the threshold")
+    held_until: datetime | None = Field(description="nothing new starts before, if that decided")
+    words: str = Field(description="what decided")
+
+
+class NearestWindow(ExplainedLabel):
+    """The window in which a label came nearest to an event."""
+
+    at: datetime = Field(description="end of the window")
+    near: bool = Field(description="it came near: at least half of its threshold, or an event is going on")
+
+
+class ExplainedWindow(Schema):
+    """A window and what became of it."""
+
+    started_at: datetime
+    ended_at: datetime
+    level_dbfs: float = Field(description="of its loudest 50 ms, without DC and hum")
+    noise_floor_dbfs: float
+    gate_opens_at_dbfs: float
+    onset_at: datetime | None = Field(description="its sharpest sudden rise; it opens the gate")
+    outcome: Fate
+    words: str
+    labels: list[ExplainedLabel] = Field(
+        description="if it was scored; those nearest to their thresholds first, at most 10"
+    )
+
+
+class ExplainedMoment(Schema):
+    """Something else that happened."""
+
+    at: datetime
+    kind: MomentKind
+    words: str
+
+
+class Explanation(Schema):
+    """GET /api/microphones/{id}/explain."""
+
+    microphone_id: str
+    seconds: int
+    status: MicrophoneStatus
+    conclusions: list[str] = Field(description="what decided, for all labels and for each that came near")
+    windows_scored: int
+    windows_gated: int
+    windows_dropped: int
+    windows_failed: int
+    labels: list[NearestWindow] = Field(description="of all that was scored, the nearest first")
+    moments: list[ExplainedMoment] = Field(
+        description="gaps in the stream, lost sound, changes of the status, self-tests; oldest first"
+    )
+    windows: list[ExplainedWindow] = Field(description="oldest first")
+
+
+class SelfTest(Received):
+    """POST /api/microphones/{id}/self-test."""
+
+    label: str | None = Field(
+        default=None,
+        max_length=200,
+        description="id or name of one that the microphone watches; the first that can be tested if left out",
+    )
+    mode: Literal["digital", "aloud"] = Field(
+        default="digital",
+        description="digital: a synthesised sound is mixed into a copy of the live sound;"
+        " aloud: you play the sound in the room",
+    )
+    timeout_s: float = Field(default=30, ge=1, le=120, allow_inf_nan=False)
+
+
+class SelfTestResult(Schema):
+    """What a self-test learnt. It is no event: nobody else is told."""
+
+    self_test: Literal[True] = True
+    label_id: str
+    name: str
+    mode: Literal["digital", "aloud"]
+    outcome: Outcome = Field(description="unclear: the room alone sounded like it")
+    words: str = Field(description="the outcome, and why")
+    score: Score | None = Field(
+        description="of the window that decided, else of the nearest one; null if it was not scored"
+    )
+    threshold: Score
+    delay_s: float | None = Field(description="from the sound's onset to the decision")
+    level_dbfs: float | None = Field(description="of the sound, its loudest 50 ms")
+    noise_floor_dbfs: float
+    live_score: Score | None = Field(description="digital: of the room alone in the window that decided")
+
+
 class EventInfo(Schema):
     """A sound event."""
 
@@ -165,10 +274,15 @@ class EventInfo(Schema):
     detected_at: datetime
     ended_at: datetime | None
     threshold: Score
-    score: Score
+    score: Score = Field(description="at the decision; 1 if a pattern decided")
     peak_score: Score
     peak_level_dbfs: float
     has_clip: bool
+    pattern: AlarmPattern | None = Field(
+        default=None,
+        description="of an alarm's beeps, by which it was recognised or, while it went on, confirmed;"
+        " null if the model alone heard it",
+    )
     feedback: Literal["correct", "false_alarm"] | None = None
 
 
@@ -200,8 +314,23 @@ class WindowScores(Schema):
     )
 
 
+class PatternFound(Schema):
+    """An alarm in a recording, told by the pattern of its beeps."""
+
+    pattern: AlarmPattern
+    label: str = Field(
+        description="id of the library's label that it means, whether that was asked for or not"
+    )
+    onset_s: float = Field(description="of the first beep")
+    carrier_hz: float
+
+
 class Classification(Schema):
-    """POST /api/classify. Labels are sorted by score, highest first; scores are the highest of any window."""
+    """POST /api/classify. Labels are sorted by score, highest first.
+
+    A score is the highest of any window, and 1 for a label that one of ``patterns`` means; the windows and
+    ``normalize=softmax`` know no patterns.
+    """
 
     top_label: str
     top_score: Score
@@ -214,6 +343,7 @@ class Classification(Schema):
         description="nothing in it rises above its own noise, so live sound would not be scored at all;"
         " these are the scores regardless",
     )
+    patterns: list[PatternFound] = Field(default=[], description="alarms that were decoded")
 
 
 class Feedback(Received):
@@ -287,6 +417,16 @@ class EventMessage(Schema):
     type: Literal["event"] = "event"
     sequence: int
     change: Literal["started", "ended"]
+    event: EventInfo
+
+
+class EventConfirmedMessage(Schema):
+    """An event that goes on now has its ``pattern``. It has no number and is not replayed.
+
+    The event's end tells it too, so a client need not know this message.
+    """
+
+    type: Literal["event_confirmed"] = "event_confirmed"
     event: EventInfo
 
 

@@ -34,6 +34,11 @@ class NoiseGate:
         """The noise floor."""
         self._levels: deque[float] = deque(maxlen=_MEMORY_PIECES)
 
+    @property
+    def opens_at_dbfs(self) -> float:
+        """Level from which a window is scored."""
+        return max(SILENCE_DBFS, self.floor_dbfs + _MARGIN_DB)
+
     def admits(self, window: Window, *, reporting: bool) -> bool:
         """Whether a window is worth scoring; learns from what came since the one before.
 
@@ -45,8 +50,8 @@ class NoiseGate:
             for level_dbfs in window.piece_levels_dbfs:
                 self._learn(level_dbfs)
         audible = window.level_dbfs > SILENCE_DBFS
-        opens_at_dbfs = max(SILENCE_DBFS, self.floor_dbfs + _MARGIN_DB)
-        return audible and (reporting or window.onset_s is not None or window.level_dbfs >= opens_at_dbfs)
+        loud = window.level_dbfs >= self.opens_at_dbfs
+        return audible and (reporting or window.onset_s is not None or loud)
 
     def _learn(self, level_dbfs: float) -> None:
         self._levels.append(level_dbfs)

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
+from clap_server.detection.judgement import Progress
 from clap_server.detection.labels import LabelKind
 from clap_server.errors import LabelError
 
@@ -65,6 +66,14 @@ class Rule(Protocol):
     def present(self) -> bool:
         """Whether the last window keeps a running event going."""
 
+    @property
+    def counted(self) -> bool:
+        """Whether the last window spoke for the sound."""
+
+    @property
+    def progress(self) -> Progress:
+        """How much of what it needs it has."""
+
     def starts(self, end_s: float, score: float) -> bool:
         """Take the score of the window that ends at ``end_s``; say whether the sound is now confirmed."""
 
@@ -86,23 +95,37 @@ class ImpulsiveRule:
         self._release = threshold * _RELEASE_RATIO
         self._mediums: deque[float] = deque()
         self._present = False
+        self._counted = False
+        self._confirmed = False
 
     @property
     def present(self) -> bool:
         """Whether the last window was above the lower limit of the hysteresis."""
         return self._present
 
+    @property
+    def counted(self) -> bool:
+        """Whether the last window was at least medium."""
+        return self._counted
+
+    @property
+    def progress(self) -> Progress:
+        """Medium windows; a strong one counts for two."""
+        return Progress(2 if self._confirmed else min(1, len(self._mediums)), 2, "windows")
+
     def starts(self, end_s: float, score: float) -> bool:
         """Take the next score; see ``Rule``."""
         self._present = score >= self._release
         while self._mediums and end_s - self._mediums[0] > _TOGETHER_S:
             self._mediums.popleft()
-        if score < self._medium:
-            return False
-        # The tolerance is for sums of binary fractions.
-        second = bool(self._mediums) and end_s - self._mediums[0] >= _APART_S - 1e-6
-        self._mediums.append(end_s)
-        return score >= self._threshold or second
+        self._counted = score >= self._medium
+        self._confirmed = False
+        if self._counted:
+            # The tolerance is for sums of binary fractions.
+            second = bool(self._mediums) and end_s - self._mediums[0] >= _APART_S - 1e-6
+            self._mediums.append(end_s)
+            self._confirmed = score >= self._threshold or second
+        return self._confirmed
 
 
 class SustainedRule:
@@ -126,23 +149,39 @@ class SustainedRule:
         self._heard: deque[tuple[float, float]] = deque()
         self._last_end_s: float | None = None
         self._present = False
+        self._counted = False
 
     @property
     def present(self) -> bool:
         """Whether the last window was above the lower limit of the hysteresis."""
         return self._present
 
+    @property
+    def counted(self) -> bool:
+        """Whether the last window reached the threshold."""
+        return self._counted
+
+    @property
+    def progress(self) -> Progress:
+        """Positive time of the last hops."""
+        return Progress(min(self._heard_s, self._confirm_s), self._confirm_s, "s")
+
+    @property
+    def _heard_s(self) -> float:
+        return sum(part for _, part in self._heard)
+
     def starts(self, end_s: float, score: float) -> bool:
         """Take the next score; see ``Rule``."""
         since_s = self._hop_s if self._last_end_s is None else end_s - self._last_end_s
         self._last_end_s = end_s
         self._present = score >= self._release
-        if score >= self._threshold:
+        self._counted = score >= self._threshold
+        if self._counted:
             self._heard.append((end_s, min(since_s, self._hop_s)))
         while self._heard and end_s - self._heard[0][0] >= self._span_s:
             self._heard.popleft()
         # The tolerance is for sums of binary fractions.
-        return score >= self._threshold and sum(part for _, part in self._heard) >= self._confirm_s - 1e-6
+        return self._counted and self._heard_s >= self._confirm_s - 1e-6
 
 
 def make_rule(kind: LabelKind, threshold: float, *, hop_s: float) -> Rule:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from clap_server.audio.source import SourceState, SourceStatus
+from clap_server.listening.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,10 +69,13 @@ class Condition:
 
     def __init__(self, tell: Callable[[SourceStatus], None]) -> None:
         self._tell = tell
+        self.health = Health()
+        """Of the sound; call ``health_may_differ`` after it was fed."""
         self._source = STARTING
         self._model_error: ModelError | None = None
         self._silent = False
         self._losses = Losses()
+        self._health_told: tuple[str | None, ...] = (None,) * 4
         self._told: SourceStatus | None = None
 
     def source_is(self, status: SourceStatus) -> None:
@@ -96,6 +101,14 @@ class Condition:
             self._silent = silent
             self._update()
 
+    def health_may_differ(self) -> None:
+        """More of the sound was heard."""
+        health = self.health
+        now = health.wrong_rate, health.choppy, health.only_noise, health.notice
+        if now != self._health_told:
+            self._health_told = now
+            self._update()
+
     def windows_were(self, *, lost: bool, count: int = 1, hop_s: float) -> None:
         """Windows were due and were lost, or not."""
         before = self._losses.reason
@@ -118,8 +131,22 @@ class Condition:
         if source.state is not SourceState.LISTENING:
             return source
         if self._silent:
-            reason = f"nothing but digital silence for {SILENT_S:g} s: check that the microphone is not muted"
-            return SourceStatus(SourceState.STALLED, "silent", reason, source.notice)
+            silence = (
+                f"nothing but digital silence for {SILENT_S:g} s: check that the microphone is not muted"
+            )
+            return SourceStatus(SourceState.STALLED, "silent", silence, source.notice)
         if self._losses.reason is not None:
-            return SourceStatus(SourceState.LISTENING, TOO_SLOW, self._losses.reason, source.notice)
-        return source
+            return SourceStatus(SourceState.LISTENING, TOO_SLOW, self._losses.reason, self._notice)
+        if (reason := self.health.wrong_rate) is not None:
+            return SourceStatus(SourceState.LISTENING, "wrong_rate", reason, self._notice)
+        # A wrong rate makes gaps, too.
+        if (reason := self.health.choppy) is not None:
+            return SourceStatus(SourceState.LISTENING, "choppy", reason, self._notice)
+        if (reason := self.health.only_noise) is not None:
+            return SourceStatus(SourceState.LISTENING, "only_noise", reason, self._notice)
+        return replace(source, notice=self._notice)
+
+    @property
+    def _notice(self) -> str | None:
+        remarks = [remark for remark in (self._source.notice, self.health.notice) if remark is not None]
+        return "; ".join(remarks) or None

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from clap_server.audio.level import FLOOR_DBFS
 from clap_server.audio.reconnect import ReconnectingSource
 from clap_server.audio.source import SourceState
 from clap_server.detection.gate import NoiseGate
+from clap_server.detection.patterns import DecodedPattern
 from clap_server.detection.windows import PIECE_S
 from clap_server.listening.condition import SILENT_S
+from clap_server.listening.diary import Fate, GateView, MomentKind
 from clap_server.listening.judging import Change, Gap, Heard
+from clap_server.listening.self_test import SelfTestError
+from clap_server.listening.shadow import Shadow
 from clap_server.listening.stretch import Stretch
 
 if TYPE_CHECKING:
@@ -21,10 +26,12 @@ if TYPE_CHECKING:
 
     from clap_server.audio.block import AudioBlock
     from clap_server.audio.source import AudioSource, SourceStatus
+    from clap_server.detection.labels import WatchedLabel
     from clap_server.detection.windows import Window
     from clap_server.listening.batcher import Batcher
     from clap_server.listening.condition import Condition
     from clap_server.listening.counters import Counters
+    from clap_server.listening.diary import Diary
     from clap_server.listening.judging import Judging
     from clap_server.listening.scoring import ScoringKeeper
     from clap_server.listening.sink import ListeningSink
@@ -49,6 +56,7 @@ class Hearing:
         sink: is told levels.
         counters: are counted up.
         condition: is told how the source is.
+        diary: is told of what is missing.
     """
 
     def __init__(
@@ -62,6 +70,7 @@ class Hearing:
         sink: ListeningSink,
         counters: Counters,
         condition: Condition,
+        diary: Diary,
     ) -> None:
         self._id = microphone_id
         self._source = source
@@ -71,8 +80,10 @@ class Hearing:
         self._sink = sink
         self._counters = counters
         self._condition = condition
+        self._diary = diary
         self._gate = NoiseGate()
         self._stretch: Stretch | None = None
+        self._shadow: Shadow | None = None
         self._under_way: list[asyncio.Future[NDArray[np.float32]]] = []
         self._silent_s = 0.0
         self._shedding = False
@@ -100,7 +111,38 @@ class Hearing:
     def forget(self) -> None:
         """Let go of the stream."""
         self._stretch = None
+        self._break_shadow()
         self._under_way.clear()
+
+    def begin_shadow(self, watched: WatchedLabel, sound: NDArray[np.float32]) -> Shadow:
+        """Hear the stream a second time, with a sound in it, until ``end_shadow``.
+
+        Raises:
+            SelfTestError: there is no stream.
+        """
+        stretch = self._stretch
+        if stretch is None or stretch.sample_rate != self._scoring.present.model.sample_rate:
+            raise SelfTestError("not-listening", "No sound comes at the moment; try again when it does")
+        shadow = self._shadow = Shadow(
+            self._id,
+            stretch,
+            self._gate,
+            scoring=self._scoring.present,
+            watched=watched,
+            hop_s=self._scoring.plan.hop_s,
+            sound=sound,
+            batcher=self._batcher,
+        )
+        return shadow
+
+    def end_shadow(self) -> None:
+        """Let go of the second hearing."""
+        self._shadow = None
+
+    @property
+    def noise_floor_dbfs(self) -> float:
+        """Of the microphone."""
+        return self._gate.floor_dbfs
 
     def replan(self) -> None:
         """Go on with the present plan."""
@@ -123,14 +165,24 @@ class Hearing:
         if self._stretch is not None:
             self._judging.put(Gap(self._stretch))
             self._stretch = None
+        self._condition.health.break_off()
+        self._break_shadow()
+
+    def _break_shadow(self) -> None:
+        if self._shadow is not None:
+            self._shadow.break_off()
+            self._shadow = None
 
     async def _take(self, block: AudioBlock) -> None:
         if block.after_gap:
+            self._note(MomentKind.GAP, "gap: sound is missing in the stream", block)
             self._end_stretch()
-        self._lose(block.dropped_s)
+        self._condition.health.take(block)
+        self._condition.health_may_differ()
+        self._lose(block.dropped_s, block)
         if self._is_too_late(block):
             self._end_stretch()
-            self._lose(block.duration_s)
+            self._lose(block.duration_s, block)
             return
         if self._stretch is None:
             self._stretch = Stretch(
@@ -142,7 +194,14 @@ class Hearing:
                 sink=self._sink,
             )
         stretch = self._stretch
-        for window, admitted in stretch.take(block):
+        if self._shadow is not None:
+            self._under_way += self._shadow.take(block)
+        for heard in stretch.take(block):
+            if isinstance(heard, DecodedPattern):
+                self._judging.take_pattern(stretch, heard)
+                continue
+            window, admitted = heard
+            self._condition.health.heard(window, admitted=admitted)
             self._note_silence(window)
             self._hand_over(stretch, window, admitted=admitted)
             self._under_way = [future for future in self._under_way if not future.done()]
@@ -150,11 +209,13 @@ class Hearing:
                 await asyncio.wait(self._under_way[:1], timeout=self._scoring.plan.hop_s / 2)
 
     def _hand_over(self, stretch: Stretch, window: Window, *, admitted: bool) -> None:
-        if self._judging.is_full:
-            self._count_lost(1)
-            return
+        gate = GateView.of(self._gate, reporting=bool(stretch.detector.active))
         scoring = self._scoring.present
         embedding = None
+        if self._judging.is_full:
+            self._diary.note(Heard(stretch, window, gate, scoring.scorer, None).note(Fate.DROPPED))
+            self._count_lost(1)
+            return
         if admitted:
             # A window may have been cut for a model that came in the meantime.
             longest = round(scoring.model.window_s * stretch.sample_rate)
@@ -166,7 +227,7 @@ class Hearing:
         else:
             self._counters.gated += 1
             self._condition.windows_were(lost=False, hop_s=self._scoring.plan.hop_s)
-        self._judging.put(Heard(stretch, window, scoring.scorer, embedding))
+        self._judging.put(Heard(stretch, window, gate, scoring.scorer, embedding))
 
     def _is_too_late(self, block: AudioBlock) -> bool:
         late_s = time.time() - block.captured_at
@@ -176,13 +237,20 @@ class Hearing:
             self._shedding = late_s > _LATE_S and self._batcher.crowded
         return self._shedding
 
-    def _lose(self, seconds: float) -> None:
-        """Count sound that nobody heard, in windows."""
+    def _note(self, kind: MomentKind, words: str, block: AudioBlock) -> None:
+        """Remember what happened where a block begins."""
+        began_at = datetime.fromtimestamp(block.captured_at - block.duration_s, UTC)
+        self._diary.happened(kind, words, began_at)
+
+    def _lose(self, seconds: float, block: AudioBlock) -> None:
+        """Count sound at or before a block that nobody heard, in windows."""
         self._lost_s += seconds
         hop_s = self._scoring.plan.hop_s
         count = int(self._lost_s / hop_s + 1e-9)
         if count:
             self._lost_s -= count * hop_s
+            lost = f"not scored: {count * hop_s:.1f} s of sound were lost, the computer was too slow"
+            self._note(MomentKind.LOST, lost, block)
             self._count_lost(count)
 
     def _count_lost(self, count: int) -> None:

@@ -1,28 +1,35 @@
-"""From one microphone's windows to its scores and events, in the order of its stream."""
+"""From one microphone's windows and patterns to its scores and events.
+
+Windows are judged in the order of the stream, as the model answers. Patterns need no model and do not wait.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clap_server.audio.level import FLOOR_DBFS
 from clap_server.errors import ModelError
 from clap_server.listening.batcher import WindowDroppedError
+from clap_server.listening.diary import Fate, WindowNote
+from clap_server.listening.withholding import Withholding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from clap_server.detection.detector import Detection
+    from clap_server.detection.patterns import DecodedPattern
     from clap_server.detection.scoring import LabelScorer
     from clap_server.detection.windows import Window
     from clap_server.listening.condition import Condition
     from clap_server.listening.counters import Counters
+    from clap_server.listening.diary import Diary, GateView
     from clap_server.listening.plan import Plan
     from clap_server.listening.sink import ListeningSink
     from clap_server.listening.stretch import Stretch
@@ -45,8 +52,16 @@ class Heard:
 
     stretch: Stretch
     window: Window
+    gate: GateView
     scorer: LabelScorer
     embedding: asyncio.Future[NDArray[np.float32]] | None
+
+    def note(self, fate: Fate, problem: str | None = None) -> WindowNote:
+        """For the diary."""
+        ended_at = self.stretch.clock.utc(self.window.end_s)
+        return WindowNote(
+            self.window, ended_at, self.gate, fate, self.stretch.detector.watched, problem=problem
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +87,29 @@ class Judging:
         sink: gets scores and events.
         counters: are counted up.
         condition: is told how the model does.
+        diary: is told what became of each window.
     """
 
     def __init__(
-        self, microphone_id: str, *, sink: ListeningSink, counters: Counters, condition: Condition
+        self,
+        microphone_id: str,
+        *,
+        sink: ListeningSink,
+        counters: Counters,
+        condition: Condition,
+        diary: Diary,
     ) -> None:
         self._id = microphone_id
         self._sink = sink
         self._counters = counters
         self._condition = condition
+        self._diary = diary
+        self.withholding = Withholding()
         self._queue: asyncio.Queue[Heard | Gap | Change] = asyncio.Queue()
         self._report_lock = asyncio.Lock()
-        self._stretch: Stretch | None = None
+        # Mostly one: while the model is late, patterns of the next may be known already.
+        self._stretches: list[Stretch] = []
+        self._telling: set[asyncio.Future[None]] = set()
         self._judged_s = 0.0
         self._judged_at = time.monotonic()
         self._asked_at: float | None = None
@@ -92,7 +118,12 @@ class Judging:
     @property
     def active(self) -> frozenset[str]:
         """Ids of labels of which an event is going on."""
-        return self._stretch.detector.active if self._stretch is not None else frozenset()
+        return self.heard - self.withholding.labels
+
+    @property
+    def heard(self) -> frozenset[str]:
+        """The same, with what a self-test found."""
+        return frozenset().union(*(stretch.detector.active for stretch in self._stretches))
 
     @property
     def is_full(self) -> bool:
@@ -101,17 +132,27 @@ class Judging:
 
     def put(self, item: Heard | Gap | Change) -> None:
         """Take what comes next in the stream."""
+        if isinstance(item, Gap):
+            # If the model hangs nothing else would end them.
+            item.stretch.detector.forget_patterns()
         self._queue.put_nowait(item)
+
+    def take_pattern(self, stretch: Stretch, pattern: DecodedPattern) -> None:
+        """Take a pattern that was decoded or stopped; it is judged at once."""
+        self._enter(stretch)
+        self._tell_soon(stretch, stretch.detector.take_pattern(pattern), stretch.now_s)
 
     async def run(self) -> None:
         """Judge until cancelled."""
         while True:
             item = await self._queue.get()
-            stretch = self._stretch = item.stretch
+            stretch = item.stretch
+            self._enter(stretch)
             match item:
                 case Gap():
                     self._tell_quiet(stretch, self._judged_s, FLOOR_DBFS)
                     detections = stretch.detector.finish(stretch.length_s)
+                    self._stretches.remove(stretch)
                 case Change():
                     detections = stretch.detector.change(item.plan.labels, hop_s=item.plan.hop_s)
                 case Heard():
@@ -119,7 +160,7 @@ class Judging:
                     # Nothing is awaited in between: the clock must never run on the time of another stretch.
                     self._judged_s = item.window.end_s
             self._judged_at = time.monotonic()
-            await self._report(stretch, detections)
+            await self._report(stretch, detections, self._judged_s)
 
     async def keep_time(self) -> None:
         """Let time pass for events when no window is judged, until cancelled."""
@@ -128,23 +169,29 @@ class Judging:
             now = time.monotonic()
             if self._asked_at is not None and now - self._asked_at > _ANSWER_S:
                 self._condition.model_fails(ModelError(f"the model has not answered for {_ANSWER_S:g} s"))
-            stretch = self._stretch
-            if stretch is not None and stretch.detector.active:
-                waited_s = now - self._judged_at
-                if waited_s > _GRACE_S:
-                    await self._report(stretch, stretch.detector.tick(self._judged_s + waited_s))
+            if now - self._judged_at > _GRACE_S:
+                for stretch in [stretch for stretch in self._stretches if stretch.detector.active]:
+                    await self._report(stretch, stretch.detector.tick(stretch.now_s), stretch.now_s)
 
     async def finish(self) -> None:
         """End what is going on, because listening stops, and forget the stream."""
-        stretch, self._stretch = self._stretch, None
+        stretches, self._stretches = self._stretches, []
         while not self._queue.empty():
             self._queue.get_nowait()
-        if stretch is not None:
-            await self._report(stretch, stretch.detector.finish(stretch.length_s))
+        for stretch in stretches:
+            self._tell_soon(stretch, stretch.detector.finish(stretch.length_s), stretch.length_s)
+        self.withholding.stop()
+        if self._telling:
+            await _completed(self._telling)
+
+    def _enter(self, stretch: Stretch) -> None:
+        if stretch not in self._stretches:
+            self._stretches.append(stretch)
 
     async def _detect(self, item: Heard) -> list[Detection]:
         stretch, window = item.stretch, item.window
         if item.embedding is None:
+            self._diary.note(item.note(Fate.GATED))
             self._tell_quiet(stretch, window.end_s, window.level_dbfs)
             return stretch.detector.update(window, {})
         self._asked_at = time.monotonic()
@@ -152,10 +199,12 @@ class Judging:
             embedding = await item.embedding
         except WindowDroppedError:
             self._counters.dropped += 1
+            self._diary.note(item.note(Fate.DROPPED))
             self._condition.windows_were(lost=True, hop_s=stretch.detector.hop_s)
             return stretch.detector.tick(window.end_s)
         except ModelError as error:
             self._counters.failed += 1
+            self._diary.note(item.note(Fate.FAILED, str(error)))
             self._condition.model_fails(error)
             return stretch.detector.tick(window.end_s)
         finally:
@@ -167,7 +216,17 @@ class Judging:
         self._condition.model_works()
         self._sink.scores(self._id, stretch.clock.utc(window.end_s), scores, window.level_dbfs)
         self._scores_told = True
-        return stretch.detector.update(window, scores)
+        detections = stretch.detector.update(window, scores)
+        self._diary.note(
+            replace(
+                item.note(Fate.SCORED),
+                label_ids=item.scorer.label_ids,
+                scores=values,
+                judgements=tuple(stretch.detector.judgements(window, scores)),
+                tested=self.withholding.tested,
+            )
+        )
+        return detections
 
     def _tell_quiet(self, stretch: Stretch, at_s: float, level_dbfs: float) -> None:
         """Say once that nothing is scored any more."""
@@ -175,16 +234,22 @@ class Judging:
             self._scores_told = False
             self._sink.scores(self._id, stretch.clock.utc(at_s), {}, level_dbfs)
 
-    async def _report(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
+    async def _report(self, stretch: Stretch, detections: Sequence[Detection], now_s: float) -> None:
+        telling = self._tell_soon(stretch, detections, now_s)
+        if telling is not None:
+            await _completed([telling])
+
+    def _tell_soon(
+        self, stretch: Stretch, detections: Sequence[Detection], now_s: float
+    ) -> asyncio.Future[None] | None:
+        """Tell in the background, in the order of the calls."""
+        detections = self.withholding.pass_on(detections, now_s)
         if not detections:
-            return
-        # Completed even when listening is cancelled now: a start without its end would stick.
+            return None
         telling = asyncio.ensure_future(self._tell_events(stretch, detections))
-        try:
-            await asyncio.shield(telling)
-        except asyncio.CancelledError:
-            await asyncio.wait([telling])
-            raise
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+        return telling
 
     async def _tell_events(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
         async with self._report_lock:
@@ -194,3 +259,13 @@ class Judging:
                 except Exception:
                     # The others must still be told: without its end an event would stick.
                     _LOGGER.exception("%s: an event could not be told", self._id)
+
+
+async def _completed(telling: Collection[asyncio.Future[None]]) -> None:
+    """Wait, also when listening is cancelled now: a start without its end would stick."""
+    waiting = asyncio.ensure_future(asyncio.wait(telling))
+    try:
+        await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        await asyncio.wait([waiting])
+        raise

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from clap_server.listening.condition import Condition
+from clap_server.listening.diary import MomentKind, WindowNote
+from clap_server.listening.examples import example
 from clap_server.listening.hearing import Hearing
 from clap_server.listening.judging import Judging
 from clap_server.listening.scoring import ScoringKeeper
+from clap_server.listening.self_test import Finding, Outcome, SelfTestError
+from clap_server.listening.words import nearest_words, nearness, score_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from clap_server.audio.source import AudioSource, SourceStatus
     from clap_server.clap.holder import ModelHolder
+    from clap_server.detection.labels import WatchedLabel
     from clap_server.listening.batcher import Batcher
     from clap_server.listening.counters import Counters
+    from clap_server.listening.diary import Diary
     from clap_server.listening.plan import Plan
     from clap_server.listening.scoring import Scoring
     from clap_server.listening.sink import ListeningSink
+
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class MicrophoneListener:
@@ -37,6 +49,7 @@ class MicrophoneListener:
         batcher: runs it.
         sink: gets everything that is learnt.
         counters: are counted up.
+        diary: is told what became of the sound.
         on_status: is called when the state is another.
     """
 
@@ -51,13 +64,18 @@ class MicrophoneListener:
         batcher: Batcher,
         sink: ListeningSink,
         counters: Counters,
+        diary: Diary,
         on_status: Callable[[SourceStatus], None],
     ) -> None:
         self._id = microphone_id
         self._batcher = batcher
+        self._diary = diary
+        self._tested = False
         self._condition = Condition(on_status)
         self._scoring = ScoringKeeper(plan, background, holder, batcher)
-        self._judging = Judging(microphone_id, sink=sink, counters=counters, condition=self._condition)
+        self._judging = Judging(
+            microphone_id, sink=sink, counters=counters, condition=self._condition, diary=diary
+        )
         self._hearing = Hearing(
             microphone_id,
             source,
@@ -67,6 +85,7 @@ class MicrophoneListener:
             sink=sink,
             counters=counters,
             condition=self._condition,
+            diary=diary,
         )
 
     @property
@@ -110,3 +129,89 @@ class MicrophoneListener:
         """
         self._scoring.change(plan, scoring)
         self._hearing.replan()
+
+    async def test_digitally(self, label_id: str, timeout_s: float) -> Finding:
+        """Have a copy of the stream, with an example mixed in, judged; the real one goes on undisturbed.
+
+        Args:
+            label_id: of a label that is watched and has an example.
+            timeout_s: at most.
+
+        Raises:
+            SelfTestError: it cannot be made now, or the stream was interrupted.
+        """
+        with self._testing(label_id) as watched:
+            sample_rate = self._scoring.present.model.sample_rate
+            sound = await asyncio.to_thread(example, label_id, sample_rate)
+            shadow = self._hearing.begin_shadow(watched, sound)
+            try:
+                return await shadow.run(timeout_s)
+            finally:
+                self._hearing.end_shadow()
+
+    async def test_aloud(self, label_id: str, timeout_s: float) -> Finding:
+        """Wait for a sound that the user plays in the room; it is told to nobody else.
+
+        Args:
+            label_id: of a label that is watched.
+            timeout_s: at most.
+
+        Raises:
+            SelfTestError: it cannot be made now, or listening stopped.
+        """
+        with self._testing(label_id) as watched:
+            began_s = time.monotonic()
+            expected = self._judging.withholding.expect(label_id)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    found = await expected
+                _LOGGER.warning("%s: a self-test heard %s; it is no event", self._id, label_id)
+            except TimeoutError:
+                return self._unheard(watched, timeout_s, time.monotonic() - began_s)
+            finally:
+                self._judging.withholding.give_up(label_id)
+        # What the clock of the stream knows of the model's time is in the moment that it was found.
+        delay_s = found.detected_s - found.onset_s
+        scored = score_words(watched.label.names["en"], found.score, watched.threshold)
+        return Finding(
+            watched,
+            Outcome.FOUND,
+            f"found {delay_s:.1f} s after its onset: {scored}",
+            found.score,
+            delay_s,
+            found.peak_level_dbfs,
+            self._hearing.noise_floor_dbfs,
+        )
+
+    @contextmanager
+    def _testing(self, label_id: str) -> Iterator[WatchedLabel]:
+        """One self-test at a time, of a label that is not heard anyway."""
+        if self._tested:
+            raise SelfTestError("self-test-running", "This microphone is being tested; wait for that")
+        watched = {each.label.id: each for each in self._scoring.plan.labels}[label_id]
+        if label_id in self._judging.heard:
+            raise SelfTestError(
+                "heard-already", "This sound is being heard now; test again when its event is over"
+            )
+        self._tested = True
+        self._diary.happened(MomentKind.SELF_TEST, f"self-test of {watched.label.names['en']} begins")
+        try:
+            yield watched
+        finally:
+            self._tested = False
+            self._diary.happened(MomentKind.SELF_TEST, f"self-test of {watched.label.names['en']} ends")
+
+    def _unheard(self, watched: WatchedLabel, timeout_s: float, seconds: float) -> Finding:
+        """Nothing was found; say what came nearest."""
+        notes = [note for note in self._diary.last(seconds) if isinstance(note, WindowNote)]
+        best = max(notes, key=lambda note: nearness(note, watched), default=None)
+        why = "no sound came" if best is None else nearest_words(best, watched)
+        return Finding(
+            watched,
+            Outcome.NOT_FOUND,
+            f"not found within {timeout_s:g} s: {why}",
+            None if best is None else best.score(watched.label.id),
+            None,
+            None if best is None else best.window.level_dbfs,
+            self._hearing.noise_floor_dbfs,
+        )

@@ -17,8 +17,10 @@ from clap_server.errors import ClapServerError, ConfigurationError
 from clap_server.listening.batcher import Batcher
 from clap_server.listening.condition import STARTING, TOO_SLOW
 from clap_server.listening.counters import Counters
+from clap_server.listening.diary import Diary, MomentKind
 from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import Plan, make_plan
+from clap_server.listening.self_test import SelfTestError
 from clap_server.listening.sources import make_source
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from clap_server.detection.labels import WatchedLabel
     from clap_server.detection.library import LabelLibrary
     from clap_server.listening.config import Microphone, MicrophoneSettings
+    from clap_server.listening.diary import MomentNote, WindowNote
     from clap_server.listening.scoring import Scoring
     from clap_server.listening.sink import ListeningSink
 
@@ -91,6 +94,7 @@ class _Entry:
     status: SourceStatus
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     counters: Counters = field(default_factory=Counters)
+    diary: Diary = field(default_factory=Diary)
     listener: MicrophoneListener | None = None
     task: asyncio.Task[None] | None = None
 
@@ -233,6 +237,23 @@ class Supervisor:
             windows_dropped=counters.dropped + counters.failed,
         )
 
+    def listener(self, microphone_id: str) -> MicrophoneListener:
+        """Who listens to a microphone.
+
+        Raises:
+            SelfTestError: nobody does at the moment; says why.
+        """
+        entry = self._entries.get(microphone_id)
+        status = self.snapshot(microphone_id).status
+        if entry is None or entry.listener is None or status.state is not SourceState.LISTENING:
+            raise SelfTestError("not-listening", f"The microphone is not listening: {status.reason}")
+        return entry.listener
+
+    def notes(self, microphone_id: str, seconds: float) -> list[WindowNote | MomentNote]:
+        """What happened to a microphone's sound in the last seconds, oldest first."""
+        entry = self._entries.get(microphone_id)
+        return [] if entry is None else entry.diary.last(seconds)
+
     def push_source(self, microphone_id: str) -> PushSource:
         """Where to feed the sound that a client sends.
 
@@ -259,7 +280,8 @@ class Supervisor:
         status = STARTING if settings.enabled else _DISABLED
         new = _Entry(microphone, prepared.plan, prepared.source, status)
         if old is not None:
-            new.counters = old.counters
+            new.counters, new.diary = old.counters, old.diary
+        new.diary.happened(MomentKind.STATUS, status.reason)
         self._entries[microphone.id] = new
         self._sink.status(microphone.id, new.status)
         if settings.enabled:
@@ -311,6 +333,7 @@ class Supervisor:
             batcher=self.batcher,
             sink=self._sink,
             counters=entry.counters,
+            diary=entry.diary,
             on_status=lambda status: self._tell(entry, status),
         )
 
@@ -321,6 +344,7 @@ class Supervisor:
             trouble = status.state in {SourceState.FAILED, SourceState.STALLED}
             level = logging.WARNING if trouble else logging.INFO
             _LOGGER.log(level, "Microphone %s: %s", entry.microphone.settings.name, status.reason)
+            entry.diary.happened(MomentKind.STATUS, status.reason)
             self._sink.status(entry.microphone.id, status)
             self._check_overload()
 

@@ -1,4 +1,4 @@
-"""Sounds made from nothing but numbers: for calibration, the demo and the tests.
+"""Sounds made from nothing but numbers: for calibration, self-tests, the demo and the tests.
 
 Each maker takes a random generator and a sample rate in Hz and returns ``(n,)`` mono float32 with a peak of
 0.7; the same generator state gives the same sound on every machine. ``duration_s`` is its length in seconds;

@@ -24,6 +24,7 @@ from .models import (
     EventInfo,
     LabelInfo,
     MicrophoneInfo,
+    SelfTestResult,
     ServerInfo,
     events_from_json,
     labels_from_json,
@@ -38,6 +39,8 @@ DEFAULT_PORT = 7860
 REQUEST_TIMEOUT_S = 10.0
 CHECK_TIMEOUT_S = 25.0
 """The server gives a source 15 s."""
+SELF_TEST_TIMEOUT_S = 45.0
+"""The server gives a self-test 30 s."""
 HEARTBEAT_S = 4.0
 """A dead server is noticed after this and half of it again: 6 s."""
 MAX_MESSAGE_BYTES = 32 * 2**20
@@ -133,6 +136,20 @@ class ClapSoundClient:
     async def events(self, limit: int) -> tuple[EventInfo, ...]:
         """Return the newest events, oldest first."""
         return await self._json("GET", "events", events_from_json, params={"limit": str(limit)})
+
+    async def self_test(self, microphone_id: str) -> SelfTestResult:
+        """Have the server test whether a microphone finds a sound that it mixes into a copy of the stream.
+
+        Raises:
+            InvalidRequestError: it cannot be tested now; ``detail`` says why.
+        """
+        return await self._json(
+            "POST",
+            f"microphones/{microphone_id}/self-test",
+            SelfTestResult.from_json,
+            timeout_s=SELF_TEST_TIMEOUT_S,
+            json={},
+        )
 
     async def clip(self, event_id: str, extension: Literal["mp3", "flac"]) -> bytes:
         """Return an event's recording.

@@ -79,6 +79,17 @@ class EventMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class EventConfirmedMessage:
+    """An event that goes on was recognised by its pattern too."""
+
+    event: EventInfo
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(EventInfo.from_json(data["event"]))
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayedMessage:
     """All changes up to ``last_sequence`` have been sent; what follows is live."""
 
@@ -138,6 +149,7 @@ type Message = (
     | MicrophoneRemovedMessage
     | MicrophoneMessage
     | EventMessage
+    | EventConfirmedMessage
     | ReplayedMessage
     | ScoresMessage
     | LevelMessage
@@ -151,6 +163,7 @@ _PARSERS: Mapping[str, Callable[[Json], Message]] = {
     "microphone_removed": MicrophoneRemovedMessage.from_json,
     "microphone": MicrophoneMessage.from_json,
     "event": EventMessage.from_json,
+    "event_confirmed": EventConfirmedMessage.from_json,
     "replayed": ReplayedMessage.from_json,
     "scores": ScoresMessage.from_json,
     "level": LevelMessage.from_json,

@@ -218,7 +218,10 @@ def events_from_json(data: Json) -> tuple[EventInfo, ...]:
 
 @dataclass(frozen=True, slots=True)
 class EventInfo:
-    """A sound event; times are UTC, scores 0 to 1."""
+    """A sound event; times are UTC, scores 0 to 1.
+
+    ``pattern``: of an alarm's beeps, by which it was recognised; None if the model alone heard it.
+    """
 
     id: str
     sequence: int
@@ -234,6 +237,7 @@ class EventInfo:
     peak_score: float
     peak_level_dbfs: float
     has_clip: bool
+    pattern: str | None
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
@@ -252,4 +256,32 @@ class EventInfo:
             peak_score=float(data["peak_score"]),
             peak_level_dbfs=float(data["peak_level_dbfs"]),
             has_clip=bool(data["has_clip"]),
+            pattern=_optional_text(data.get("pattern")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestResult:
+    """What a self-test learnt; the figures are 0 where the server has none."""
+
+    name: str
+    outcome: str
+    words: str
+    score: float
+    threshold: float
+    delay_s: float
+    level_dbfs: float
+    noise_floor_dbfs: float
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(
+            name=str(data["name"]),
+            outcome=str(data["outcome"]),
+            words=str(data["words"]),
+            score=float(data["score"] or 0),
+            threshold=float(data["threshold"]),
+            delay_s=float(data["delay_s"] or 0),
+            level_dbfs=float(data["level_dbfs"] or 0),
+            noise_floor_dbfs=float(data["noise_floor_dbfs"]),
         )

@@ -1,7 +1,7 @@
 """What the tests of listening share: a sink that remembers, a source that plays arrays, a model at hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,11 +24,13 @@ from clap_server.listening.config import (
     SourceSettings,
 )
 from clap_server.listening.counters import Counters
+from clap_server.listening.diary import Diary
 from clap_server.listening.events import SoundEvent
 from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import make_plan
+from clap_server.listening.self_test import Finding
 from clap_server.listening.sink import Recording
-from tests.server.listening.spectral import SpectralModel
+from tests.server.listening.spectral import RATE, SpectralModel, room
 
 LIBRARY = load_library()
 LIMIT_S = 60
@@ -40,6 +42,7 @@ class RememberingSink:
 
     def __init__(self) -> None:
         self.started: list[SoundEvent] = []
+        self.confirmed: list[SoundEvent] = []
         self.ended: list[tuple[SoundEvent, Recording | None]] = []
         self.all_scores: list[tuple[str, datetime, dict[str, float]]] = []
         self.levels: list[tuple[datetime, float, float, bool]] = []
@@ -48,6 +51,10 @@ class RememberingSink:
 
     async def event_started(self, event: SoundEvent) -> None:
         self.started.append(event)
+        self._changed.set()
+
+    async def event_confirmed(self, event: SoundEvent) -> None:
+        self.confirmed.append(event)
         self._changed.set()
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
@@ -160,6 +167,7 @@ class Rig:
         self.source = source
         self.sink = sink or RememberingSink()
         self.counters = Counters()
+        self.diary = Diary()
         self.batcher = Batcher()
         self.holder = holder_of(model or SpectralModel(), folder)
         self.statuses: list[SourceStatus] = []
@@ -176,6 +184,7 @@ class Rig:
             batcher=self.batcher,
             sink=self.sink,
             counters=self.counters,
+            diary=self.diary,
             on_status=self.statuses.append,
         )
         return self.listener
@@ -196,3 +205,57 @@ class Rig:
         """Wait until the whole of the first stretch was judged."""
         await self.sink.until(lambda: len(self.sink.levels) >= int(duration_s / 0.5))
         await eventually(lambda: self.listener._judging._judged_s >= duration_s - 0.01)
+
+
+class FedSource(ArraySource):
+    """Gives the sound that the test feeds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._queue: asyncio.Queue[AudioBlock] = asyncio.Queue()
+        self._fed_s = 0.0
+
+    async def blocks(self, sample_rate: int) -> AsyncIterator[AudioBlock]:
+        self.opened.append(sample_rate)
+        while True:
+            yield await self._queue.get()
+
+    def feed(self, samples: NDArray[np.float32], *, rate: int = RATE, after_gap: bool = False) -> None:
+        for start in range(0, len(samples), rate // 10):
+            piece = samples[start : start + rate // 10]
+            self._fed_s += len(piece) / rate
+            gap = after_gap and start == 0
+            self._queue.put_nowait(AudioBlock(piece, rate, MORNING + self._fed_s, after_gap=gap))
+
+
+class Live(Rig):
+    """A rig whose stream goes on."""
+
+    def __init__(self, folder: Path, model: ClapModel | None = None) -> None:
+        self.fed = FedSource()
+        super().__init__(self.fed, folder, model=model)
+
+    @asynccontextmanager
+    async def listening(self, rate: int = RATE) -> AsyncIterator[None]:
+        async with self.running():
+            self.fed.feed(room(20, rate=rate), rate=rate)
+            await self.judged(20)
+            yield
+
+    async def judged(self, until_s: float) -> None:
+        await eventually(lambda: self.listener._judging._judged_s >= until_s - 0.01)
+
+    async def testing(self, test: Coroutine[None, None, Finding]) -> asyncio.Task[Finding]:
+        """Begin a test; return when it waits for sound."""
+        task = asyncio.create_task(test)
+        await eventually(
+            lambda: (
+                task.done()
+                or self.listener._hearing._shadow is not None
+                or bool(self.listener._judging.withholding.tested)
+            )
+        )
+        return task
+
+    def told(self) -> list[str]:
+        return [event.label_id for event in self.sink.started]

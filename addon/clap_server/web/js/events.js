@@ -40,6 +40,7 @@ export class Events {
   row(event, state) {
     const when = element("time", { dateTime: event.started_at }, TIME.format(new Date(event.started_at)));
     const chip = event.ended_at === null ? element("span", { className: "chip bad" }, "now") : null;
+    const pattern = event.pattern === null ? "" : ` · pattern ${event.pattern}`;
     const lasted = event.ended_at === null ? "" : `${duration(event)} · `;
     const row = element(
       "li",
@@ -50,7 +51,7 @@ export class Events {
         element("strong", {}, event.label_name),
         ` in ${event.microphone_name} `,
         chip,
-        element("div", { className: "when" }, when, ` · ${lasted}score ${event.peak_score.toFixed(2)}`),
+        element("div", { className: "when" }, when, ` · ${lasted}score ${event.peak_score.toFixed(2)}${pattern}`),
       ),
     );
     row.dataset.id = event.id;

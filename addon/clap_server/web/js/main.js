@@ -78,6 +78,7 @@ async function follow() {
       microphones.event(message);
       events.add(message.event);
     },
+    event_confirmed: (message) => events.add(message.event),
     scores: (message) => microphones.scores(message),
     level: (message) => microphones.level(message),
   });

@@ -1,0 +1,85 @@
+"""GET /api/microphones/{id}/explain says in words why it did or did not fire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from clap_server.audio.push import PushFormat
+from tests.server.listening.spectral import RATE, crash, scene
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tests.support.running_server import Client
+
+PUSHED = {"name": "Hall", "source": {"type": "push"}, "labels": [{"label": "glass breaking"}]}
+
+
+async def push(client: Client, samples: NDArray[np.float32]) -> None:
+    supervisor = client.server.context.supervisor
+    pusher = supervisor.push_source("hall").connect(PushFormat("f32le", RATE))
+    for start in range(0, len(samples), RATE // 2):
+        pusher.feed(samples[start : start + RATE // 2].tobytes())
+        await until(lambda: not supervisor.push_source("hall")._queue)
+
+
+async def test_it_tells_window_by_window_what_decided(client: Client) -> None:
+    await client.json("PUT", "/api/microphones/hall", status=201, json=PUSHED)
+    await push(client, scene(30, (24, crash())))
+    supervisor = client.server.context.supervisor
+
+    def heard() -> bool:
+        snapshot = supervisor.snapshot("hall")
+        return snapshot.windows_scored + snapshot.windows_gated >= 61
+
+    await until(heard)
+    answer: dict[str, Any] = await client.json("GET", "/api/microphones/hall/explain?seconds=300")
+    snapshot = supervisor.snapshot("hall")
+    assert answer["microphone_id"] == "hall"
+    assert answer["status"]["code"] == "listening"
+    assert answer["windows_scored"] == snapshot.windows_scored
+    assert answer["windows_gated"] == snapshot.windows_gated
+    assert len(answer["windows"]) == answer["windows_scored"] + answer["windows_gated"]
+    gated, glass = answer["conclusions"]
+    assert f"{answer['windows_gated']} of {len(answer['windows'])} windows gated: " in gated
+    assert "dBFS is under the noise floor" in gated
+    assert "Glass breaking" in glass
+    assert glass.endswith("at or above its threshold 0.70: an event started")
+    (label,) = answer["labels"]
+    assert label["decision"] == "started"
+    assert label["progress"] == {"have": 2, "need": 2, "unit": "windows"}
+    window = next(each for each in answer["windows"] if each["ended_at"] == label["at"])
+    assert window["labels"] == [{key: label[key] for key in window["labels"][0]}]
+    assert window["level_dbfs"] > window["gate_opens_at_dbfs"] > window["noise_floor_dbfs"]
+    assert window["onset_at"] is not None
+    assert "waiting for the client" in " ".join(each["words"] for each in answer["moments"])
+
+
+async def test_a_microphone_without_sound_says_why(client: Client) -> None:
+    await client.json("PUT", "/api/microphones/hall", status=201, json=PUSHED)
+    await until(lambda: client.server.context.supervisor.snapshot("hall").status.code == "waiting_for_client")
+    answer = await client.json("GET", "/api/microphones/hall/explain")
+    assert answer["seconds"] == 60
+    assert answer["windows"] == answer["labels"] == []
+    assert answer["conclusions"] == [
+        "no sound to judge came in the last 60 s: waiting for the client to send sound"
+    ]
+    at = datetime.fromisoformat(answer["moments"][-1]["at"])
+    assert datetime.now(UTC) - at < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("seconds", ["0", "301", "x", "1.5", ""])
+async def test_a_time_that_is_not_kept_is_refused(client: Client, seconds: str) -> None:
+    await client.json("PUT", "/api/microphones/hall", status=201, json=PUSHED)
+    problem = await client.json("GET", f"/api/microphones/hall/explain?seconds={seconds}", status=422)
+    assert "seconds: must be a whole number from 1 to 300" in problem["detail"]
+
+
+async def test_a_microphone_that_is_not_there_is_told(client: Client) -> None:
+    problem = await client.json("GET", "/api/microphones/hall/explain", status=404)
+    assert problem["type"] == "/problems/no-such-microphone"
