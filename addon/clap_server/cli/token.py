@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
     token = settings.token or DataFolder(settings.data).stored_token()
     if token is None:
         raise ConfigurationError(
-            f"No server has used the data folder {settings.data}: start it first, or name its folder with --data"
+            f"No server has used the data folder {settings.data}: "
+            "start it first, or name its folder with --data"
         )
     print(token)
     return 0
