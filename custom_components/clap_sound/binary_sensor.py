@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PARALLEL_UPDATES = 0
 
+_HEARS = {"disabled": False, "listening": True, "failed": False, "stalled": False}
 # Sound comes, but an alarm may be missed.
 _IMPAIRED = frozenset({"wrong_rate", "choppy", "only_noise"})
 # Home Assistant's own triggers for smoke and carbon monoxide then work.
@@ -47,15 +48,18 @@ async def async_setup_entry(
 
 
 class SoundSensor(LabelEntity, BinarySensorEntity):
-    """On while the label's sound lasts.
+    """On while the label's sound lasts; unknown while the microphone hears nothing, which is not quiet.
 
-    A short break of the connection does not show: what goes on would set off automations again, and what
-    began meanwhile would not come from "off". The microphone's other sensors tell of the break at once.
+    Its attempts to reconnect leave it as it is. A short break of the connection to the server does not show
+    either: what goes on would set off automations again, and what began meanwhile would not come from "off".
+    The microphone's other sensors tell of the break at once.
     """
 
     def __init__(self, entry: ClapSoundConfigEntry, subentry: ConfigSubentry, label: WatchedLabel) -> None:
         super().__init__(entry, subentry, label)
         self._attr_device_class = _DEVICE_CLASSES.get(label.id, BinarySensorDeviceClass.SOUND)
+        self._hears = False
+        self._read()
         self._is_gone = not self.coordinator.last_update_success
         self._stop_waiting: Callable[[], None] | None = None
 
@@ -72,6 +76,7 @@ class SoundSensor(LabelEntity, BinarySensorEntity):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
+        self._read()
         if self.coordinator.last_update_success:
             self._is_gone = False
             self._end_break()
@@ -93,8 +98,14 @@ class SoundSensor(LabelEntity, BinarySensorEntity):
 
     @property
     @override
-    def is_on(self) -> bool:
-        return self._key in self.coordinator.data.active
+    def is_on(self) -> bool | None:
+        if self._key in self.coordinator.data.active:
+            return True
+        return False if self._hears else None
+
+    def _read(self) -> None:
+        if (microphone := self.microphone) is not None:
+            self._hears = _HEARS.get(microphone.status.state, self._hears)
 
 
 class ProblemSensor(ClapSoundEntity, BinarySensorEntity):

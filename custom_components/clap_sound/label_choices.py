@@ -81,16 +81,18 @@ class LabelChoices:
         label = SelectSelector(
             SelectSelectorConfig(options=options, custom_value=True, mode=SelectSelectorMode.DROPDOWN)
         )
+        # A slider would show 0 where nothing is entered, which means the sound's own default.
         threshold = NumberSelector(
             NumberSelectorConfig(
-                min=0, max=_PERCENT, step=1, unit_of_measurement="%", mode=NumberSelectorMode.SLIDER
+                min=0, max=_PERCENT, step=1, unit_of_measurement="%", mode=NumberSelectorMode.BOX
             )
         )
         return _LabelsSelector(
             ObjectSelectorConfig(
                 multiple=True,
                 fields={
-                    CONF_LABEL: {"required": True, "selector": label},
+                    # Without a default the dialog proposes the first of the list, which is there already.
+                    CONF_LABEL: {"required": True, "default": "", "selector": label},
                     CONF_THRESHOLD: {"selector": threshold},
                 },
                 label_field=CONF_LABEL,

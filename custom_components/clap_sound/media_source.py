@@ -13,7 +13,7 @@ from homeassistant.components.media_source import (
 )
 from homeassistant.util import dt as dt_util
 
-from .client import ClapSoundError
+from .client import ClapSoundConnectionError, ClapSoundError
 from .clip import clip_path
 from .const import DOMAIN
 
@@ -64,6 +64,12 @@ class Recordings(MediaSource):
 async def _recordings(entry: ClapSoundConfigEntry) -> list[BrowseMediaSource]:
     try:
         events = await entry.runtime_data.client.events(NEWEST)
+    except ClapSoundConnectionError as error:
+        raise BrowseError(
+            translation_domain=DOMAIN,
+            translation_key="no_answer",
+            translation_placeholders={"server": entry.title},
+        ) from error
     except ClapSoundError as error:
         raise BrowseError(str(error)) from error
     return [_recording(entry, event) for event in reversed(events) if event.has_clip]

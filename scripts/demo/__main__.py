@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import signal
+import stat
 import sys
 import traceback
 from pathlib import Path
@@ -17,6 +18,10 @@ from scripts.harness.api import HomeAssistantError
 from scripts.harness.configuration import REPOSITORY
 from scripts.harness.ports import PortInUseError
 from scripts.harness.process import ProcessError
+
+DATA_HELP = """\
+folder for everything that is stored (default: .run); with --server-only the server's data folder itself,
+its recordings in media within it (default: .run/server/data)"""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -30,19 +35,35 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--port", type=int, default=7860, help="port of the server")
     parser.add_argument("--home-assistant-port", type=int, default=8123, help="port of Home Assistant")
-    parser.add_argument("--data", type=Path, help="folder for everything that is stored (default: .run)")
+    parser.add_argument("--data", type=Path, help=DATA_HELP)
     return parser.parse_args()
 
 
+def end_without_terminal(stop: asyncio.Event) -> None:
+    """End as by Ctrl-C, without writing to the terminal, which was closed."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (sys.stdout.fileno(), sys.stderr.fileno()):
+        if stat.S_ISCHR(os.fstat(output).st_mode):
+            os.dup2(nowhere, output)
+    stop.set()
+
+
 async def main() -> int:
-    """Run until Ctrl-C; returns the exit status."""
+    """Run until Ctrl-C or until the terminal is closed; returns the exit status."""
     arguments = parse_arguments()
     base = Path(os.environ.get("CLAP_DEMO_FOLDER", "."))
-    folder = (base / arguments.data).resolve() if arguments.data else REPOSITORY / ".run"
+    default = REPOSITORY / ".run"
+    if arguments.server_only:
+        # That of the demo's server.
+        default = default / "server" / "data"
+    folder = (base / arguments.data).resolve() if arguments.data else default
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
+    # Under nohup a closed terminal ends nothing.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, end_without_terminal, stop)
     try:
         if arguments.server_only:
             return await run_server_only(folder, arguments.host, arguments.port, stop)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from scripts.harness.flows import reload
+from scripts.demo.microphone import LEVEL_KEY, STATUS_KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scripts.demo.microphone import Registered
     from scripts.harness.api import HomeAssistantApi
 
 AREA = "Living Room"
@@ -15,8 +18,6 @@ AREA = "Living Room"
 DASHBOARD = "clap-sound"
 RECORDINGS = "/media-browser/browser/" + quote("app,media-source://clap_sound", safe="")
 
-MICROPHONE_ID = "demo"
-LABELS = ("glass_breaking", "alarm", "door_slam", "music")
 GLASS = "binary_sensor.demo_glass_breaking"
 SENSORS = {
     GLASS: "Glass breaking",
@@ -33,19 +34,28 @@ AUTOMATION_ENTITY = "automation.tell_me_when_glass_breaks"
 AUTOMATION = {
     "id": "clap_sound_demo",
     "alias": "Tell me when glass breaks",
-    "triggers": [{"trigger": "state", "entity_id": GLASS, "from": "off", "to": "on"}],
+    "triggers": [
+        {
+            "trigger": "event",
+            "event_type": "clap_sound_event",
+            "event_data": {"event_type": "glass_breaking"},
+        }
+    ],
     "actions": [
         {
             "action": "persistent_notification.create",
             "data": {
                 "notification_id": "glass_breaking",
                 "title": "Glass is breaking",
-                "message": "Heard in the {{ area_name(trigger.entity_id) | lower }}"
-                " at {{ now().strftime('%X') }}, score {{ state_attr(trigger.entity_id, 'score') }}.",
+                "message": "{% set heard = trigger.event.data %}"
+                "Heard in the {{ area_name(heard.entity_id) | default(heard.microphone, true) | lower }}"
+                " at {{ as_timestamp(heard.started_at) | timestamp_custom('%X') }},"
+                " score {{ heard.score }}{{ ' (told late)' if heard.late }}.",
             },
         }
     ],
-    "mode": "single",
+    "mode": "queued",
+    "max": 100,
 }
 
 _LAST_EVENT = f"""\
@@ -106,22 +116,35 @@ def dashboard(sensors: dict[str, str]) -> dict[str, Any]:
     return {"title": "CLAP Sound", "views": [{**view, "badges": badges, "sections": sections}]}
 
 
-async def furnish(api: HomeAssistantApi) -> None:
-    """Set up what is not there yet; what the user changed in it stays."""
-    dashboards = await api.command({"type": "lovelace/dashboards/list"})
-    if any(found["url_path"] == DASHBOARD for found in dashboards):
-        return
+async def furnish_microphone(api: HomeAssistantApi, found: Mapping[str, Registered]) -> bool:
+    """Put a new demo microphone into its room; returns whether Home Assistant has to start anew for it.
+
+    The level is off by default. Home Assistant takes all entities of an entry through a reload half a minute
+    after one of them was turned on, unless it starts anew before.
+    """
     areas = await api.command({"type": "config/area_registry/list"})
     area_ids = [area["area_id"] for area in areas if area["name"] == AREA]
     if not area_ids:
         area = await api.command({"type": "config/area_registry/create", "name": AREA, "icon": "mdi:sofa"})
         area_ids = [area["area_id"]]
-    registered = await api.command({"type": "config/entity_registry/get", "entity_id": STATUS})
-    device = {"type": "config/device_registry/update", "device_id": registered["device_id"]}
+    device = {"type": "config/device_registry/update", "device_id": found[STATUS_KEY].device_id}
     await api.command({**device, "area_id": area_ids[0]})
-    # The level is off by default; an entity that was turned on appears when its entry is loaded anew.
-    await api.command({"type": "config/entity_registry/update", "entity_id": LEVEL, "disabled_by": None})
-    await reload(api)
+    level = found[LEVEL_KEY]
+    if level.disabled_by != "integration":
+        return False
+    turn_on = {"type": "config/entity_registry/update", "entity_id": level.entity_id, "disabled_by": None}
+    await api.command(turn_on)
+    return True
+
+
+async def has_dashboard(api: HomeAssistantApi) -> bool:
+    """Whether the start page was made; what the user changed in it stays."""
+    dashboards = await api.command({"type": "lovelace/dashboards/list"})
+    return any(found["url_path"] == DASHBOARD for found in dashboards)
+
+
+async def add_dashboard(api: HomeAssistantApi) -> None:
+    """Make the start page."""
     await api.command(
         {"type": "lovelace/dashboards/create", "url_path": DASHBOARD, "title": "CLAP Sound"}
         | {"icon": "mdi:waveform", "mode": "storage"}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -16,6 +18,26 @@ if TYPE_CHECKING:
 
 class ProcessError(Exception):
     """A process did not start, or ended by itself."""
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with(parent: int) -> Callable[[], None]:
+    """What a child runs before its program: it is asked to end when the parent ends, however that does.
+
+    Args:
+        parent: id of the parent process, which the caller is.
+    """
+
+    def tie() -> None:
+        if _LIBC is not None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    return tie
 
 
 class Activity:
@@ -104,6 +126,7 @@ class Process:
                 stderr=asyncio.subprocess.STDOUT,
                 env=self._environment,
                 start_new_session=True,
+                preexec_fn=end_with(os.getpid()),
             )
 
     async def until(self, ready: Callable[[], Awaitable[bool]], idle_s: float = 60) -> None:

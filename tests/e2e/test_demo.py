@@ -18,9 +18,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from scripts.demo.home import AUTOMATION_ENTITY, DASHBOARD, GLASS, STATUS
+from scripts.demo.home import AUTOMATION_ENTITY, DASHBOARD, GLASS, LEVEL, STATUS
+from scripts.demo.microphone import find_microphone
 from scripts.harness.api import HomeAssistantApi
 from scripts.harness.configuration import REPOSITORY
+from scripts.harness.flows import entries
 from scripts.harness.home_assistant import environment_is_ready
 from scripts.harness.ports import free_port
 from scripts.harness.process import Process
@@ -258,11 +260,42 @@ async def test_restart_from_within_home_assistant_comes_back_without_ending_the_
         await recorder.until(GLASS, lambda change: change.new == "on", timeout_s=PATIENCE_S)
 
 
+async def test_first_minutes_are_calm(demo: RunningDemo) -> None:
+    log = demo.log.read_text()
+    assert "Reloading configuration entries because disabled_by changed" not in log
+    level = await demo.api.state(LEVEL)
+    assert level is not None
+    assert float(level["state"]) < 0
+
+
 async def test_ctrl_c_ends_it_all_in_good_order(demo: RunningDemo) -> None:
+    entry_id = (await entries(demo.api))[0]["entry_id"]
+    microphone = {"entry_id": entry_id, "subentry_id": await find_microphone(demo.api, entry_id)}
+    await demo.api.command({"type": "config_entries/subentries/delete", **microphone})
     demo.process.send_signal(signal.SIGINT)
     assert await demo.process.wait() == 0
     assert not await demo.api.answers()
     assert "Traceback" not in demo.process.log.read_text()
+
+
+async def test_demo_whose_microphone_was_removed_has_it_again_at_the_next_start(demo: RunningDemo) -> None:
+    before = len(demo.process.log.read_text())
+
+    async def is_ready() -> bool:
+        return "Ctrl-C ends it all" in demo.process.log.read_text()[before:]
+
+    await demo.process.start()
+    await demo.process.until(is_ready, idle_s=600)
+    await demo.api.sign_in("demo", demo.password)
+    async with StateRecorder(demo.api) as recorder:
+        await recorder.until(GLASS, lambda change: change.new == "on", timeout_s=PATIENCE_S)
+    assert f"{GLASS} turned on" in demo.process.log.read_text()[before:]
+
+
+async def test_closed_terminal_ends_it_all(demo: RunningDemo) -> None:
+    demo.process.send_signal(signal.SIGHUP)
+    assert await demo.process.wait() == 0
+    assert not await demo.api.answers()
 
 
 async def test_port_in_use_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -216,6 +216,42 @@ async def test_problem_says_why_and_lasts_until_sound_arrives(
     await until(hass, lambda: state_of(hass, problem) == "off")
 
 
+@pytest.mark.parametrize("state", ["failed", "stalled", "disabled"])
+async def test_sensor_of_a_microphone_that_hears_nothing_is_unknown_and_not_off(
+    hass: HomeAssistant, peer: Peer, kitchen: str, state: str
+) -> None:
+    states = record(hass, GLASS)
+    await peer.set_status(kitchen, status(state, "refused", "no answer"))
+    await until(hass, lambda: state_of(hass, GLASS) == "unknown")
+    # It tries again and again.
+    await peer.set_status(kitchen, status("connecting", "connecting", "trying again"))
+    await until(hass, lambda: state_of(hass, "sensor.kitchen_status") == "connecting")
+    assert state_of(hass, GLASS) == "unknown"
+    await peer.set_status(kitchen, status())
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+    assert set(states) == {"unknown", "off"}
+
+
+async def test_sound_that_goes_on_is_on_though_the_microphone_fails(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    event = await peer.start_event(kitchen)
+    await until(hass, lambda: state_of(hass, GLASS) == "on")
+    await peer.set_status(kitchen, status("failed", "refused", "no answer"))
+    await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_alarm") == "unknown")
+    assert state_of(hass, GLASS) == "on"
+    await peer.end_event(event)
+    await until(hass, lambda: state_of(hass, GLASS) == "unknown")
+
+
+async def test_short_reconnect_leaves_the_sensor_off(hass: HomeAssistant, peer: Peer, kitchen: str) -> None:
+    states = record(hass, GLASS)
+    await peer.set_status(kitchen, status("connecting", "connecting", "trying again"))
+    await until(hass, lambda: state_of(hass, "sensor.kitchen_status") == "connecting")
+    assert state_of(hass, GLASS) == "off"
+    assert "unknown" not in states
+
+
 @pytest.mark.parametrize("code", ["wrong_rate", "choppy", "only_noise"])
 async def test_sound_that_cannot_be_judged_is_a_problem_until_it_is_over(
     hass: HomeAssistant, peer: Peer, kitchen: str, code: str

@@ -149,6 +149,17 @@ async def test_label_names_are_offered_in_the_language_of_home_assistant(
     assert subentry.data["labels"][0]["label"] == "glass_breaking"
 
 
+async def test_another_sound_begins_empty_and_without_a_threshold(
+    hass: HomeAssistant, bare_entry: MockConfigEntry
+) -> None:
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    (selector,) = [value for key, value in result["data_schema"].schema.items() if key == "labels"]
+    fields = selector.serialize()["selector"]["object"]["fields"]
+    assert fields["label"]["default"] == ""
+    assert "default" not in fields["threshold"]
+    assert fields["threshold"]["selector"]["number"]["mode"] == "box"
+
+
 @pytest.mark.parametrize(
     ("labels", "error"),
     [

@@ -52,8 +52,8 @@ def _wrong_token(request: web.Request) -> ProblemError:
     return ProblemError(
         401,
         "wrong-token",
-        "The token is wrong; `clap-server token` prints the right one, "
-        "and the log shows it at the first start",
+        "The token is wrong; `clap-server token --data DIR`, with the server's data folder, prints the right "
+        "one, and the log shows it at the first start",
         headers=_CHALLENGE,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import shlex
 from typing import TYPE_CHECKING
 
 from aiohttp import WSCloseCode, web
@@ -108,7 +109,9 @@ class Server:
         self.token, token_is_new = folder.token(settings.token)
         if token_is_new:
             _LOGGER.info(
-                "Access token, shown only this once (`clap-server token` prints it again): %s", self.token
+                "Access token, shown only this once (`clap-server token --data %s` prints it again): %s",
+                shlex.quote(str(settings.data)),
+                self.token,
             )
         store = Store(folder, policy, self._info_changed)
         bus = EventBus()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clap_server.errors import ConfigurationError
 from clap_server.settings import load_settings
 from clap_server.store.folder import DataFolder
 
@@ -20,8 +21,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the token, making it if the server never ran."""
+    """Print the token of a server that has run; only a server makes one."""
     settings = load_settings({"data": args.data})
-    token, _ = DataFolder(settings.data).token(settings.token)
+    token = settings.token or DataFolder(settings.data).stored_token()
+    if token is None:
+        raise ConfigurationError(
+            f"No server has used the data folder {settings.data}: "
+            "start it first, or name its folder with --data"
+        )
     print(token)
     return 0

@@ -166,6 +166,19 @@ class DataFolder:
             return override, False
         return self._secret("token", lambda: secrets.token_urlsafe(32))
 
+    def stored_token(self) -> str | None:
+        """The access token, if a server has made one here.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        try:
+            return (self.root / "token").read_text(encoding="utf-8").strip() or None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._unusable(error) from error
+
     def _secret(self, name: str, make: Callable[[], str]) -> tuple[str, bool]:
         path = self.root / name
         try:

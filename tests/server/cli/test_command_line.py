@@ -19,6 +19,7 @@ import clap_server
 from clap_server.cli.serve import _serve
 from clap_server.errors import ConfigurationError
 from clap_server.settings import default_data_dir, load_settings
+from clap_server.store.folder import DataFolder
 from tests.support.command_line import run_command
 from tests.support.waiting import until
 
@@ -112,12 +113,32 @@ def test_wrong_use_ends_with_status_2(arguments: list[str]) -> None:
     assert run_command(*arguments) == 2
 
 
-def test_token_is_printed_and_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    printed = []
-    for _ in range(2):
-        assert run_command("token", "--data", str(tmp_path)) == 0
-        printed.append(capsys.readouterr().out.strip())
-    assert printed == [(tmp_path / "token").read_text().strip()] * 2
+def test_token_of_a_server_that_has_run_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, _ = DataFolder(tmp_path).token()
+    assert run_command("token", "--data", str(tmp_path)) == 0
+    assert capsys.readouterr().out.strip() == made
+
+
+@pytest.mark.parametrize("folder", ["", "not-there", "file"])
+def test_token_is_never_made_where_no_server_has_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    before = sorted(tmp_path.iterdir())
+    status, text = _end(capsys, "token", "--data", str(tmp_path / folder))
+    assert status == 1
+    assert "start it first, or name its folder with --data" in text
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_token_from_the_environment_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAP_TOKEN", "from-the-environment")
+    assert run_command("token", "--data", str(tmp_path)) == 0
+    assert capsys.readouterr().out.strip() == "from-the-environment"
 
 
 def test_error_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,6 +241,7 @@ async def test_process_serves_and_stops_gracefully(tmp_path: Path) -> None:
         address = await _ready(log)
         token = (data / "token").read_text().strip()
         assert log.read_text().count(token) == 1
+        assert f"`clap-server token --data {data}` prints it again" in log.read_text()
         async with (
             aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
             session.ws_connect(f"{address}/api/ws") as client,

@@ -113,7 +113,7 @@ async def test_recording_is_scored_on_the_page(browser: Browser, client: Client)
         await page.get_by_role("slider", name="Threshold").fill("0.65")
         await page.get_by_role("button", name="Listen").click()
         result = page.locator("#classify-result")
-        await expect(result).to_contain_text("Heard: glass breaking (5.0 s)")
+        await expect(result).to_contain_text("Heard: glass breaking; the recording lasts 5.0 s")
         bars = result.get_by_role("meter")
         await expect(bars).to_have_count(3)
         assert float(await bars.first.get_attribute("aria-valuenow") or 0) > 0.65

@@ -51,7 +51,7 @@ function draw(result) {
     return bar.root;
   });
   byId("classify-result").replaceChildren(
-    element("p", { className: "verdict" }, `${verdict} (${result.duration_s.toFixed(1)} s)`),
+    element("p", { className: "verdict" }, `${verdict}; the recording lasts ${result.duration_s.toFixed(1)} s`),
     ...bars,
     ...(result.windows.length > 1 ? [timeline(result)] : []),
   );
