@@ -128,7 +128,19 @@ async def test_whatever_can_be_got_has_a_head(client: Client, path: str) -> None
 
 
 @pytest.mark.parametrize(
-    "wanted", ["bytes=5-2", "bytes=x-y", "bytes=-", "bytes=1-2,4-5", "lines=1-2", "bytes", "bytes=²-"]
+    "wanted",
+    [
+        "bytes=5-2",
+        "bytes=x-y",
+        "bytes=-",
+        "bytes=1-2,4-5",
+        "lines=1-2",
+        "bytes",
+        "bytes=²-",
+        pytest.param(f"bytes={'9' * 4400}-2", id="first without end"),
+        pytest.param(f"bytes=1-{'9' * 4400}", id="last without end"),
+        pytest.param(f"bytes=-{'9' * 4400}", id="length without end"),
+    ],
 )
 async def test_range_that_is_none_is_ignored(client: Client, wanted: str) -> None:
     event = await _heard(client)
