@@ -133,7 +133,9 @@ def _responses(route: Route) -> dict[str, Any]:
     elif route.answer is not None:
         good["content"] = {"application/json": {"schema": _reference(route.answer)}}
     problem = {CONTENT_TYPE: {"schema": _reference(schemas.Problem)}}
-    statuses = sorted({*route.errors, *(() if route.public else (401,)), 503})
+    statuses = sorted(
+        {*route.errors, *(() if route.public else (401,)), *((415,) if route.body else ()), 503}
+    )
     return {
         **{
             str(status): {**good, "description": HTTPStatus(status).phrase}

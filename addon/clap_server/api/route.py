@@ -45,7 +45,7 @@ class Route:
         body: schema of a JSON body, or an OpenAPI request body.
         partial: whether the body may leave anything out.
         query: parameters in the address.
-        errors: statuses of the problems that it may answer with, besides 401 and 503.
+        errors: statuses of the problems that it may answer with, besides 401, 503 and 415 for a body.
         public: whether it is answered without a token.
     """
 

@@ -152,6 +152,8 @@ class Server:
             access_log_class=AccessLogger,
             access_log=logging.getLogger("clap_server.access"),
             handle_signals=False,
+            # Bodies that are packed are refused: a few bytes could unpack to anything.
+            auto_decompress=False,
             shutdown_timeout=STOP_STEP_S,
         )
         self._runner = runner
