@@ -193,3 +193,32 @@ async def test_client_that_asks_before_it_sends_is_told_to_go_on(client: Client)
 async def test_value_of_another_type_is_refused(client: Client, change: dict[str, Any], field: str) -> None:
     problem = await client.json("PUT", "/api/microphones/hall", status=422, json=MICROPHONE | change)
     assert problem["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /api/info HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer SESAME\x01\r\n\r\n",
+        b"GET /api/info?token=SESAME\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://[SESAME/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /api/info HTTP/1.1\r\nHost: x\r\nAuthorization Bearer SESAME\r\n\r\n",
+        b"GET /api/info HTTP/1.1\r\nHost: x\r\nX: " + b"SESAME" * 5000 + b"\r\n\r\n",
+        b"GET /api/info HTTP/SESAME\r\nHost: x\r\n\r\n",
+        b"SESAME\r\n\r\n",
+    ],
+    ids=["header", "query", "host", "no colon", "long", "version", "line"],
+)
+async def test_request_that_is_no_http_is_repeated_nowhere(
+    client: Client, caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
+        writer.write(request_)
+        answer = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+        assert b"\r\nContent-Type: application/problem+json" in answer
+        assert b"SESAME" not in answer
+    assert "SESAME" not in caplog.text
+    told = [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+    assert [record.exc_info for record in told] == [None]
