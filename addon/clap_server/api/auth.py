@@ -8,10 +8,11 @@ from aiohttp import web
 from pydantic import Field
 
 from clap_server.api.authenticator import SESSION_S
-from clap_server.api.context import context, json_response
+from clap_server.api.context import SESSION, context, json_response
 from clap_server.api.problems import ProblemError, read_body
 from clap_server.api.route import Route
 from clap_server.api.schemas import Received, Schema
+from clap_server.api.websocket import close_signed_out
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="clap-server"'}
@@ -44,6 +45,7 @@ def authorize(request: web.Request) -> None:
         raise ProblemError(
             403, "other-origin", "A page of another site may not do this; use the server's own page"
         )
+    request[SESSION] = cookie
 
 
 def _wrong_token(request: web.Request) -> ProblemError:
@@ -126,6 +128,7 @@ async def sign_out(request: web.Request) -> web.Response:
     authenticator = context(request).authenticator
     if (cookie := request.cookies.get(authenticator.cookie_name)) is not None:
         authenticator.end_session(cookie)
+        await close_signed_out(context(request), cookie)
     response = web.Response(status=204)
     response.del_cookie(authenticator.cookie_name, path="/", httponly=True, samesite="Strict")
     return response

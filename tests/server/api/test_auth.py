@@ -10,6 +10,7 @@ import pytest
 from clap_server.api.app import ROUTES
 from clap_server.api.authenticator import SESSION_S, Authenticator
 from tests.support.running_server import TOKEN, Client, ReadyHolder, running
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -160,6 +161,34 @@ async def test_cookie_lets_in_until_signed_out(browser: Client) -> None:
     await browser.json("GET", "/api/info", headers={})
     await browser.json("DELETE", "/api/session", status=204, headers={})
     await browser.json("GET", "/api/info", status=401, headers={})
+
+
+@pytest.mark.parametrize("path", ["/api/ws", "/api/microphones/hall/audio"])
+async def test_sign_out_ends_the_sockets_of_its_session_and_no_other(browser: Client, path: str) -> None:
+    body = {"name": "Hall", "source": {"type": "push"}, "labels": [{"label": "alarm"}]}
+    await browser.json("PUT", "/api/microphones/hall", status=201, headers=_origin(browser), json=body)
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar) as session:
+        other = Client(browser.server, session)
+        await other.json("POST", "/api/session", status=204, headers={}, json={"token": TOKEN})
+        token = {"Authorization": f"Bearer {TOKEN}"}
+        async with (
+            browser.socket(path, headers=_origin(browser)) as socket,
+            other.socket(headers=_origin(other)) as others,
+            browser.socket(headers=token) as programs,
+        ):
+            for each in (others, programs):
+                assert (await each.receive_json(timeout=30))["type"] == "info"
+            if path == "/api/ws":
+                assert (await socket.receive_json(timeout=30))["type"] == "info"
+            else:
+                await until(lambda: "hall" in browser.server.context.pushers)
+            await browser.json("DELETE", "/api/session", status=204, headers=_origin(browser))
+            end = await socket.receive(timeout=30)
+            assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, 1008)
+            for each in (others, programs):
+                await each.send_json({"type": "subscribe", "after": None})
+                assert (await each.receive_json(timeout=30))["type"] == "microphones"
 
 
 async def test_token_is_no_cookie_session(client: Client) -> None:
