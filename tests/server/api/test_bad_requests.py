@@ -184,13 +184,21 @@ async def test_client_that_asks_before_it_sends_is_told_to_go_on(client: Client)
         ({"source": {"type": "file", "path": "a.wav", "loop": 0}}, "source.loop"),
         ({"source": {"type": "file", "path": "a.wav", "loop": "yes"}}, "source.loop"),
         ({"enabled": 1}, "enabled"),
+        ({"owner": ""}, "owner"),
+        ({"owner": " "}, "owner"),
+        ({"owner": "a\x00"}, "owner"),
+        ({"owner": "a\nb"}, "owner"),
+        ({"owner": "a\u202eb"}, "owner"),
+        ({"name": "\u3164"}, "name"),
+        ({"name": "\u2800 \u115f\uffa0"}, "name"),
+        ({"name": "\u200d\ufe0f"}, "name"),
         ({"enabled": "off"}, "enabled"),
         ({"hop_s": "0.5"}, "hop_s"),
         ({"hop_s": True}, "hop_s"),
         ({"labels": [{"label": "alarm", "threshold": "0.5"}]}, "labels.0.threshold"),
     ],
 )
-async def test_value_of_another_type_is_refused(client: Client, change: dict[str, Any], field: str) -> None:
+async def test_value_that_is_none_is_refused(client: Client, change: dict[str, Any], field: str) -> None:
     problem = await client.json("PUT", "/api/microphones/hall", status=422, json=MICROPHONE | change)
     assert problem["errors"][0]["field"] == field
 
