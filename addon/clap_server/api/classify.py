@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ MAX_DURATION_S = 900.0
 DEFAULT_THRESHOLD = 0.5
 HOP_S = 0.5
 COPY_BYTES = 1 << 20
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # How soon it is noticed that a client has gone, in seconds.
 _LOOK_S = 0.25
 
@@ -200,10 +202,10 @@ async def _text(part: BodyPartReader) -> str:
 
 
 def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise invalid("threshold", "must be a number from 0 to 1") from None
+    # Python's own reading also takes other digits and underscores.
+    if not _NUMBER.fullmatch(text):
+        raise invalid("threshold", "must be a number from 0 to 1")
+    value = float(text)
     if not 0 <= value <= 1:
         raise invalid("threshold", "must be from 0 to 1")
     return value

@@ -117,7 +117,7 @@ async def test_sign_out_ends_the_cookie_for_good_and_no_other(tmp_path: Path) ->
             async with client.request("POST", "/api/session", headers={}, json={"token": TOKEN}) as response:
                 cookies.append({"Cookie": response.headers["Set-Cookie"].partition(";")[0]})
         gone, other = cookies
-        await client.json("DELETE", "/api/session", status=204, headers=gone)
+        await client.json("DELETE", "/api/session", status=204, headers=gone | _origin(client))
         await client.json("GET", "/api/info", status=401, headers=gone)
         await client.json("GET", "/api/info", headers=other)
     assert (tmp_path / "signed_out").stat().st_mode & 0o777 == 0o600
@@ -159,7 +159,7 @@ def test_sign_out_holds_though_it_cannot_be_stored(tmp_path: Path, caplog: pytes
 async def test_cookie_lets_in_until_signed_out(browser: Client) -> None:
     assert (await browser.json("GET", "/api/session", headers={})) == {"cookie": True}
     await browser.json("GET", "/api/info", headers={})
-    await browser.json("DELETE", "/api/session", status=204, headers={})
+    await browser.json("DELETE", "/api/session", status=204, headers=_origin(browser))
     await browser.json("GET", "/api/info", status=401, headers={})
 
 
@@ -193,6 +193,14 @@ async def test_sign_out_ends_the_sockets_of_its_session_and_no_other(browser: Cl
 
 async def test_token_is_no_cookie_session(client: Client) -> None:
     assert (await client.json("GET", "/api/session")) == {"cookie": False}
+
+
+@pytest.mark.parametrize("origin", [None, "http://evil.example", "null", "http://127.0.0.1:1"])
+async def test_page_of_another_site_signs_nobody_out(browser: Client, origin: str | None) -> None:
+    headers = {"Origin": origin} if origin else {}
+    problem = await browser.json("DELETE", "/api/session", status=403, headers=headers)
+    assert problem["type"] == "/problems/other-origin"
+    await browser.json("GET", "/api/info", headers={})
 
 
 @pytest.mark.parametrize("origin", [None, "http://evil.example", "null", "http://127.0.0.1:1"])
@@ -243,6 +251,8 @@ async def test_cookie_works_behind_a_proxy_however_it_writes_the_default_port(
         ("clap.example", "https://clap.example@evil.example"),
         ("clap.example", "null"),
         ("clap.example", "https://[::"),
+        ("clap.example", "//clap.example"),
+        ("clap.example", "file://clap.example"),
         ("", ""),
     ],
 )
