@@ -127,7 +127,9 @@ class Server:
                 holder, library, sink, media_dir=settings.media, on_overload=self._info_changed
             ),
             bus=bus,
-            authenticator=Authenticator(self.token, folder.server_id(), folder.signed_out),
+            authenticator=Authenticator(
+                self.token, folder.server_id(), folder.signed_out, remember=folder.remember_signed_out
+            ),
             metrics=metrics,
             media_dir=settings.media,
             ingress_peers=self._ingress_peers,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,25 @@ async def test_sign_out_ends_the_cookie_for_good_and_no_other(tmp_path: Path) ->
     async with running(tmp_path) as client:
         await client.json("GET", "/api/info", status=401, headers=gone)
         await client.json("GET", "/api/info", headers=other)
+
+
+async def test_sign_out_outlives_the_data_folder(tmp_path: Path) -> None:
+    cookies = []
+    for _ in range(2):
+        async with running(tmp_path / "data") as client:
+            async with client.request("POST", "/api/session", headers={}, json={"token": TOKEN}) as response:
+                cookies.append({"Cookie": response.headers["Set-Cookie"].partition(";")[0]})
+            await client.json("DELETE", "/api/session", status=204, headers=cookies[-1] | _origin(client))
+            folder = client.server.context.store.folder
+            shutil.rmtree(folder.root)
+            assert not folder.is_whole()
+            # As the server does every few seconds.
+            folder.create()
+            assert folder.is_whole()
+            assert folder.signed_out.stat().st_mode & 0o777 == 0o600
+    async with running(tmp_path / "data") as client:
+        for cookie in cookies:
+            await client.json("GET", "/api/info", status=401, headers=cookie)
 
 
 async def test_stranger_signs_nobody_out(client: Client) -> None:

@@ -130,7 +130,7 @@ async def test_uploads_at_once_are_all_answered(busy: Client) -> None:
         ({"labels": "alarm", "threshold": "-0.1"}, "threshold", "0 to 1"),
         ({"labels": "alarm", "threshold": "nan"}, "threshold", "0 to 1"),
         ({"labels": "alarm", "threshold": "high"}, "threshold", "number"),
-        ({"labels": "alarm", "threshold": "٠.٥"}, "threshold", "number"),
+        ({"labels": "alarm", "threshold": "\u0660.\u0665"}, "threshold", "number"),
         ({"labels": "alarm", "threshold": "0_1"}, "threshold", "number"),
         ({"labels": "alarm", "threshold": "0x1"}, "threshold", "number"),
         ({"labels": "alarm", "normalize": "maximum"}, "normalize", "softmax"),
