@@ -55,10 +55,14 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> list[str]:
     lines += [""]
     for status, answer in operation["responses"].items():
         for content_type, content in answer.get("content", {"": {"schema": {}}}).items():
-            if int(status) < 400:  # noqa: PLR2004 - HTTP: from here on errors
+            if content_type != "application/problem+json":
                 shown = _type(content["schema"]) if content["schema"].get("$ref") else f"`{content_type}`"
                 lines.append(f"Answers {status}" + (f" with {shown}" if content_type else "") + ".")
-    problems = [status for status in operation["responses"] if int(status) >= 400]  # noqa: PLR2004 - as above
+    problems = [
+        status
+        for status, answer in operation["responses"].items()
+        if "application/problem+json" in answer.get("content", {})
+    ]
     lines.append(f"Problems: {', '.join(problems)}.")
     return lines
 

@@ -139,6 +139,14 @@ async def _admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     path = resource.canonical if resource is not None else None
     method = "GET" if request.method == "HEAD" else request.method
     public = path in request.app[_PUBLIC_PAGES] or (method, path) in _PUBLIC
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if request.body_exists and encoding.lower() != "identity":
+        raise ProblemError(
+            415,
+            "encoded-body",
+            "Send the body as it is, without Content-Encoding",
+            headers={"Accept-Encoding": "identity"},
+        )
     # An unknown address outside the API is simply not there; inside, strangers are told nothing.
     unknown_page = path is None and not request.path.startswith("/api")
     if not (public or trusted or unknown_page):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from pydantic import Field
 
 from clap_server.api.authenticator import SESSION_S
-from clap_server.api.context import context, json_response
+from clap_server.api.context import SESSION, context, json_response
 from clap_server.api.problems import ProblemError, read_body
 from clap_server.api.route import Route
 from clap_server.api.schemas import Received, Schema
+from clap_server.api.websocket import close_signed_out
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="clap-server"'}
+_ORIGIN = re.compile("https?://", re.IGNORECASE)
 _DEFAULT_PORTS = frozenset({80, 443})
 
 
@@ -41,10 +44,9 @@ def authorize(request: web.Request) -> None:
             headers=_CHALLENGE,
         )
     upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
-    if (upgrade or request.method not in SAFE_METHODS) and not _same_origin(request):
-        raise ProblemError(
-            403, "other-origin", "A page of another site may not do this; use the server's own page"
-        )
+    if upgrade or request.method not in SAFE_METHODS:
+        _require_same_origin(request)
+    request[SESSION] = cookie
 
 
 def _wrong_token(request: web.Request) -> ProblemError:
@@ -58,14 +60,18 @@ def _wrong_token(request: web.Request) -> ProblemError:
     )
 
 
-def _same_origin(request: web.Request) -> bool:
-    """Whether the page that asks came from here.
+def _require_same_origin(request: web.Request) -> None:
+    """Refuse what the page of another site asks for.
 
     A proxy may have taken TLS off, put a default port into the host or taken it out of it, so the ports of
     HTTP and HTTPS count as one.
     """
     origin = request.headers.get("Origin", "")
-    return _place(origin) is not None and _place(origin) == _place(f"//{request.host}")
+    place = _place(origin) if _ORIGIN.match(origin) else None
+    if place is None or place != _place(f"//{request.host}"):
+        raise ProblemError(
+            403, "other-origin", "A page of another site may not do this; use the server's own page"
+        )
 
 
 def _place(address: str) -> tuple[str, int] | None:
@@ -125,8 +131,11 @@ async def session(request: web.Request) -> web.Response:
 async def sign_out(request: web.Request) -> web.Response:
     """Take the cookie back, and let it sign in no more."""
     authenticator = context(request).authenticator
-    if (cookie := request.cookies.get(authenticator.cookie_name)) is not None:
+    cookie = request.cookies.get(authenticator.cookie_name)
+    if cookie is not None and authenticator.session_is_valid(cookie):
+        _require_same_origin(request)
         await asyncio.to_thread(authenticator.end_session, cookie)
+        await close_signed_out(context(request), cookie)
     response = web.Response(status=204)
     response.del_cookie(authenticator.cookie_name, path="/", httponly=True, samesite="Strict")
     return response
@@ -148,5 +157,5 @@ ROUTES = (
         public=True,
     ),
     Route("GET", "/api/session", session, "How one is signed in", "Session", answer=SessionInfo),
-    Route("DELETE", "/api/session", sign_out, "Sign out", "Session", status=204, public=True),
+    Route("DELETE", "/api/session", sign_out, "Sign out", "Session", status=204, errors=(403,), public=True),
 )

@@ -35,16 +35,25 @@ class Authenticator:
         server_id: makes the cookie's name, since a browser sends cookies to every port of a host.
         signed_out: file of the sessions that ended.
         now: Unix time in seconds.
+        remember: is told what the file should hold, to write it again if it is lost.
     """
 
     def __init__(
-        self, token: str, server_id: str, signed_out: Path, now: Callable[[], float] = time.time
+        self,
+        token: str,
+        server_id: str,
+        signed_out: Path,
+        now: Callable[[], float] = time.time,
+        remember: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._token = token.encode()
         self._now = now
         self._file = signed_out
+        self._remember = remember
         self._ended = self._read()
         self._ending = threading.Lock()
+        if self._ended:
+            remember("\n".join(sorted(self._ended)))
         self._told_at = float("-inf")
         self._untold = 0
         self.cookie_name = f"clap_session_{server_id[:8]}"
@@ -84,6 +93,7 @@ class Authenticator:
             return
         self._ended = {session for session in self._ended if self._lasts(session)}
         self._ended.add(cookie.rpartition(".")[0])
+        self._remember("\n".join(sorted(self._ended)))
         temporary = self._file.with_name(f".{self._file.name}.new")
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

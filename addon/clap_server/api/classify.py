@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import BadHttpMessage
 
 from clap_server.api.context import context, json_response
@@ -28,14 +29,19 @@ from clap_server.store.trouble import explain
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiohttp import StreamReader
+
     from clap_server.api.context import Context
 
 MAX_UPLOAD_BYTES = 200_000_000
 MAX_FIELD_BYTES = 1_000_000
+# Of what stands around the fields, the headers of their parts among it.
+MAX_LINES_BYTES = 16_384
 MAX_DURATION_S = 900.0
 DEFAULT_THRESHOLD = 0.5
 HOP_S = 0.5
 COPY_BYTES = 1 << 20
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # How soon it is noticed that a client has gone, in seconds.
 _LOOK_S = 0.25
 
@@ -114,7 +120,7 @@ async def _read_form(
     request: web.Request, upload: _Upload, file: tempfile._TemporaryFileWrapper[bytes]
 ) -> None:
     seen = set()
-    async for part in await request.multipart():
+    async for part in MultipartReader(request.headers, cast("StreamReader", _BoundedLines(request.content))):
         if not isinstance(part, BodyPartReader):
             raise invalid("body", "must not hold a form within the form")
         if part.name in seen:
@@ -137,6 +143,27 @@ async def _read_form(
                 raise invalid(
                     (other or "")[:50], "is not a field here; use audio, labels, threshold and normalize"
                 )
+
+
+class _BoundedLines:
+    """A body of whose lines few are read, as a form may begin with lines that mean nothing.
+
+    Lines that are there already are read without a pause, for which live sound would wait.
+    """
+
+    def __init__(self, body: StreamReader) -> None:
+        self._body = body
+        self._left = MAX_LINES_BYTES
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    async def readline(self, **options: Any) -> bytes:
+        line = await self._body.readline(**options)
+        self._left -= len(line)
+        if self._left < 0:
+            raise ValueError("too much around the fields")
+        return line
 
 
 async def _store(part: BodyPartReader, file: tempfile._TemporaryFileWrapper[bytes]) -> None:
@@ -174,10 +201,10 @@ async def _text(part: BodyPartReader) -> str:
 
 
 def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise invalid("threshold", "must be a number from 0 to 1") from None
+    # Python's own reading also takes other digits and underscores.
+    if not _NUMBER.fullmatch(text):
+        raise invalid("threshold", "must be a number from 0 to 1")
+    value = float(text)
     if not 0 <= value <= 1:
         raise invalid("threshold", "must be from 0 to 1")
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
@@ -40,6 +41,7 @@ class Context:
         ingress_peers: addresses that may use the ingress port.
         microphones_coming: ids that are being stored, which count as there already.
         pushers: the client that sends each pushed microphone's sound.
+        page_sockets: WebSockets of pages that signed in, with the cookie of their session.
         classify_slots: limits how many uploads are decoded and scored at once.
         media_dir: where recordings may be played from; None if nowhere.
         self_tests: limits how many microphones are tested at once.
@@ -58,6 +60,7 @@ class Context:
     ingress_peers: frozenset[str] = INGRESS_PEERS
     microphones_coming: set[str] = field(default_factory=set)
     pushers: dict[str, web.WebSocketResponse] = field(default_factory=dict)
+    page_sockets: WeakKeyDictionary[web.WebSocketResponse, str] = field(default_factory=WeakKeyDictionary)
     classify_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     media_dir: Path | None = None
     source_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
@@ -65,6 +68,8 @@ class Context:
 
 
 CONTEXT = web.AppKey("context", Context)
+SESSION = web.RequestKey("session", str)
+"""The cookie by which a request was let in, if it was by one."""
 
 
 def context(request: web.Request) -> Context:

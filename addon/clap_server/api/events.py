@@ -136,6 +136,7 @@ ROUTES = (
         "Events",
         description="With 3 s before the sound. Parts of it can be asked for (`Range`).",
         answer="audio/flac",
+        file=True,
         errors=(404,),
     ),
     Route(
@@ -146,6 +147,7 @@ ROUTES = (
         "Events",
         description="Parts of it can be asked for (`Range`).",
         answer="audio/mpeg",
+        file=True,
         errors=(404,),
     ),
     Route(
@@ -155,6 +157,7 @@ ROUTES = (
         "Picture of the recording",
         "Events",
         answer="image/png",
+        file=True,
         errors=(404,),
     ),
     Route(

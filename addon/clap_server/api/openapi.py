@@ -29,6 +29,13 @@ _REF = "#/components/schemas/{model}"
 _PARTIAL = "Some"
 _BINARY = {"audio/flac", "audio/mpeg", "image/png"}
 
+# Answers without a body to the conditions that a request for a file may hold (RFC 9110, section 13).
+_OF_FILES = {
+    304: "Not Modified: the client has it already (If-None-Match, If-Modified-Since)",
+    412: "Precondition Failed: it is another one (If-Match, If-Unmodified-Since)",
+    416: "Range Not Satisfiable: it does not have that part (Range)",
+}
+
 # They go over WebSockets, so no path refers to them.
 _MESSAGES: tuple[type[BaseModel], ...] = (
     schemas.Subscribe,
@@ -134,15 +141,17 @@ def _responses(route: Route) -> dict[str, Any]:
     elif route.answer is not None:
         good["content"] = {"application/json": {"schema": _reference(route.answer)}}
     problem = {CONTENT_TYPE: {"schema": _reference(schemas.Problem)}}
-    statuses = sorted({*route.errors, *(() if route.public else (401,)), 503})
+    always = [503, *([] if route.public else [401]), *([] if route.body is None else [415])]
+    statuses = sorted({*route.errors, *always})
     return {
         **{
             str(status): {**good, "description": HTTPStatus(status).phrase}
-            for status in (route.status, *route.also)
+            for status in (route.status, *route.also, *((206,) if route.file else ()))
         },
         **{
             str(status): {"description": HTTPStatus(status).phrase, "content": problem} for status in statuses
         },
+        **({str(status): {"description": what} for status, what in _OF_FILES.items()} if route.file else {}),
     }
 
 

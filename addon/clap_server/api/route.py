@@ -41,11 +41,12 @@ class Route:
         description: more, in Markdown.
         status: of the good answer.
         also: further statuses of good answers with the same body.
+        file: whether the answer is a file, of which a part may be asked for, or only what is new.
         answer: schema of the good answer, or its content type; None if it has no body.
         body: schema of a JSON body, or an OpenAPI request body.
         partial: whether the body may leave anything out.
         query: parameters in the address.
-        errors: statuses of the problems that it may answer with, besides 401 and 503.
+        errors: statuses of the problems that it may answer with, besides 401, 503 and 415 for a body.
         public: whether it is answered without a token.
     """
 
@@ -57,6 +58,7 @@ class Route:
     description: str = ""
     status: int = 200
     also: tuple[int, ...] = ()
+    file: bool = False
     answer: type[BaseModel] | str | None = None
     body: type[BaseModel] | dict[str, Any] | None = None
     partial: bool = False

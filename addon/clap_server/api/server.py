@@ -14,6 +14,7 @@ from clap_server.api import figures
 from clap_server.api.app import AccessLogger, build_app
 from clap_server.api.authenticator import Authenticator
 from clap_server.api.bus import EventBus
+from clap_server.api.connections import Runner
 from clap_server.api.context import INGRESS_PEERS, Context
 from clap_server.api.metrics import Metrics
 from clap_server.api.present import server_info
@@ -132,7 +133,9 @@ class Server:
                 holder, library, sink, media_dir=settings.media, on_overload=self._info_changed
             ),
             bus=bus,
-            authenticator=Authenticator(self.token, folder.server_id(), folder.signed_out),
+            authenticator=Authenticator(
+                self.token, folder.server_id(), folder.signed_out, remember=folder.remember_signed_out
+            ),
             metrics=metrics,
             media_dir=settings.media,
             ingress_peers=self._ingress_peers,
@@ -153,11 +156,12 @@ class Server:
         _LOGGER.info("Ready, with %d microphones", len(store.microphones.all()))
 
     async def _listen(self, shared: Context) -> None:
-        runner = web.AppRunner(
+        runner = Runner(
             build_app(shared),
             access_log_class=AccessLogger,
             access_log=logging.getLogger("clap_server.access"),
-            handle_signals=False,
+            # Bodies that are packed are refused: a few bytes could unpack to anything.
+            auto_decompress=False,
             shutdown_timeout=STOP_STEP_S,
         )
         self._runner = runner

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from clap_server.api.context import context
+from clap_server.api.context import SESSION, context
 from clap_server.api.present import event_info, microphone_info, server_info
 from clap_server.api.problems import ProblemError, parse
 from clap_server.api.route import Route
@@ -177,6 +177,22 @@ async def shake_hands(socket: web.WebSocketResponse, request: web.Request) -> No
         raise ProblemError(
             400, "bad-request", "The headers of the WebSocket's handshake are not understood"
         ) from None
+    session = request.get(SESSION)
+    if session is None:
+        return
+    shared = context(request)
+    shared.page_sockets[socket] = session
+    # It may have been signed out during the handshake.
+    if not shared.authenticator.session_is_valid(session):
+        await close_signed_out(shared, session)
+
+
+async def close_signed_out(shared: Context, session: str) -> None:
+    """End the WebSockets of a session that is over."""
+    ended = [socket for socket, its_session in shared.page_sockets.items() if its_session == session]
+    await asyncio.gather(
+        *(close(socket, WSCloseCode.POLICY_VIOLATION, "Signed out; sign in again") for socket in ended)
+    )
 
 
 async def close(socket: web.WebSocketResponse, code: WSCloseCode, reason: str) -> None:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import re
 import socket
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from clap_server.audio.source import SourceError
 
 ALLOWED_SCHEMES = frozenset({"rtsp", "rtsps", "http", "https"})
 MAX_URL_LENGTH = 2048
+MAX_ESCAPES = 3
 # Besides the link-local ones: of Amazon, Google, Alibaba and Microsoft.
 _METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")))
 SECRET = "***"  # noqa: S105 - what stands in its place
 
 _URL = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<authority>[^/?#]*)(?P<rest>.*)$", re.DOTALL)
 # The one list of what counts as a secret; clients get addresses without them and need no list of their own.
-# Cameras take secrets as query parameters, and some as 'user=..&password=..' within the path. A value may
-# hold anything, so that only the next parameter ends it.
-_SECRET_PARAMETER = re.compile(
-    r"(?P<name>(?:^|[?&;/_#])[\w.-]*?"
-    r"(?:(?:token|passw|passphrase|secret|credential|auth|signature|session|jwt)[\w.-]*"
-    r"|(?:pass?|pwd|psw|psk|pw|sig|sid|key)\d*)=)"
-    r"(?P<value>[^&]+)",
+_SECRET_NAME = re.compile(
+    r"token|passw|passphrase|secret|cred|auth|signature|session|jwt|hmac|wsse"
+    r"|(?:pass?|pwd|psw|psk|pw|sig|sid|key|passcode|pincode|accesscode)\d*[\W_]*$"
+    r"|(?:^|[\W_]|(?-i:(?<=[a-z])(?=[A-Z])))(?:code|access|pin|otp|tok|response)\d*[\W_]*$",
+    re.IGNORECASE,
+)
+# Cameras take secrets as query parameters, and some as 'user=..&password=..' within the path. Letters of the
+# name and what follows it may be escaped.
+_NAME = re.compile(
+    r"(?:(?<![\w.\[\]-])(?!(?<=%)[0-9A-F]{2})|(?<=%3D)|(?<=%3A))(?P<name>(?:[\w.\[\]-]|%[0-9A-F]{2})+?)(?:=|:|%3D|%3A)",
     re.IGNORECASE,
 )
 # A password may hold quotes, so only a space ends an address, or what surrounds it in a sentence.
@@ -140,31 +145,44 @@ def restore_url(redacted: str, old_url: str | None) -> str:
     """
     if redacted.endswith(f"://{SECRET}"):
         raise _secret_needed()
-    placeholders = _secrets(redacted)
-    if SECRET not in placeholders.values():
+    sent_password, sent = _secrets(redacted)
+    if sent_password != SECRET and all(each.value != SECRET for each in sent):
         return redacted
-    old = _secrets(old_url) if old_url is not None else {}
-    new_match = _URL.match(redacted)
-    old_match = _URL.match(old_url) if old_url is not None else None
-    same_place = (
-        new_match is not None
-        and old_match is not None
-        and _place(redact_url(redacted)) == _place(redact_url(old_url or ""))
-    )
-    missing = [name for name, value in placeholders.items() if value == SECRET and name not in old]
-    if not same_place or missing or new_match is None:
+    if old_url is None or _place(redact_url(redacted)) != _place(redact_url(old_url)):
         raise _secret_needed()
-    authority, rest = new_match["authority"], new_match["rest"]
-    if placeholders.get("") == SECRET:
+    match = _URL.match(redacted)
+    if match is None:
+        raise _secret_needed()
+    old_password, old = _secrets(old_url)
+    authority, rest = match["authority"], match["rest"]
+    if sent_password == SECRET:
+        if old_password is None:
+            raise _secret_needed()
         user_info, _, host_port = authority.rpartition("@")
         user, colon, _ = user_info.partition(":")
-        authority = f"{user}:{old['']}@{host_port}" if colon else f"{old['']}@{host_port}"
+        authority = f"{user}:{old_password}@{host_port}" if colon else f"{old_password}@{host_port}"
+    return f"{match['scheme']}{authority}{_replace(rest, sent, _restored(sent, old))}"
 
-    def put_back(match: re.Match[str]) -> str:
-        value = old[_parameter(match)] if match["value"] == SECRET else match["value"]
-        return match["name"] + value
 
-    return f"{new_match['scheme']}{authority}{_SECRET_PARAMETER.sub(put_back, rest)}"
+def _restored(sent: list[_Parameter], old: list[_Parameter]) -> list[str]:
+    """The values of parameters, of which some were sent as ``***``.
+
+    Raises:
+        SourceError: ``secret_needed``.
+    """
+    values = []
+    for index, parameter in enumerate(sent):
+        if parameter.value != SECRET:
+            values.append(parameter.value)
+            continue
+        known = [each.value for each in old if each.name == parameter.name]
+        count = sum(each.name == parameter.name for each in sent)
+        # One of several of the same name is known by its place alone.
+        if not known or (len(known) != count and len(set(known)) > 1):
+            raise _secret_needed()
+        place = sum(each.name == parameter.name for each in sent[:index])
+        values.append(known[min(place, len(known) - 1)])
+    return values
 
 
 def _unsupported(reason: str) -> SourceError:
@@ -177,12 +195,51 @@ def _secret_needed() -> SourceError:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """A secret in an address, and where its value is."""
+
+    name: str
+    value: str
+    start: int
+
+
+def _parameters(text: str) -> list[_Parameter]:
+    """The secret parameters of what follows an address's authority."""
+    found: list[_Parameter] = []
+    after_last = 0
+    for match in _NAME.finditer(text):
+        if match.start() < after_last or not _SECRET_NAME.search(_decoded(match["name"])):
+            continue
+        # A value may hold anything, so that only the next parameter ends it.
+        end = text.find("&", match.end())
+        value = text[match.end() : end if end >= 0 else None]
+        if value:
+            found.append(_Parameter(match["name"], value, match.end()))
+            after_last = match.end() + len(value)
+    return found
+
+
+def _decoded(name: str) -> str:
+    """A name without escapes, which may have been escaped themselves."""
+    for _ in range(MAX_ESCAPES):
+        name = unquote(name)
+    return name
+
+
+def _replace(text: str, parameters: list[_Parameter], values: list[str]) -> str:
+    """Give parameters other values."""
+    parts = []
+    position = 0
+    for parameter, value in zip(parameters, values, strict=True):
+        parts += [text[position : parameter.start], value]
+        position = parameter.start + len(parameter.value)
+    return "".join([*parts, text[position:]])
+
+
 def _redact_parameters(text: str) -> str:
-    return _SECRET_PARAMETER.sub(lambda match: match["name"] + SECRET, text)
-
-
-def _parameter(match: re.Match[str]) -> str:
-    return match["name"].lstrip("?&;/_#")
+    found = _parameters(text)
+    return _replace(text, found, [SECRET] * len(found))
 
 
 def _place(url: str) -> tuple[str, str]:
@@ -191,14 +248,11 @@ def _place(url: str) -> tuple[str, str]:
     return (match["scheme"].lower(), match["authority"].lower()) if match else ("", url)
 
 
-def _secrets(url: str) -> dict[str, str]:
-    """Secrets by parameter name; the one of the authority has an empty name."""
+def _secrets(url: str) -> tuple[str | None, list[_Parameter]]:
+    """The secret of the authority, if it has one, and the others."""
     match = _URL.match(url)
     if match is None:
-        return {}
-    found = {_parameter(hit): hit["value"] for hit in _SECRET_PARAMETER.finditer(match["rest"])}
+        return None, []
     user_info, at, _ = match["authority"].rpartition("@")
-    if at:
-        _, colon, password = user_info.partition(":")
-        found[""] = password if colon else user_info
-    return found
+    _, colon, password = user_info.partition(":")
+    return (password if colon else user_info) if at else None, _parameters(match["rest"])

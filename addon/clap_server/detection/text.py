@@ -6,6 +6,16 @@ import unicodedata
 
 # They join letters of some scripts, and the parts of an emoji.
 _JOINERS = frozenset("\u200c\u200d")
+# Letters and signs that are drawn as nothing.
+_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe0e\ufe0f")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen."""
+    return all(
+        character.isspace() or character in _EMPTY or unicodedata.category(character) == "Cf"
+        for character in text
+    )
 
 
 def hidden_character(text: str) -> str | None:

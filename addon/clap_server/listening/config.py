@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from clap_server.detection.text import hidden_character
+from clap_server.detection.text import hidden_character, is_blank
 
 HOP_S_DEFAULT = 0.5
 
 
 def _readable(text: str) -> str:
-    if not text.strip():
+    if is_blank(text):
         raise PydanticCustomError("blank", "must not be blank")
     if (hidden := hidden_character(text)) is not None:
         raise PydanticCustomError(
@@ -92,9 +92,13 @@ class MicrophoneSettings(_Model):
         default=HOP_S_DEFAULT, ge=0.1, le=5, strict=True, description="seconds between windows"
     )
     enabled: bool = Field(default=True, strict=True)
-    owner: str = Field(
-        default="server", max_length=100, description="'server', or who declares it: 'home_assistant:<entry>'"
-    )
+    owner: Annotated[
+        str,
+        Field(
+            min_length=1, max_length=100, description="'server', or who declares it: 'home_assistant:<entry>'"
+        ),
+        _READABLE,
+    ] = "server"
 
 
 class Microphone(_Model):

@@ -179,6 +179,11 @@ class DataFolder:
         except (OSError, UnicodeDecodeError) as error:
             raise self._unusable(error) from error
 
+    def remember_signed_out(self, text: str) -> None:
+        """Write the sessions that ended again whenever their file is missing."""
+        # Another dictionary: a thread may be going through this one.
+        self._secrets = {**self._secrets, self.signed_out.name: text}
+
     def _secret(self, name: str, make: Callable[[], str]) -> tuple[str, bool]:
         path = self.root / name
         try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 from clap_server.api.app import ROUTES
 from clap_server.api.authenticator import SESSION_S, Authenticator
 from tests.support.running_server import TOKEN, Client, ReadyHolder, running
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -116,13 +118,32 @@ async def test_sign_out_ends_the_cookie_for_good_and_no_other(tmp_path: Path) ->
             async with client.request("POST", "/api/session", headers={}, json={"token": TOKEN}) as response:
                 cookies.append({"Cookie": response.headers["Set-Cookie"].partition(";")[0]})
         gone, other = cookies
-        await client.json("DELETE", "/api/session", status=204, headers=gone)
+        await client.json("DELETE", "/api/session", status=204, headers=gone | _origin(client))
         await client.json("GET", "/api/info", status=401, headers=gone)
         await client.json("GET", "/api/info", headers=other)
     assert (tmp_path / "signed_out").stat().st_mode & 0o777 == 0o600
     async with running(tmp_path) as client:
         await client.json("GET", "/api/info", status=401, headers=gone)
         await client.json("GET", "/api/info", headers=other)
+
+
+async def test_sign_out_outlives_the_data_folder(tmp_path: Path) -> None:
+    cookies = []
+    for _ in range(2):
+        async with running(tmp_path / "data") as client:
+            async with client.request("POST", "/api/session", headers={}, json={"token": TOKEN}) as response:
+                cookies.append({"Cookie": response.headers["Set-Cookie"].partition(";")[0]})
+            await client.json("DELETE", "/api/session", status=204, headers=cookies[-1] | _origin(client))
+            folder = client.server.context.store.folder
+            shutil.rmtree(folder.root)
+            assert not folder.is_whole()
+            # As the server does every few seconds.
+            folder.create()
+            assert folder.is_whole()
+            assert folder.signed_out.stat().st_mode & 0o777 == 0o600
+    async with running(tmp_path / "data") as client:
+        for cookie in cookies:
+            await client.json("GET", "/api/info", status=401, headers=cookie)
 
 
 async def test_stranger_signs_nobody_out(client: Client) -> None:
@@ -158,12 +179,48 @@ def test_sign_out_holds_though_it_cannot_be_stored(tmp_path: Path, caplog: pytes
 async def test_cookie_lets_in_until_signed_out(browser: Client) -> None:
     assert (await browser.json("GET", "/api/session", headers={})) == {"cookie": True}
     await browser.json("GET", "/api/info", headers={})
-    await browser.json("DELETE", "/api/session", status=204, headers={})
+    await browser.json("DELETE", "/api/session", status=204, headers=_origin(browser))
     await browser.json("GET", "/api/info", status=401, headers={})
+
+
+@pytest.mark.parametrize("path", ["/api/ws", "/api/microphones/hall/audio"])
+async def test_sign_out_ends_the_sockets_of_its_session_and_no_other(browser: Client, path: str) -> None:
+    body = {"name": "Hall", "source": {"type": "push"}, "labels": [{"label": "alarm"}]}
+    await browser.json("PUT", "/api/microphones/hall", status=201, headers=_origin(browser), json=body)
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar) as session:
+        other = Client(browser.server, session)
+        await other.json("POST", "/api/session", status=204, headers={}, json={"token": TOKEN})
+        token = {"Authorization": f"Bearer {TOKEN}"}
+        async with (
+            browser.socket(path, headers=_origin(browser)) as socket,
+            other.socket(headers=_origin(other)) as others,
+            browser.socket(headers=token) as programs,
+        ):
+            for each in (others, programs):
+                assert (await each.receive_json(timeout=30))["type"] == "info"
+            if path == "/api/ws":
+                assert (await socket.receive_json(timeout=30))["type"] == "info"
+            else:
+                await until(lambda: "hall" in browser.server.context.pushers)
+            await browser.json("DELETE", "/api/session", status=204, headers=_origin(browser))
+            end = await socket.receive(timeout=30)
+            assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, 1008)
+            for each in (others, programs):
+                await each.send_json({"type": "subscribe", "after": None})
+                assert (await each.receive_json(timeout=30))["type"] == "microphones"
 
 
 async def test_token_is_no_cookie_session(client: Client) -> None:
     assert (await client.json("GET", "/api/session")) == {"cookie": False}
+
+
+@pytest.mark.parametrize("origin", [None, "http://evil.example", "null", "http://127.0.0.1:1"])
+async def test_page_of_another_site_signs_nobody_out(browser: Client, origin: str | None) -> None:
+    headers = {"Origin": origin} if origin else {}
+    problem = await browser.json("DELETE", "/api/session", status=403, headers=headers)
+    assert problem["type"] == "/problems/other-origin"
+    await browser.json("GET", "/api/info", headers={})
 
 
 @pytest.mark.parametrize("origin", [None, "http://evil.example", "null", "http://127.0.0.1:1"])
@@ -214,6 +271,8 @@ async def test_cookie_works_behind_a_proxy_however_it_writes_the_default_port(
         ("clap.example", "https://clap.example@evil.example"),
         ("clap.example", "null"),
         ("clap.example", "https://[::"),
+        ("clap.example", "//clap.example"),
+        ("clap.example", "file://clap.example"),
         ("", ""),
     ],
 )

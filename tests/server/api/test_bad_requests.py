@@ -65,18 +65,30 @@ async def test_repeated_field_is_refused_at_once(client: Client, name: str) -> N
     assert problem["errors"] == [{"field": name, "message": "was sent twice; send each field once"}]
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "magic"])
-async def test_body_that_is_not_encoded_as_it_says_is_refused(client: Client, encoding: str) -> None:
-    headers = JSON | {"Content-Encoding": encoding}
-    async with client.request("POST", "/api/microphones", headers=headers, data=b"{\x00garbage") as response:
-        assert response.status == 400
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "GZIP", "magic", "identity, gzip"])
+@pytest.mark.parametrize("path", ["/api/microphones", "/api/classify", "/api/session"])
+async def test_packed_body_is_refused_whatever_it_would_unpack_to(
+    client: Client, path: str, encoding: str
+) -> None:
+    headers = (FORM if path == "/api/classify" else JSON) | {"Content-Encoding": encoding}
+    bomb = gzip.compress(b"a\r\n" * 5_000_000)
+    problem = await client.json("POST", path, status=415, headers=headers, data=bomb)
+    assert problem["type"] == "/problems/encoded-body"
 
 
-async def test_body_that_unpacks_to_far_too_much_is_refused(client: Client) -> None:
-    headers = JSON | {"Content-Encoding": "gzip"}
-    bomb = gzip.compress(bytes(50_000_000))
-    async with client.request("POST", "/api/microphones", headers=headers, data=bomb) as response:
-        assert response.status in {400, 413}
+async def test_body_that_says_that_it_is_not_packed_is_read(client: Client) -> None:
+    headers = JSON | {"Content-Encoding": "identity"}
+    await client.json("POST", "/api/microphones", status=201, headers=headers, json=MICROPHONE)
+
+
+@pytest.mark.parametrize("line", [b"\r\n", b"a\r\n", b"a" * 1000 + b"\r\n"])
+async def test_form_that_begins_with_endless_lines_is_refused(client: Client, line: bytes) -> None:
+    form = _part(b'Content-Disposition: form-data; name="threshold"') + b"--x--\r\n"
+    before = line * (20_000 // len(line))
+    # Bare, the form lacks its recording and nothing else.
+    await client.json("POST", "/api/classify", status=422, headers=FORM, data=line + form)
+    problem = await client.json("POST", "/api/classify", status=400, headers=FORM, data=before + form)
+    assert problem["type"] == "/problems/invalid-multipart"
 
 
 async def test_body_in_damaged_chunks_is_refused(client: Client) -> None:
@@ -172,12 +184,49 @@ async def test_client_that_asks_before_it_sends_is_told_to_go_on(client: Client)
         ({"source": {"type": "file", "path": "a.wav", "loop": 0}}, "source.loop"),
         ({"source": {"type": "file", "path": "a.wav", "loop": "yes"}}, "source.loop"),
         ({"enabled": 1}, "enabled"),
+        ({"owner": ""}, "owner"),
+        ({"owner": " "}, "owner"),
+        ({"owner": "a\x00"}, "owner"),
+        ({"owner": "a\nb"}, "owner"),
+        ({"owner": "a\u202eb"}, "owner"),
+        ({"name": "\u3164"}, "name"),
+        ({"name": "\u2800 \u115f\uffa0"}, "name"),
+        ({"name": "\u200d\ufe0f"}, "name"),
         ({"enabled": "off"}, "enabled"),
         ({"hop_s": "0.5"}, "hop_s"),
         ({"hop_s": True}, "hop_s"),
         ({"labels": [{"label": "alarm", "threshold": "0.5"}]}, "labels.0.threshold"),
     ],
 )
-async def test_value_of_another_type_is_refused(client: Client, change: dict[str, Any], field: str) -> None:
+async def test_value_that_is_none_is_refused(client: Client, change: dict[str, Any], field: str) -> None:
     problem = await client.json("PUT", "/api/microphones/hall", status=422, json=MICROPHONE | change)
     assert problem["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /api/info HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer SESAME\x01\r\n\r\n",
+        b"GET /api/info?token=SESAME\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://[SESAME/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /api/info HTTP/1.1\r\nHost: x\r\nAuthorization Bearer SESAME\r\n\r\n",
+        b"GET /api/info HTTP/1.1\r\nHost: x\r\nX: " + b"SESAME" * 5000 + b"\r\n\r\n",
+        b"GET /api/info HTTP/SESAME\r\nHost: x\r\n\r\n",
+        b"SESAME\r\n\r\n",
+    ],
+    ids=["header", "query", "host", "no colon", "long", "version", "line"],
+)
+async def test_request_that_is_no_http_is_repeated_nowhere(
+    client: Client, caplog: pytest.LogCaptureFixture, request_: bytes
+) -> None:
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
+        writer.write(request_)
+        answer = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+        assert b"\r\nContent-Type: application/problem+json" in answer
+        assert b"SESAME" not in answer
+    assert "SESAME" not in caplog.text
+    told = [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+    assert [record.exc_info for record in told] == [None]

@@ -12,6 +12,8 @@ import pytest
 from av.error import InvalidDataError
 from PIL import Image
 
+from clap_server.api import openapi
+from clap_server.api.app import ROUTES
 from clap_server.api.spectrogram import HEIGHT, MAX_WIDTH, spectrogram
 from clap_server.audio.decode import decode
 from tests.support.sound_events import START, sound_event, tone
@@ -152,6 +154,51 @@ async def test_range_that_is_none_is_ignored(client: Client, wanted: str) -> Non
         assert await response.read() == whole
     async with client.request("GET", "/app.css", headers=headers) as response:
         assert response.status == 200
+
+
+async def test_last_bytes_of_a_file_are_none_if_none_are_asked_for(client: Client) -> None:
+    event = await _heard(client)
+    for path in (f"/api/events/{event.id}/clip.flac", "/app.css"):
+        headers = {"Authorization": "Bearer a-token-for-tests", "Range": "bytes=-0"}
+        async with client.request("GET", path, headers=headers) as response:
+            assert response.status == 416
+            assert response.headers["Content-Range"].startswith("bytes */")
+
+
+@pytest.mark.parametrize("name", ["If-Modified-Since", "If-Unmodified-Since", "If-Range"])
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Thu, 01 Jan 99999999999 00:00:00 GMT",
+        "Thu, 99999999999999999999 Jan 2020 00:00:00 GMT",
+        "Thu, 01 Jan 10000 00:00:00 GMT",
+        "Thu, 31 Feb 2020 25:00:00 GMT",
+        "9" * 5000,
+        "never",
+        "",
+    ],
+)
+async def test_date_that_is_none_is_ignored(client: Client, name: str, date: str) -> None:
+    async with client.request("GET", "/app.css", headers={name: date}) as response:
+        assert response.status == 200
+
+
+async def test_file_answers_conditions_as_documented(client: Client) -> None:
+    event = await _heard(client)
+    path = f"/api/events/{event.id}/clip.flac"
+    async with client.request("GET", path) as response:
+        tag = response.headers["ETag"]
+    documented = openapi.document(ROUTES)["paths"]["/api/events/{id}/clip.flac"]["get"]["responses"]
+    for header, status in {
+        ("Range", "bytes=0-9"): 206,
+        ("If-None-Match", tag): 304,
+        ("If-Match", '"another"'): 412,
+        ("Range", "bytes=99999999-"): 416,
+    }.items():
+        headers = dict([("Authorization", "Bearer a-token-for-tests"), header])
+        async with client.request("GET", path, headers=headers) as response:
+            assert response.status == status
+        assert str(status) in documented
 
 
 async def test_spectrogram_is_a_picture_of_the_clip(client: Client) -> None:

@@ -246,3 +246,75 @@ def test_a_password_with_quotes_is_redacted_in_a_message() -> None:
 )
 def test_secrets_of_cameras_with_names_of_their_own_are_redacted(name: str) -> None:
     assert redact_url(f"http://host/s.cgi?{name}=abc&channel=1") == f"http://host/s.cgi?{name}=***&channel=1"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "?pass%77ord=",
+        "?pass%2577ord=",
+        "?%70wd=",
+        "?pwd%3D",
+        "?pwd%3d",
+        "?user=u&pass[]=",
+        "?user=u&pass%5B%5D=",
+        "?user%3Du%26password%3D",
+        "?u=x,password=",
+        "?u=x|password=",
+        "?u=x!password=",
+        "?u=x:password=",
+        "?u=x%2Cpassword=",
+        "?u=(pwd=",
+        "/pw~pwd=",
+        "?q=100%token=",
+        "?a%41=1&%41token=",
+        "?token:",
+        "?token%3A",
+        "?code=",
+        "?accessCode=",
+        "?access=",
+        "?PIN=",
+        "?pin1=",
+        "?cred=",
+        "?otp=",
+        "?hmac=",
+        "?tok=",
+        "?wsse=",
+        "?nonce=1&response=",
+    ],
+)
+def test_secret_is_redacted_however_its_name_is_written(before: str) -> None:
+    url = f"http://host/a{before}Sesame&channel=1"
+    assert redact_url(url) == f"http://host/a{before}***&channel=1"
+    assert restore_url(redact_url(url), url) == url
+    assert "Sesame" not in redact_text(f"cannot open {url}: refused")
+
+
+@pytest.mark.parametrize(
+    "query", ["transcode=1", "codec=aac", "spin=2", "keyframe=1", "mapping=x", "access_mode=r", "time=10:20"]
+)
+def test_what_is_no_secret_is_shown(query: str) -> None:
+    assert redact_url(f"http://host/a?{query}") == f"http://host/a?{query}"
+
+
+def test_secrets_of_the_same_name_keep_their_places() -> None:
+    old = "http://host/x?token=AAA&token=BBB"
+    assert restore_url(redact_url(old), old) == old
+    assert restore_url("http://host/x?token=new&token=***", old) == "http://host/x?token=new&token=BBB"
+    assert (
+        restore_url("http://host/x?token=***&q=1&token=new", old) == "http://host/x?token=AAA&q=1&token=new"
+    )
+    same = "http://host/x?token=AAA&token=AAA"
+    assert restore_url("http://host/x?token=***", same) == "http://host/x?token=AAA"
+
+
+@pytest.mark.parametrize("query", ["token=***", "token=***&token=***&token=***", "token=***&key=***"])
+def test_secret_of_an_unknown_place_is_asked_for_again(query: str) -> None:
+    with pytest.raises(SourceError, match="again"):
+        restore_url(f"http://host/x?{query}", "http://host/x?token=AAA&token=BBB")
+
+
+def test_long_text_is_redacted_soon() -> None:
+    parts = ("a", "%41", "a%41", "%25", "%3D", "a=", "pw=", "pw=&", "key_", "%a")
+    for text in (part * 100_000 for part in parts):
+        assert redact_url(f"http://host/{text}&token=Sesame").endswith("&token=***")
