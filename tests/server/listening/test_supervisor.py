@@ -361,3 +361,15 @@ async def test_the_sound_of_a_removed_microphone_is_freed_at_once(
         await eventually(lambda: not any(reference() for reference in kept))
     finally:
         gc.enable()
+
+
+async def test_memory_is_given_back_after_a_microphone_was_removed(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, given = asyncio.get_running_loop(), asyncio.Event()
+    monkeypatch.setattr(supervisor_module, "_GIVE_BACK_AFTER_S", 0.0)
+    monkeypatch.setattr(supervisor_module, "give_back", lambda: loop.call_soon_threadsafe(given.set))
+    await supervisor.apply(microphone())
+    await supervisor.remove("kitchen")
+    async with asyncio.timeout(10):
+        await given.wait()
