@@ -145,6 +145,7 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
             self.client,
             after=after.sequence if after else None,
             epoch=after.epoch if after else None,
+            event_id=after.event_id if after else None,
             topics=self._topics(),
         )
         self._connection = connection
@@ -160,7 +161,8 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
         data = ClapSoundData.of_server(
             info, connection.microphones, self.data.latest if self.data is not None else {}
         )
-        for message in self.teller.new(info.epoch, connection.missed):
+        # All of it is news: it begins after what was received, or anew, where numbers mean other changes now.
+        for message in connection.missed:
             heard = Heard(message.event, late=is_old(message.event))
             if message.sequence > info.last_sequence:
                 data = data.with_event(message.change, heard)
@@ -294,4 +296,5 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
             self._tell(epoch, new, heard)
 
     def _tell(self, epoch: str, message: EventMessage, heard: Heard) -> None:
-        self.teller.take(Position(epoch, message.sequence), heard if message.change == "started" else None)
+        position = Position(epoch, message.sequence, message.event.id)
+        self.teller.take(position, heard if message.change == "started" else None)
