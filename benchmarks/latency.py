@@ -52,6 +52,9 @@ class Clocking:
         """Note the time."""
         self.heard.append((event.microphone_id, event.label_id, time.time()))
 
+    async def event_confirmed(self, event: SoundEvent) -> None:
+        """What the model heard first has been counted."""
+
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         """Not measured."""
 

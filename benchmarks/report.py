@@ -41,12 +41,12 @@ def hardware(device: str) -> dict[str, str | int]:
 def write(
     benchmark: str, device: str, parameters: dict[str, Any], figures: dict[str, Any], table: str
 ) -> None:
-    """Write ``results/<benchmark>-<date>-<model>-<device>.json`` and the same as Markdown; print the latter.
+    """Write ``results/<benchmark>-<date>[-<model>]-<device>.json`` and the same as Markdown; print that.
 
     Args:
         benchmark: its name.
         device: it ran on, as torch names it.
-        parameters: it ran with; ``model`` among them.
+        parameters: it ran with; ``model`` among them if there is one.
         figures: what it measured.
         table: the figures for people, in Markdown.
     """
@@ -62,9 +62,9 @@ def write(
     on = ", ".join(f"{name} {value}" for name, value in facts.items())
     used = ", ".join(f"{name} {value}" for name, value in parameters.items())
     text = f"# {benchmark}, {date}\n\nOn {on}; {used}.\n\n{table}\n"
-    model = str(parameters["model"]).replace("/", "_")
+    model = [str(parameters["model"]).replace("/", "_")] if "model" in parameters else []
     RESULTS.mkdir(exist_ok=True)
-    stem = RESULTS / f"{benchmark}-{date}-{model}-{device.replace(':', '')}"
+    stem = RESULTS / "-".join([benchmark, date, *model, device.replace(":", "")])
     stem.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
     stem.with_suffix(".md").write_text(text)
     print(text)

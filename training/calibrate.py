@@ -49,7 +49,7 @@ def calibrate(config: Config, runs: Path) -> None:
     judged = [np.load(path) for path in results_of_folds(config, runs, JUDGEMENT)]
     margins = np.concatenate([part["margins"] for part in judged])
     targets = np.concatenate([part["targets"] for part in judged])
-    label_ids = [label.id for label in load_library().labels]
+    label_ids = [label.id for label in load_library().described]
     columns = [label_ids.index(name) for name in SECURITY if name in label_ids]
     chosen, wanted = margins[:, columns].ravel(), targets[:, columns].ravel()
     known = wanted >= 0

@@ -47,7 +47,7 @@ HOUSEHOLD = (
 MUSIC = ("music", "cymbals", "singing")
 # What must not pass for shouting.
 VOICES = ("speech", "babble", "laughter", "crowd", "cough", "sneeze", "animal")
-ALARMS = ("alarm", "car_alarm", "smoke_alarm", "siren")
+ALARMS = ("alarm", "car_alarm", "smoke_alarm", "carbon_monoxide_alarm", "siren")
 SHOUTS = ("fighting_shouting", "scream")
 # Their onset must be in the window; of the others any loud part will do.
 IMPULSIVE = ("glass_breaking", "explosion_gunshot", "metal_impact", "crockery_break", "door_slam", "thud")

@@ -99,7 +99,7 @@ def columns() -> tuple[list[str], list[str]]:
     """What is scored: the ids of the library's labels, and the texts that are labels of their own."""
     paraphrases, unrelated = load_paraphrases()
     texts = [text for label in paraphrases.values() for text in label]
-    return [label.id for label in load_library().labels], [*texts, *unrelated]
+    return [label.id for label in load_library().described], [*texts, *unrelated]
 
 
 def best_scores(
@@ -137,7 +137,7 @@ def present(recordings: Sequence[Recording], shown: Sequence[str | None] | None 
         recordings: of a manifest; for the labels that occur in it the manifest tells.
         shown: the concept of each recording, which tells of the other labels; None where it is not known.
     """
-    ids = [label.id for label in load_library().labels]
+    ids = [label.id for label in load_library().described]
     truth = np.array([[name in row.label_ids for name in ids] for row in recordings], np.int8)
     truth = truth.reshape(len(recordings), len(ids))
     if shown is None:

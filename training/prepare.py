@@ -49,7 +49,7 @@ MAKERS: dict[str, str] = {
     "glass_break": "glass_breaking",
     "pane_break": "glass_breaking",
     "t3_alarm": "smoke_alarm",
-    "t4_alarm": "smoke_alarm",
+    "t4_alarm": "carbon_monoxide_alarm",
     "horn_alarm": "smoke_alarm",
     "buzzer_alarm": "alarm",
     "bell_alarm": "alarm",

@@ -122,7 +122,7 @@ def _corpus(config: Config, data: Path, pieces: list[str], translations: Transla
     library = load_library()
     phrases = [phrase for concept in load_concepts().all for phrase in concept.phrases]
     phrases += library.background
-    phrases += [text for label in library.labels for text in (*label.negatives, *label.prompts)]
+    phrases += [text for label in library.described for text in (*label.negatives, *label.prompts)]
     phrases += [row.caption for row in read_recordings(data, config.split) if row.part == "train"]
     words = [piece for piece in pieces if piece.isalpha() and len(piece) > 2][: config.text.words]
     texts = list(dict.fromkeys(phrases))

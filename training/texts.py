@@ -30,17 +30,17 @@ class LibraryScore:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         library = load_library()
-        self.label_ids = [label.id for label in library.labels]
+        self.label_ids = [label.id for label in library.described]
         concepts = load_concepts()
         self.concepts = torch.tensor([concepts.index[name] for name in self.label_ids])
         texts = list(library.background)
-        texts += [text for label in library.labels for text in (*label.prompts, *label.negatives)]
+        texts += [text for label in library.described for text in (*label.prompts, *label.negatives)]
         self.texts = list(dict.fromkeys(texts))
         row = {text: place for place, text in enumerate(self.texts)}
         self.ids = token_ids(tokenizer, self.texts)
         shape = (len(self.label_ids), len(self.texts))
         self._prompts, self._negatives = torch.zeros(shape), torch.zeros(shape)
-        for place, label in enumerate(library.labels):
+        for place, label in enumerate(library.described):
             self._prompts[place, [row[text] for text in label.prompts]] = 1.0 / len(label.prompts)
             self._negatives[place, [row[text] for text in label.negatives]] = 1.0
         self._background = torch.tensor([row[text] for text in library.background])

@@ -82,7 +82,7 @@ def load_translations() -> Translations:
     """
     content = tomllib.loads((ROOT / "translations.toml").read_text("utf-8"))
     phrases = {name: _meanings(rows, name) for name, rows in content["phrases"].items()}
-    for label in load_library().labels:
+    for label in load_library().described:
         names = Meaning(label.names["en"].lower(), tuple(label.names[tag] for tag in LANGUAGES))
         phrases[label.id] = (names, *phrases.get(label.id, ()))
     words = content["words"]

@@ -11,7 +11,7 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from .cameras import CameraWatch
 from .client import ClapSoundClient, ClapSoundError
-from .clip import ClipView
+from .clip_view import ClipView
 from .const import DOMAIN, SUBENTRY_MICROPHONE
 from .coordinator import ClapSoundConfigEntry, ClapSoundCoordinator
 from .desired import DesiredState

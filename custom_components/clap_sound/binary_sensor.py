@@ -6,20 +6,30 @@ from homeassistant.components.binary_sensor import BinarySensorEntity
 from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.event import async_call_later
 
-from .const import KEY_PROBLEM
+from .const import KEPT_OFF_S, KEPT_ON_S, KEY_PROBLEM
 from .entity import ClapSoundEntity, LabelEntity, add_entities_of_microphones
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from homeassistant.config_entries import ConfigSubentry
     from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+    from .client.models import WatchedLabel
     from .coordinator import ClapSoundConfigEntry
 
 PARALLEL_UPDATES = 0
 
 # Sound comes, but an alarm may be missed.
 _IMPAIRED = frozenset({"wrong_rate", "choppy", "only_noise"})
+# Home Assistant's own triggers for smoke and carbon monoxide then work.
+_DEVICE_CLASSES = {
+    "carbon_monoxide_alarm": BinarySensorDeviceClass.CO,
+    "smoke_alarm": BinarySensorDeviceClass.SMOKE,
+}
 _PROBLEM = {"disabled": False, "listening": False, "failed": True, "stalled": True}
 
 
@@ -37,9 +47,49 @@ async def async_setup_entry(
 
 
 class SoundSensor(LabelEntity, BinarySensorEntity):
-    """On while the label's sound lasts."""
+    """On while the label's sound lasts.
 
-    _attr_device_class = BinarySensorDeviceClass.SOUND
+    A short break of the connection does not show: what goes on would set off automations again, and what
+    began meanwhile would not come from "off". The microphone's other sensors tell of the break at once.
+    """
+
+    def __init__(self, entry: ClapSoundConfigEntry, subentry: ConfigSubentry, label: WatchedLabel) -> None:
+        super().__init__(entry, subentry, label)
+        self._attr_device_class = _DEVICE_CLASSES.get(label.id, BinarySensorDeviceClass.SOUND)
+        self._is_gone = not self.coordinator.last_update_success
+        self._stop_waiting: Callable[[], None] | None = None
+
+    @property
+    @override
+    def available(self) -> bool:
+        return self.microphone is not None and not self._is_gone
+
+    @override
+    async def async_will_remove_from_hass(self) -> None:
+        self._end_break()
+        await super().async_will_remove_from_hass()
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        if self.coordinator.last_update_success:
+            self._is_gone = False
+            self._end_break()
+        elif not self._is_gone and self._stop_waiting is None:
+            kept_s = KEPT_ON_S if self.is_on else KEPT_OFF_S
+            self._stop_waiting = async_call_later(self.hass, kept_s, self._break_is_long)
+        super()._handle_coordinator_update()
+
+    @callback
+    def _break_is_long(self, _: datetime) -> None:
+        self._stop_waiting = None
+        self._is_gone = True
+        self.async_write_ha_state()
+
+    def _end_break(self) -> None:
+        if self._stop_waiting is not None:
+            self._stop_waiting()
+            self._stop_waiting = None
 
     @property
     @override

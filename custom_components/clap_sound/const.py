@@ -55,12 +55,21 @@ Home Assistant notices a broken connection after 6 s and tries again every 10 s 
 of the network, or a server that restarts, still delivers news.
 """
 
+KEPT_OFF_S: Final = 4.0
+"""How long the sensor of a sound stays off in a break of the connection.
+
+With the 6 s until the break is noticed, a server that is gone shows within 10 s.
+"""
+KEPT_ON_S: Final = 24.0
+"""How long it stays on: until what sounded is no news any more. An alarm that goes on is not told anew."""
+
 TRANSLATED_LABELS: Final = frozenset(
     {
         "alarm",
         "appliance_beep",
         "baby_cry",
         "car_horn",
+        "carbon_monoxide_alarm",
         "cat_meow",
         "cough",
         "dog_bark",
@@ -80,6 +89,7 @@ TRANSLATED_LABELS: Final = frozenset(
         "scream",
         "siren",
         "smoke_alarm",
+        "smoke_alarm_low_battery",
         "snoring",
         "speech",
         "thunder",

@@ -1,14 +1,12 @@
-"""The connection to one server, and what it tells, for the entities."""
+"""What one server tells, for the entities."""
 
 import asyncio
 import logging
 from typing import override
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryAuthFailed
-from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.dispatcher import async_dispatcher_send
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
@@ -20,8 +18,9 @@ from .client import (
     ClapSoundError,
     Connection,
 )
-from .client.backoff import Backoff
+from .client.keeper import ConnectionKeeper
 from .client.messages import (
+    EventConfirmedMessage,
     EventMessage,
     LevelMessage,
     Message,
@@ -31,19 +30,17 @@ from .client.messages import (
     ScoresMessage,
 )
 from .client.models import ServerInfo
-from .const import DOMAIN, KEY_LEVEL, KEY_TOP_SOUND, SUBENTRY_MICROPHONE
+from .const import DOMAIN, SUBENTRY_MICROPHONE
 from .data import ClapSoundData, Heard
 from .desired import DesiredState, microphone_id
 from .issues import set_server_issues, set_version_issue
 from .signals import levels_signal, scores_signal
 from .telling import EventTeller, Position, is_old
+from .topics import wanted_topics
 
 _LOGGER = logging.getLogger(__name__)
 
 type ClapSoundConfigEntry = ConfigEntry[ClapSoundCoordinator]
-
-STABLE_AFTER_S = 30.0
-"""A connection that lasts so long is no chance hit: it is back, and the next pause is short again."""
 
 
 def _auth_failed() -> ConfigEntryAuthFailed:
@@ -51,7 +48,7 @@ def _auth_failed() -> ConfigEntryAuthFailed:
 
 
 class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
-    """Keeps the connection to one server, and passes on what it tells.
+    """Keeps what a server tells, and passes it on.
 
     State (``data``) is updated for all listeners at once. Scores and levels go to the entities by
     dispatcher signals, events by way of the teller.
@@ -64,23 +61,22 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
         self.client = client
         self.desired = DesiredState(hass, entry, client)
         self.teller = EventTeller(hass, entry)
-        self._connection: Connection | None = None
-        self._following: asyncio.Timeout | None = None
-        self._backoff = Backoff()
-        self._said_that_it_is_gone = False
+        # A connect, a camera that comes back and a changed microphone may come at once.
+        self._declaring = asyncio.Lock()
+        self._keeper = ConnectionKeeper(entry.title, self)
 
     @property
-    def connected(self) -> bool:
-        return self._connection is not None
+    def is_connected(self) -> bool:
+        return self._keeper.connected
 
     @override
     async def _async_setup(self) -> None:
         """Connect where the last run got to, and declare the microphones."""
         await self.teller.load()
         try:
-            connection = await self._connect()
+            connection = await self._keeper.connect()
             self.config_entry.async_create_background_task(
-                self.hass, self._stay_connected(connection), f"clap_sound connection {self.name}"
+                self.hass, self._keeper.stay_connected(connection), f"clap_sound connection {self.name}"
             )
             await self.async_declare()
         except ClapSoundAuthenticationError as error:
@@ -92,7 +88,7 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
 
     @override
     async def _async_update_data(self) -> ClapSoundData:
-        if not self.connected:
+        if not self.is_connected:
             raise self._update_failed(ClapSoundConnectionError("not connected"))
         return self.data
 
@@ -102,19 +98,22 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
         await self.teller.save()
 
     async def async_declare(self) -> None:
-        """Make the server's microphones what the subentries say.
+        """Make the server's microphones what the subentries say; without a connection, the next one does it.
 
         Raises:
             ClapSoundError: the server does not answer.
         """
-        for microphone in await self.desired.apply():
-            # What is known already came by the connection, and is newer than this answer.
-            if self.connected and microphone.id not in self.data.microphones:
-                self.async_set_updated_data(self.data.with_microphone(microphone))
+        async with self._declaring:
+            if not self.is_connected:
+                return
+            for microphone in await self.desired.apply(self.data.microphones):
+                # What is known already came by the connection, and is newer than this answer.
+                if self.is_connected and microphone.id not in self.data.microphones:
+                    self.async_set_updated_data(self.data.with_microphone(microphone))
 
     @callback
     def async_declare_soon(self) -> None:
-        """Declare the microphones in the background; without a server, the next connect does it anyway."""
+        """Declare the microphones in the background."""
 
         async def declare() -> None:
             try:
@@ -133,96 +132,51 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
         except ClapSoundError as error:
             _LOGGER.debug("Could not declare the microphones of %s now: %s", self.name, error)
         self.async_update_listeners()
-        if self._following and self._connection and self._connection.topics != self._topics():
-            # A new microphone may be the first whose scores are wanted, which takes a new connection.
-            self._following.reschedule(0)
+        # A new microphone may be the first whose scores are wanted.
+        self._keeper.subscribe_anew(wanted_topics(self.hass, self.config_entry))
 
     # --- the connection ---
 
-    async def _connect(self) -> Connection:
+    async def open_connection(self) -> Connection:
+        """Open a connection that begins where the teller got to."""
         after = self.teller.received
-        connection = await Connection.open(
+        return await Connection.open(
             self.client,
             after=after.sequence if after else None,
             epoch=after.epoch if after else None,
             event_id=after.event_id if after else None,
-            topics=self._topics(),
+            topics=wanted_topics(self.hass, self.config_entry),
         )
-        self._connection = connection
+
+    @callback
+    def connected(self, connection: Connection) -> None:
+        """Take in what a connection begins with: what began and ended meanwhile turns no sensor on."""
+        is_first = self.data is None
         self.last_exception = None
         set_version_issue(self.hass, self.config_entry, None)
-        self._take_in(connection)
-        return connection
-
-    def _take_in(self, connection: Connection) -> None:
-        """Take in what a connection begins with: what began and ended meanwhile turns no sensor on."""
         info = connection.info
         set_server_issues(self.hass, self.config_entry, info)
-        data = ClapSoundData.of_server(
-            info, connection.microphones, self.data.latest if self.data is not None else {}
-        )
+        latest = {} if is_first else self.data.latest
+        data = ClapSoundData.of_server(info, connection.microphones, latest)
         # All of it is news: it begins after what was received, or anew, where numbers mean other changes now.
         for message in connection.missed:
             heard = Heard(message.event, late=is_old(message.event))
-            if message.sequence > info.last_sequence:
-                data = data.with_event(message.change, heard)
-            else:
-                # Whether it still sounds the microphones tell, which are newer.
+            lost_its_end = message.change == "started" and message.event.id not in connection.active
+            if message.sequence <= info.last_sequence or lost_its_end:
+                # Whether its label still sounds the microphones tell, which are newer.
                 data = data.with_latest(message.change, heard)
+            else:
+                data = data.with_event(message.change, heard)
             self._tell(info.epoch, message, heard)
         if connection.last_sequence is not None:
             self.teller.take(Position(info.epoch, connection.last_sequence))
         self.async_set_updated_data(data)
-
-    async def _stay_connected(self, connection: Connection | None) -> None:
-        """Follow a connection and make a new one whenever it ends; stops when the token is refused."""
-        while True:
-            try:
-                await self._follow(connection or await self._connect_again())
-            except ClapSoundAuthenticationError as error:
-                self._lost(error)
-                self.config_entry.async_start_reauth(self.hass)
-                return
-            except ClapSoundError as error:
-                self._lost(error)
-            except Exception:
-                _LOGGER.exception("Following %s failed, connecting again", self.name)
-                self._lost(ClapSoundConnectionError("internal error, see the log"))
-            connection = None
-
-    async def _follow(self, connection: Connection) -> None:
-        """Pass on what happens until the connection breaks, or is given up to subscribe anew."""
-        stable = self.hass.loop.call_later(STABLE_AFTER_S, self._stable)
-        try:
-            async with connection, asyncio.timeout(None) as self._following:
-                async for message in connection:
-                    self._received(message)
-        except TimeoutError:
-            _LOGGER.debug("Subscribing to %s anew", self.name)
-        finally:
-            stable.cancel()
-            self._following = None
-
-    async def _connect_again(self) -> Connection:
-        """Connect after a pause, unless the last connection was closed only to subscribe anew."""
-        if self.last_exception is not None:
-            await asyncio.sleep(self._backoff.next_s())
-        connection = await self._connect()
-        self.async_declare_soon()
-        return connection
+        if not is_first:
+            self.async_declare_soon()
 
     @callback
-    def _stable(self) -> None:
-        self._backoff.reset()
-        if self._said_that_it_is_gone:
-            self._said_that_it_is_gone = False
-            _LOGGER.info("The connection to %s is back", self.name)
-
-    def _lost(self, error: ClapSoundError) -> None:
-        self._connection = None
-        if not self._said_that_it_is_gone:
-            self._said_that_it_is_gone = True
-            _LOGGER.warning("No connection to %s, trying again: %s", self.name, error)
+    def lost(self, error: ClapSoundError) -> None:
+        """Show that there is no connection, and ask for a new token if that is why."""
         if isinstance(error, ApiVersionError):
             set_version_issue(self.hass, self.config_entry, error)
         if isinstance(error, ClapSoundAuthenticationError):
@@ -232,6 +186,8 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
         if self.last_update_success:
             self.last_update_success = False
             self.async_update_listeners()
+        if isinstance(error, ClapSoundAuthenticationError):
+            self.config_entry.async_start_reauth(self.hass)
 
     def _update_failed(self, error: ClapSoundError) -> UpdateFailed:
         return UpdateFailed(
@@ -240,28 +196,10 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
             translation_placeholders={"address": str(self.client.url), "detail": str(error)},
         )
 
-    def _topics(self) -> frozenset[str]:
-        """Name what enabled entities need; nobody else is to make the server send twice a second."""
-        wanted = {"scores": (KEY_TOP_SOUND, True), "levels": (KEY_LEVEL, False)}
-        subentries = self.config_entry.get_subentries_of_type(SUBENTRY_MICROPHONE)
-        identifiers = [subentry.subentry_id for subentry in subentries]
-        return frozenset(
-            topic
-            for topic, (key, default) in wanted.items()
-            if any(self._is_enabled(subentry_id, key, default) for subentry_id in identifiers)
-        )
-
-    def _is_enabled(self, subentry_id: str, key: str, default: bool) -> bool:
-        registry = er.async_get(self.hass)
-        entity_id = registry.async_get_entity_id(Platform.SENSOR, DOMAIN, f"{subentry_id}_{key}")
-        if entity_id is None or (entity := registry.async_get(entity_id)) is None:
-            return default
-        return not entity.disabled
-
     # --- what the server tells ---
 
     @callback
-    def _received(self, message: Message) -> None:
+    def received(self, message: Message) -> None:
         entry_id = self.config_entry.entry_id
         match message:
             case ScoresMessage():
@@ -279,6 +217,8 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
                 self._removed(message.microphone_id)
             case EventMessage():
                 self._event(message)
+            case EventConfirmedMessage():
+                self.async_set_updated_data(self.data.with_confirmed(message.event))
 
     def _removed(self, identifier: str) -> None:
         self.async_set_updated_data(self.data.without_microphone(identifier))

@@ -90,6 +90,14 @@ class ClapSoundData:
             return self
         return replace(self, latest={**self.latest, heard.key: heard})
 
+    def with_confirmed(self, event: EventInfo) -> Self:
+        """Take in what became known of an event that goes on."""
+        key = (event.microphone_id, event.label_id)
+        newest = self.latest.get(key)
+        if newest is None or newest.event.id != event.id:
+            return self
+        return replace(self, latest={**self.latest, key: replace(newest, event=event)})
+
     def with_event(self, change: str, heard: Heard) -> Self:
         """Take in that an event started or ended just now."""
         data = self.with_latest(change, heard)

@@ -1,6 +1,5 @@
 """Desired state: what Home Assistant wants the server's microphones to be."""
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ from .const import (
 from .issues import clear_microphone_issue, set_microphone_issue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 
@@ -107,30 +106,27 @@ class DesiredState:
         self._entry = entry
         self._client = client
         self._owner = owner(entry.entry_id)
-        # A connect, a camera that comes back and a changed microphone may come at once.
-        self._lock = asyncio.Lock()
         self._troubled: set[str] = set()
 
-    async def apply(self) -> list[MicrophoneInfo]:
+    async def apply(self, known: Mapping[str, MicrophoneInfo]) -> list[MicrophoneInfo]:
         """Make the server's microphones what the subentries say; returns them as the server has them.
 
         What the server refuses becomes a repair issue and does not hinder the rest.
+
+        Args:
+            known: what the server has now, by id.
 
         Raises:
             ClapSoundError: the server does not answer.
         """
         for subentry_id in self._troubled - self._entry.subentries.keys():
             self._mended(subentry_id)
-        async with self._lock:
-            known = {microphone.id: microphone for microphone in await self._client.microphones()}
-            wanted = {
-                microphone_id(subentry): subentry
-                for subentry in self._entry.get_subentries_of_type(SUBENTRY_MICROPHONE)
-            }
-            for identifier, microphone in known.items():
-                if microphone.owner == self._owner and identifier not in wanted:
-                    await self._client.release_microphone(identifier, self._owner)
-            declared = [await self._declare(subentry, known) for subentry in wanted.values()]
+        wanted = {
+            microphone_id(subentry): subentry
+            for subentry in self._entry.get_subentries_of_type(SUBENTRY_MICROPHONE)
+        }
+        await self._release(microphone for microphone in known.values() if microphone.id not in wanted)
+        declared = [await self._declare(subentry, known) for subentry in wanted.values()]
         return [microphone for microphone in declared if microphone is not None]
 
     async def release_all(self) -> None:
@@ -139,10 +135,13 @@ class DesiredState:
         Raises:
             ClapSoundError: the server does not answer.
         """
-        async with self._lock:
-            for microphone in await self._client.microphones():
-                if microphone.owner == self._owner:
-                    await self._client.release_microphone(microphone.id, self._owner)
+        await self._release(await self._client.microphones())
+
+    async def _release(self, microphones: Iterable[MicrophoneInfo]) -> None:
+        """Give up those of them that are this entry's."""
+        for microphone in microphones:
+            if microphone.owner == self._owner:
+                await self._client.release_microphone(microphone.id, self._owner)
 
     async def _declare(
         self, subentry: ConfigSubentry, known: Mapping[str, MicrophoneInfo]

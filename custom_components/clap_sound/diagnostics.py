@@ -44,7 +44,7 @@ async def async_get_config_entry_diagnostics(
             {"subentry_id": subentry.subentry_id, "name": subentry.title, "data": dict(subentry.data)}
             for subentry in entry.subentries.values()
         ],
-        "connected": coordinator.connected,
+        "connected": coordinator.is_connected,
         "bad_messages": coordinator.client.bad_messages,
         "received": asdict(received) if received else None,
         "last_exception": repr(coordinator.last_exception) if coordinator.last_exception else None,

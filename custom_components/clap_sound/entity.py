@@ -142,6 +142,7 @@ class LabelEntity(ClapSoundEntity):
             "label": self._label_name,
             "threshold": label.threshold if label else None,
             "score": round(event.peak_score, 3) if event else None,
+            "pattern": event.pattern if event else None,
             "event_id": event.id if event else None,
             "started_at": event.started_at.isoformat() if event else None,
             "detected_at": event.detected_at.isoformat() if event else None,

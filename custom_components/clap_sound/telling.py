@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from homeassistant.components.event.const import DOMAIN as EVENT_DOMAIN
-from homeassistant.const import ATTR_DEVICE_ID, ATTR_ENTITY_ID
+from homeassistant.const import ATTR_DEVICE_ID, ATTR_ENTITY_ID, ATTR_NAME, EVENT_LOGBOOK_ENTRY
 from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
@@ -69,12 +69,25 @@ def event_attributes(entry_id: str, heard: Heard) -> dict[str, Any]:
         "event_type": event.label_id,
         "label": event.label_name,
         "score": round(event.score, 3),
+        "pattern": event.pattern,
         "peak_level_dbfs": round(event.peak_level_dbfs, 1),
         "event_id": event.id,
         "started_at": event.started_at.isoformat(),
         "detected_at": event.detected_at.isoformat(),
         "late": heard.late,
         "clip": clip_path(entry_id, event.id),
+    }
+
+
+def logbook_entry(microphone: str, event: EventInfo, entity_id: str | None) -> dict[str, str | None]:
+    """Return the line of a late event, of which its entity, that does not change, makes none."""
+    started_at = f"{dt_util.as_local(event.started_at):%Y-%m-%d %H:%M:%S}"
+    pattern = "" if event.pattern is None else f", pattern {event.pattern}"
+    return {
+        ATTR_NAME: microphone,
+        "message": f"heard {event.label_name} at {started_at}, score {event.score:.2f}{pattern}; told late",
+        "domain": DOMAIN,
+        ATTR_ENTITY_ID: entity_id,
     }
 
 
@@ -196,6 +209,9 @@ class EventTeller:
                 **event_attributes(self._entry.entry_id, heard),
             },
         )
+        if heard.late:
+            entry = logbook_entry(subentry.title, heard.event, entity_id)
+            self._hass.bus.async_fire(EVENT_LOGBOOK_ENTRY, entry)
 
     def _to_save(self) -> dict[str, Any]:
         told = self._told

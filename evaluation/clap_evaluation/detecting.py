@@ -34,7 +34,10 @@ def detect(windows: WindowScores, labels: Sequence[WatchedLabel]) -> list[Detect
     columns = [windows.label_ids.index(watched.label.id) for watched in labels]
     scores = windows.scores[:, columns].astype(float)
     detector = Detector(labels, hop_s=windows.hop_s)
-    if not (scores.max(axis=0) >= [_LEAST_RATIO * watched.threshold for watched in labels]).any():
+    if (
+        not windows.patterns
+        and not (scores.max(axis=0) >= [_LEAST_RATIO * watched.threshold for watched in labels]).any()
+    ):
         return []
     ids = [watched.label.id for watched in labels]
     rows = [dict(zip(ids, row, strict=True)) for row in scores.tolist()]
@@ -45,7 +48,9 @@ def detect(windows: WindowScores, labels: Sequence[WatchedLabel]) -> list[Detect
         if detector.active:
             break
     else:
-        return []
+        if not windows.patterns:
+            return []
     detector = Detector(labels, hop_s=windows.hop_s)
-    found = [detection for judged in judge(seen, rows, detector) for detection in judged.detections]
+    judged = judge(seen, rows, detector, windows.patterns)
+    found = [detection for judgement in judged for detection in judgement.detections]
     return [detection for detection in [*found, *detector.finish()] if detection.ended_s is not None]

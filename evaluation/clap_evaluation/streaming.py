@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from clap_server.clap.model import ClapModel
     from clap_server.detection.front import Heard
+    from clap_server.detection.patterns import DecodedPattern
     from clap_server.detection.scoring import LabelScorer
 
 
@@ -37,6 +38,7 @@ class WindowScores:
         admitted: ``(w,)`` whether the gate lets the window through, as long as nothing was reported.
         hop_s: seconds between regular windows.
         window_s: length of a full window, seconds.
+        patterns: that were decoded or stopped, in order.
     """
 
     label_ids: tuple[str, ...]
@@ -50,6 +52,7 @@ class WindowScores:
     admitted: NDArray[np.bool_]
     hop_s: float
     window_s: float
+    patterns: tuple[DecodedPattern, ...] = ()
 
     @property
     def best(self) -> NDArray[np.float32]:
@@ -103,7 +106,8 @@ def score_stream(
     """
     heard: list[Heard] = []
     scores: list[NDArray[np.float32]] = []
-    for batch, embeddings in hear(model, blocks, hop_s=hop_s, tail_s=tail_s):
+    patterns: list[DecodedPattern] = []
+    for batch, embeddings in hear(model, blocks, hop_s=hop_s, tail_s=tail_s, on_pattern=patterns.append):
         heard += batch
         scores.append(scorer.scores(embeddings))
     windows = [window for window, _ in heard]
@@ -119,6 +123,7 @@ def score_stream(
         admitted=np.array([admitted for _, admitted in heard]),
         hop_s=hop_s,
         window_s=model.window_s,
+        patterns=tuple(patterns),
     )
 
 

@@ -17,6 +17,7 @@ from clap_server.detection.recording import judge
 from clap_server.detection.scoring import LabelScorer
 from tests.server.listening.rig import LIBRARY, MORNING, ArraySource, Rig, eventually
 from tests.server.listening.spectral import SpectralModel, crash, scene, tone
+from tests.server.listening.test_alarm_patterns import t3
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -80,3 +81,32 @@ async def test_a_recording_gets_the_scores_of_live_sound_everywhere(tmp_path: Pa
     for end_s, row in evaluated.items():
         assert asked[end_s] == pytest.approx(row, abs=1e-5)
     assert all(set(window.scores.values()) == {0} for window in answer.windows if window.gated)
+
+
+@pytest.mark.parametrize("block_s", [0.02, 0.37])
+async def test_an_alarm_is_decoded_alike_live_and_in_a_recording(tmp_path: Path, block_s: float) -> None:
+    samples = scene(40, (3.0, t3(5)), (28.3, crash()))
+    source = PacedSource(samples, block_s=block_s)
+    rig = source.rig = Rig(source, tmp_path)
+    rig.listen_for("smoke alarm", "glass breaking")
+    async with rig.running():
+        await rig.until_heard(40)
+        await rig.sink.until(lambda: len(rig.sink.ended) == 2)
+
+    model = SpectralModel()
+    labels = LIBRARY.resolve_all(["smoke_alarm", "glass_breaking"])
+    watched = [WatchedLabel(label, label.threshold) for label in labels]
+    scorer = LabelScorer(model, labels, LIBRARY.background)
+    found = detect(score_recording(model, scorer, samples, hop_s=0.5), watched)
+    live = [event for event, _ in rig.sink.ended]
+    assert [(each.watched.label.id, each.pattern, each.score) for each in found] == [
+        (event.label_id, event.pattern, event.score) for event in live
+    ]
+    assert [each.onset_s for each in found] == pytest.approx(
+        [event.started_at.timestamp() - MORNING for event in live], abs=0.001
+    )
+    assert [event.pattern for event in live] == ["T3", None]
+
+    (decoded,) = classify(model, LIBRARY, np.array_split(samples, 7), ["smoke_alarm"]).patterns
+    assert decoded.onset_s == pytest.approx(found[0].onset_s)
+    assert decoded.known_s == pytest.approx(found[0].detected_s)

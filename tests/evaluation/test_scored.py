@@ -20,6 +20,7 @@ from clap_server.clap.builtin import load_builtin
 from clap_server.detection.gate import NoiseGate
 from clap_server.detection.labels import WatchedLabel
 from clap_server.detection.library import load_library
+from clap_server.detection.patterns import DecodedPattern
 from clap_server.detection.scoring import LabelScorer
 from clap_server.errors import AudioError
 from clap_server.listening.plan import Plan
@@ -66,11 +67,15 @@ def test_windows_gate_and_detections_are_those_of_live_listening(model: ClapMode
     windows = []
     for first in range(0, len(samples), 4_800 * 3):
         block = AudioBlock(samples[first : first + 4_800 * 3], RATE, 1_000.0 + first / RATE)
-        for window, admitted in stretch.take(block):
+        for heard in stretch.take(block):
+            if isinstance(heard, DecodedPattern):
+                live += stretch.detector.take_pattern(heard)
+                continue
+            window, admitted = heard
             windows.append(window)
             scores = scorer.scores(model.embed_audio([stretch.front.samples(window)]))[0]
-            heard = {label.id: float(scores[0])} if admitted else {}
-            live += stretch.detector.update(window, heard)
+            row = {label.id: float(scores[0])} if admitted else {}
+            live += stretch.detector.update(window, row)
     live += stretch.detector.finish()
     assert scored.ends_s[: len(windows)] == pytest.approx([window.end_s for window in windows])
     assert scored.levels_dbfs[: len(windows)] == pytest.approx([window.level_dbfs for window in windows])

@@ -11,8 +11,8 @@ from homeassistant.const import CONF_HOST, CONF_PORT, CONF_SSL, CONF_TOKEN, CONF
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 # Imported here, so that the test package's own custom_components does not win.
-from custom_components.clap_sound import coordinator
-from custom_components.clap_sound.client import backoff
+from custom_components.clap_sound import binary_sensor
+from custom_components.clap_sound.client import backoff, keeper
 from custom_components.clap_sound.const import DOMAIN
 from tests.integration.server import TOKEN, Peer
 
@@ -33,7 +33,10 @@ def _our_integration(recorder_db_url: str, enable_custom_integrations: None, soc
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "FIRST_S", 0.02)
     monkeypatch.setattr(backoff, "MAX_S", 0.1)
-    monkeypatch.setattr(coordinator, "STABLE_AFTER_S", 0.05)
+    monkeypatch.setattr(keeper, "STABLE_AFTER_S", 0.05)
+    # Every break is a long one, except where a test says otherwise.
+    monkeypatch.setattr(binary_sensor, "KEPT_OFF_S", 0)
+    monkeypatch.setattr(binary_sensor, "KEPT_ON_S", 0)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import contextlib
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
 from pydantic import BaseModel, ValidationError
@@ -20,6 +20,9 @@ from clap_server.audio.source import SourceError, SourceState
 from clap_server.audio.url import check_url, redact_url, restore_url
 from clap_server.detection.library import load_library
 from clap_server.listening.config import MicrophoneSettings, UrlSourceSettings
+
+if TYPE_CHECKING:
+    from clap_server.detection.patterns import AlarmPattern
 
 TOKEN = "the-right-token"
 MODEL = schemas.ModelInfo(
@@ -99,9 +102,6 @@ class Peer:
         self.break_after_changes: int | None = None
         self.breaks_after_replay = False
         self.microphones_in_a_message = 100
-        self.holds_second_list = False
-        self.lists = 0
-        self.owner_changed = asyncio.Event()
         self.answer_everything_with: web.Response | None = None
         self.greeting: str | None = None
         self.replayed: str | None = None
@@ -157,7 +157,12 @@ class Peer:
         return self.changes[-1].sequence if self.changes else self.first_sequence
 
     async def start_event(
-        self, microphone_id: str, label_id: str = "glass_breaking", *, age: timedelta = timedelta()
+        self,
+        microphone_id: str,
+        label_id: str = "glass_breaking",
+        *,
+        age: timedelta = timedelta(),
+        pattern: AlarmPattern | None = None,
     ) -> schemas.EventInfo:
         started_at = datetime.now(UTC) - age
         microphone = self.microphone(microphone_id)
@@ -177,9 +182,15 @@ class Peer:
             peak_score=0.8,
             peak_level_dbfs=-12.5,
             has_clip=False,
+            pattern=pattern,
         )
         await self._change("started", event)
         return event
+
+    async def confirm_event(self, event: schemas.EventInfo, pattern: AlarmPattern) -> schemas.EventInfo:
+        confirmed = event.model_copy(update={"pattern": pattern})
+        await self.send(schemas.EventConfirmedMessage(event=confirmed))
+        return confirmed
 
     async def end_event(self, event: schemas.EventInfo) -> schemas.EventInfo:
         ended = event.model_copy(
@@ -340,11 +351,7 @@ class Peer:
         return answer(schemas.LabelLibrary(version=self.library.version, labels=labels))
 
     async def _get_microphones(self, _: web.Request) -> web.Response:
-        listed = self.microphones()
-        self.lists += 1
-        if self.holds_second_list and self.lists == 2:
-            await self.owner_changed.wait()
-        return answer({"microphones": listed})
+        return answer({"microphones": self.microphones()})
 
     async def _put_microphone(self, request: web.Request) -> web.Response:
         microphone_id = request.match_info["id"]
@@ -399,7 +406,6 @@ class Peer:
             await self.tell_microphone(microphone_id)
         else:
             await self.remove_microphone(microphone_id)
-        self.owner_changed.set()
         return web.Response(status=204)
 
     async def _self_test(self, request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from custom_components.clap_sound import clip
+from custom_components.clap_sound import clip_view
 from tests.integration.conftest import until
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ async def test_recording_needs_a_sign_in(
 async def test_recording_of_a_sound_that_still_goes_on_is_waited_for(
     peer: Peer, entry: MockConfigEntry, hass_client: ClientSessionGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clip, "WAIT_STEP_S", 0.01)
+    monkeypatch.setattr(clip_view, "WAIT_STEP_S", 0.01)
     peer.coming_clips = {f"{EVENT}/clip.mp3": b"mp3 data"}
     peer.clip_comes_at_request = 3
     client = await hass_client()
     response = await client.get(path(entry.entry_id))
     assert await response.read() == b"mp3 data"
-    monkeypatch.setattr(clip, "WAIT_S", 0)
+    monkeypatch.setattr(clip_view, "WAIT_S", 0)
     peer.clips.clear()
     peer.clip_comes_at_request = 1000
     response = await client.get(path(entry.entry_id))

@@ -14,7 +14,7 @@ from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.setup import async_setup_component
 
 from custom_components.clap_sound import coordinator as coordinator_module
-from custom_components.clap_sound.client import backoff, client, connection
+from custom_components.clap_sound.client import backoff, client, connection, keeper
 from tests.integration.conftest import make_entry, microphone_data, state_of, until
 from tests.integration.server import MODEL, TOKEN, status
 
@@ -323,7 +323,7 @@ async def test_server_that_hangs_up_at_once_is_tried_less_and_less_often_with_on
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert kitchen in peer.settings
-    monkeypatch.setattr(coordinator_module, "STABLE_AFTER_S", 30)
+    monkeypatch.setattr(keeper, "STABLE_AFTER_S", 30)
     pauses: list[float] = []
     real = backoff.Backoff.next_s
 
@@ -337,7 +337,7 @@ async def test_server_that_hangs_up_at_once_is_tried_less_and_less_often_with_on
     await peer.subscribed(8)
     assert pauses[:5] == [0.02, 0.04, 0.08, 0.1, 0.1]
     peer.breaks_after_replay = False
-    monkeypatch.setattr(coordinator_module, "STABLE_AFTER_S", 0.05)
+    monkeypatch.setattr(keeper, "STABLE_AFTER_S", 0.05)
     await until(hass, lambda: "is back" in caplog.text)
     ours = [r for r in caplog.records if r.name.startswith("custom_components") and r.levelno >= logging.INFO]
     assert len(ours) == 2, "once down, once up"

@@ -46,6 +46,16 @@ async def test_every_connect_declares_ours_removes_our_leftovers_and_spares_othe
     await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_alarm") == "off")
 
 
+async def test_microphones_that_the_connection_has_delivered_are_not_asked_for_again(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    await peer.disconnect_all()
+    await until(hass, lambda: peer.requests.count(("PUT", f"/api/microphones/{kitchen}")) == 2)
+    hass.config_entries.async_update_subentry(entry, entry.subentries[kitchen], title="Pantry")
+    await until(hass, lambda: peer.settings[kitchen].name == "Pantry")
+    assert ("GET", "/api/microphones") not in peer.requests
+
+
 async def test_microphone_deleted_on_the_server_is_declared_again(
     hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
 ) -> None:
@@ -147,8 +157,9 @@ async def test_declaring_twice_at_once_deletes_no_adopted_microphone(hass: HomeA
     assert await hass.config_entries.async_setup(entry.entry_id)
     peer.settings["usb"] = declared("USB", f"home_assistant:{entry.entry_id}")
     peer.adopted.add("usb")
-    peer.holds_second_list, peer.lists = True, 0
-    # A connect, and a camera that comes back: the second run reads the list before the first changes it.
+    await peer.tell_microphone("usb")
+    await until(hass, lambda: "usb" in entry.runtime_data.data.microphones)
+    # A connect, and a camera that comes back.
     await asyncio.gather(entry.runtime_data.async_declare(), entry.runtime_data.async_declare())
     assert peer.settings["usb"].owner == "server"
     assert not [request for request in peer.requests if request[0] == "DELETE"]

@@ -10,6 +10,7 @@ from homeassistant.core import callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 
+from clap_server.detection.patterns import AlarmPattern
 from tests.integration.conftest import make_entry, microphone_data, state_of, until
 from tests.integration.server import status
 
@@ -236,3 +237,73 @@ async def test_messages_of_other_microphones_and_unknown_kinds_are_harmless(
     await peer.start_event(kitchen)
     await until(hass, lambda: state_of(hass, GLASS) == "on")
     assert len(peer.subscriptions) == 1
+
+
+async def test_smoke_and_carbon_monoxide_have_home_assistants_own_classes_and_the_pattern(
+    hass: HomeAssistant, peer: Peer
+) -> None:
+    ids = ("smoke_alarm", "carbon_monoxide_alarm", "smoke_alarm_low_battery")
+    entry = make_entry(hass, peer, microphone_data(labels=[{"label": label} for label in ids]))
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    (kitchen,) = entry.subentries
+    heard: list[Event] = []
+    hass.bus.async_listen("clap_sound_event", heard.append)
+    classes = {
+        "smoke_alarm": "smoke",
+        "carbon_monoxide_alarm": "carbon_monoxide",
+        "smoke_alarm_with_low_battery": "sound",
+    }
+    for name, device_class in classes.items():
+        state = hass.states.get(f"binary_sensor.kitchen_{name}")
+        assert state is not None
+        assert state.attributes["device_class"] == device_class
+        assert state.attributes["pattern"] is None
+    await peer.start_event(kitchen, "carbon_monoxide_alarm", pattern=AlarmPattern.T4)
+    await until(hass, lambda: len(heard) == 1)
+    assert heard[0].data["pattern"] == "T4"
+    state = hass.states.get("binary_sensor.kitchen_carbon_monoxide_alarm")
+    assert state is not None
+    assert (state.state, state.attributes["pattern"]) == ("on", "T4")
+    state = hass.states.get(HEARD)
+    assert state is not None
+    assert state.attributes["pattern"] == "T4"
+
+
+async def test_a_pattern_that_confirms_an_event_shows_and_tells_no_second_sound(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    alarm = "binary_sensor.kitchen_alarm"
+    heard: list[Event] = []
+    hass.bus.async_listen("clap_sound_event", heard.append)
+
+    def shown() -> str | None:
+        state = hass.states.get(alarm)
+        assert state is not None
+        pattern: str | None = state.attributes["pattern"]
+        return pattern
+
+    event = await peer.start_event(kitchen, "alarm")
+    await until(hass, lambda: state_of(hass, alarm) == "on")
+    assert shown() is None
+    event = await peer.confirm_event(event, AlarmPattern.T3)
+    await until(hass, lambda: shown() == "T3")
+    assert state_of(hass, alarm) == "on"
+    await peer.end_event(event)
+    await until(hass, lambda: state_of(hass, alarm) == "off")
+    await peer.confirm_event(event.model_copy(update={"id": "another"}), AlarmPattern.T4)
+    await peer.start_event(kitchen)
+    await until(hass, lambda: state_of(hass, GLASS) == "on")
+    assert shown() == "T3"
+    assert [told.data["label"] for told in heard] == ["Alarm", "Glass breaking"]
+
+
+async def test_a_server_that_knows_no_patterns_is_understood(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    told = (await peer.start_event(kitchen)).model_dump(mode="json")
+    await until(hass, lambda: state_of(hass, GLASS) == "on")
+    del told["pattern"]
+    ended = {**told, "sequence": told["sequence"] + 1, "ended_at": told["started_at"]}
+    await peer.send({"type": "event", "sequence": ended["sequence"], "change": "ended", "event": ended})
+    await until(hass, lambda: state_of(hass, GLASS) == "off")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from homeassistant.core import CoreState, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.common import async_fire_time_changed
 
-from custom_components.clap_sound import telling
-from custom_components.clap_sound.const import EVENT_SOUND
+from custom_components.clap_sound import binary_sensor, telling
+from custom_components.clap_sound.client import client
+from custom_components.clap_sound.const import EVENT_SOUND, KEPT_OFF_S, KEPT_ON_S, NEWS_AGE
 from tests.integration.conftest import make_entry, microphone_data, state_of, until
+from tests.integration.test_entities import record
 
 if TYPE_CHECKING:
-    import pytest
     from homeassistant.core import Event, HomeAssistant, ServiceCall
     from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 GLASS = "binary_sensor.kitchen_glass_breaking"
 ALARM = "binary_sensor.kitchen_alarm"
 HEARD = "event.kitchen_sound_detected"
+STATUS = "sensor.kitchen_status"
 
 
 async def automate(hass: HomeAssistant) -> list[tuple[str, str | None]]:
@@ -93,6 +97,7 @@ async def test_sound_that_is_news_is_told_by_state_and_event(
             "event_type": "glass_breaking",
             "label": "Glass breaking",
             "score": 0.8,
+            "pattern": None,
             "peak_level_dbfs": -12.5,
             "event_id": event.id,
             "started_at": event.started_at.isoformat(),
@@ -161,21 +166,89 @@ async def test_clock_of_the_server_makes_no_live_sound_late(
 async def test_what_still_sounds_after_a_break_is_on_with_its_real_time(
     hass: HomeAssistant, peer: Peer, kitchen: str
 ) -> None:
+    reactions = await automate(hass)
     await peer.stop()
+    await until(hass, lambda: state_of(hass, GLASS) == "unavailable")
     event = await peer.start_event(kitchen, age=timedelta(minutes=2))
     await peer.start()
-    await until(hass, lambda: state_of(hass, GLASS) == "on")
+    await until(hass, lambda: state_of(hass, GLASS) == "on" and len(reactions) == 2)
     state = hass.states.get(GLASS)
     assert state is not None
     assert state.attributes["started_at"] == event.started_at.isoformat()
     assert state.attributes["late"] is True
+    # It sounds now, which a plain "on" is told; nothing says that it only began.
+    assert set(reactions) == {("bus", event.id), ("on", event.id)}
 
 
-async def test_event_that_the_server_lost_the_end_of_turns_no_sensor_on(
+@pytest.fixture
+def break_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binary_sensor, "KEPT_OFF_S", 30)
+    monkeypatch.setattr(binary_sensor, "KEPT_ON_S", 30)
+
+
+def test_kept_states_show_a_break_in_time_and_keep_no_old_sound() -> None:
+    noticed_s = client.HEARTBEAT_S * 1.5
+    assert noticed_s + KEPT_OFF_S <= 10, "the contract: unavailable within 10 s"
+    assert noticed_s + KEPT_ON_S <= NEWS_AGE.total_seconds()
+
+
+@pytest.mark.usefixtures("break_is_short")
+async def test_alarm_that_goes_on_over_a_short_break_is_not_told_anew(
     hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    reactions = await automate(hass)
+    event = await peer.start_event(kitchen)
+    await until(hass, lambda: len(reactions) == 4)
+    reactions.clear()
+    states = record(hass, GLASS)
+    await peer.stop()
+    await until(hass, lambda: state_of(hass, STATUS) == "unavailable")
+    assert state_of(hass, GLASS) == "on"
+    await peer.start()
+    await until(hass, lambda: state_of(hass, STATUS) == "listening")
+    await peer.end_event(event)
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+    assert states == ["off"]
+    assert reactions == []
+
+
+@pytest.mark.usefixtures("break_is_short")
+async def test_sound_that_begins_in_a_short_break_turns_its_sensor_on_from_off(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    reactions = await automate(hass)
+    states = record(hass, GLASS)
+    await peer.stop()
+    await until(hass, lambda: state_of(hass, STATUS) == "unavailable")
+    event = await peer.start_event(kitchen, age=timedelta(seconds=5))
+    await peer.start()
+    await until(hass, lambda: len(reactions) == 4)
+    assert set(reactions) == {(name, event.id) for name in ("state", "on", "received", "bus")}
+    assert "unavailable" not in states
+
+
+@pytest.mark.usefixtures("break_is_short")
+async def test_break_that_is_not_over_in_time_shows(
+    hass: HomeAssistant, peer: Peer, kitchen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binary_sensor, "KEPT_OFF_S", 0.01)
+    await peer.start_event(kitchen)
+    await until(hass, lambda: state_of(hass, GLASS) == "on")
+    await peer.stop()
+    await until(hass, lambda: state_of(hass, ALARM) == "unavailable")
+    assert state_of(hass, GLASS) == "on"
+    async_fire_time_changed(hass, datetime.now(UTC) + timedelta(seconds=31))
+    await until(hass, lambda: state_of(hass, GLASS) == "unavailable")
+
+
+@pytest.mark.parametrize("began", ["before the greeting", "after it"])
+async def test_event_that_the_server_lost_the_end_of_turns_no_sensor_on(
+    hass: HomeAssistant, peer: Peer, kitchen: str, began: str
 ) -> None:
     events = fired(hass)
     await peer.stop()
+    if began == "after it":
+        peer.greeting = json.dumps(peer.info())
     await peer.start_event(kitchen, age=timedelta(minutes=2))
     peer.forgotten.update(message.event.id for message in peer.changes)
     await peer.start()
@@ -225,7 +298,8 @@ async def test_setting_up_again_is_no_sound_for_those_that_wait_for_one(
     await hass.config_entries.async_reload(entry.entry_id)
     await hass.async_block_till_done()
     assert not events
-    assert not {name for name, _ in reactions} & {"received", "bus", "on"}
+    # Home Assistant takes the entity through "unavailable", which a trigger on any change of state is told.
+    assert {name for name, _ in reactions} == {"state"}
 
 
 async def test_sound_that_waited_for_the_start_of_home_assistant_is_late(

@@ -1,4 +1,4 @@
-"""The logbook tells of sounds in words, also of those that came late."""
+"""Each sound stands in the logbook."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 from pytest_homeassistant_custom_component.components.recorder.common import async_wait_recording_done
 
+from clap_server.detection.patterns import AlarmPattern
 from tests.integration.conftest import make_entry, microphone_data, until
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.usefixtures("recorder_mock")
-async def test_logbook_tells_when_a_sound_really_was(
+async def test_each_sound_stands_in_the_logbook_once_and_a_late_one_with_its_real_time(
     hass: HomeAssistant, peer: Peer, hass_ws_client: WebSocketGenerator
 ) -> None:
     assert await async_setup_component(hass, "logbook", {})
@@ -34,7 +35,7 @@ async def test_logbook_tells_when_a_sound_really_was(
     live = await peer.start_event(kitchen)
     await until(hass, lambda: len(heard) == 1)
     await peer.stop()
-    late = await peer.start_event(kitchen, "alarm", age=timedelta(hours=3))
+    late = await peer.start_event(kitchen, "alarm", age=timedelta(hours=3), pattern=AlarmPattern.T3)
     await peer.start()
     await until(hass, lambda: len(heard) == 2)
     await async_wait_recording_done(hass)
@@ -47,9 +48,13 @@ async def test_logbook_tells_when_a_sound_really_was(
         }
     )
     answer = await client.receive_json()
-    ours = [item for item in answer["result"] if item.get("domain") == "clap_sound"]
-    live_time, late_time = (dt_util.as_local(event.started_at) for event in (live, late))
-    assert [(item["name"], item["message"]) for item in ours] == [
-        ("Kitchen", f"heard Glass breaking at {live_time:%H:%M:%S}, score 0.80"),
-        ("Kitchen", f"heard Alarm at {late_time:%Y-%m-%d %H:%M:%S}, score 0.80; told late"),
+    state = hass.states.get("event.kitchen_sound_detected")
+    assert state is not None
+    assert state.attributes["event_id"] == live.id
+    late_time = dt_util.as_local(late.started_at)
+    assert [(item.get("state"), item.get("message")) for item in answer["result"]] == [
+        (state.state, None),
+        (None, f"heard Alarm at {late_time:%Y-%m-%d %H:%M:%S}, score 0.80, pattern T3; told late"),
     ]
+    assert answer["result"][1]["name"] == "Kitchen"
+    assert answer["result"][1]["domain"] == "clap_sound"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LAYER = ROOT / "scripts" / "lib" / "layer.py"
 SERVER = ADDON / "requirements" / "server.txt"
+DEVICES = ADDON / "requirements" / "devices.txt"
 HOME_ASSISTANT = ROOT / "requirements" / "home-assistant.txt"
 DEVELOPMENT = {
     SERVER: ROOT / "requirements" / "server-dev.txt",
@@ -40,7 +41,7 @@ def test_layer_for_development_repeats_nothing_of_what_runs(file: Path) -> None:
 
 def test_no_lock_file_is_committed_twice() -> None:
     files = [path for path in tracked() if path.parent.name == "requirements"]
-    assert set(files) == {*DEVELOPMENT, *DEVELOPMENT.values(), ADDON / "requirements" / "torch.txt"}
+    assert set(files) == {*DEVELOPMENT, *DEVELOPMENT.values(), DEVICES, ADDON / "requirements" / "torch.txt"}
 
 
 @pytest.mark.parametrize("file", DEVELOPMENT, ids=lambda file: file.name)
@@ -49,8 +50,13 @@ def test_what_runs_is_free_of_tests_and_linters(file: Path) -> None:
     assert names(file) & tools == set()
 
 
+def test_what_may_need_a_compiler_is_apart() -> None:
+    assert "miniaudio" in names(DEVICES)
+    assert names(SERVER) & names(DEVICES) == set()
+
+
 def test_every_pin_has_a_hash() -> None:
-    for file in (*DEVELOPMENT, *DEVELOPMENT.values()):
+    for file in (*DEVELOPMENT, *DEVELOPMENT.values(), DEVICES):
         for block in re.findall(r"^[\w.-]+==.*\n(?:[ \t].*\n)*", file.read_text(), re.MULTILINE):
             assert "--hash=sha256:" in block, block
 

@@ -83,7 +83,7 @@ def every_training_phrase() -> set[str]:
 
 def test_every_label_is_said_in_every_language() -> None:
     rows = load_translations().phrases
-    for label in load_library().labels:
+    for label in load_library().described:
         for place, language in enumerate(LANGUAGES):
             phrases = {row.others[place] for row in rows[label.id]}
             assert len(phrases) >= 5, (label.id, language)
@@ -95,7 +95,7 @@ def test_every_label_is_said_in_every_language() -> None:
 
 def test_twenty_paraphrases_of_every_label_are_in_no_training_phrase() -> None:
     paraphrases, unrelated = load_paraphrases()
-    assert set(paraphrases) == {label.id for label in load_library().labels}
+    assert set(paraphrases) == {label.id for label in load_library().described}
     assert {len(texts) for texts in paraphrases.values()} == {20}
     assert len(set(unrelated)) == 40
     known = {bare(phrase) for phrase in every_training_phrase()}
@@ -249,7 +249,7 @@ def test_unrelated_texts_are_words_and_descriptions_of_no_sound(tokenizer: Token
 def test_only_what_the_manifest_leaves_open_is_told_by_concepts(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("file,label\na.wav,alarm\nb.wav,negative\nc.wav,negative\n")
     recordings = read_manifest(tmp_path / "manifest.csv", load_library())
-    place = {label.id: number for number, label in enumerate(load_library().labels)}
+    place = {label.id: number for number, label in enumerate(load_library().described)}
     told = present(recordings)
     assert told[:, place["alarm"]].tolist() == [1, 0, 0]
     assert told.sum() == 1

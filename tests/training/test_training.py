@@ -586,7 +586,7 @@ def test_missing_recordings_are_named(tmp_path: Path) -> None:
 
 def test_every_label_of_the_library_is_a_concept_with_its_prompts() -> None:
     concepts = load_concepts()
-    for label in load_library().labels:
+    for label in load_library().described:
         phrases = concepts.all[concepts.index[label.id]].phrases
         assert set(label.prompts) <= set(phrases)
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from clap_server.api.context import context, json_response
 from clap_server.api.present import label_info, problem_codes, server_info
+from clap_server.api.problems import ProblemError
 from clap_server.api.route import Route
 from clap_server.api.schemas import DeviceInfo, DeviceList, Health, LabelLibrary, ServerInfo
 from clap_server.audio.device import list_devices
+from clap_server.audio.source import SourceError
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -36,7 +38,10 @@ async def labels(request: web.Request) -> web.Response:
 
 async def devices(_request: web.Request) -> web.Response:
     """List capture devices."""
-    found = await asyncio.to_thread(list_devices)
+    try:
+        found = await asyncio.to_thread(list_devices)
+    except SourceError as error:
+        raise ProblemError(501, "no-device", error.reason) from error
     answer = DeviceList(devices=[DeviceInfo(id=device.id, name=device.name) for device in found])
     return json_response(answer.model_dump_json())
 

@@ -37,6 +37,7 @@ _MESSAGES: tuple[type[BaseModel], ...] = (
     schemas.MicrophoneRemovedMessage,
     schemas.MicrophoneMessage,
     schemas.EventMessage,
+    schemas.EventConfirmedMessage,
     schemas.ReplayedMessage,
     schemas.ScoresMessage,
     schemas.LevelMessage,

@@ -13,12 +13,14 @@ from clap_server.api.schemas import (
     MicrophoneInfo,
     MicrophoneStatus,
     ModelInfo,
+    PatternFound,
     ServerInfo,
     StorageInfo,
     WatchedLabelInfo,
     WindowScores,
 )
 from clap_server.audio.url import redact_url
+from clap_server.detection.patterns import RAISED_BY
 from clap_server.listening.config import UrlSourceSettings
 
 if TYPE_CHECKING:
@@ -59,6 +61,15 @@ def classification(found: FileScores, threshold: float) -> Classification:
             for window in found.windows
         ],
         too_quiet=found.too_quiet,
+        patterns=[
+            PatternFound(
+                pattern=alarm.pattern,
+                label=RAISED_BY[alarm.pattern][0],
+                onset_s=round(alarm.onset_s, 2),
+                carrier_hz=round(alarm.carrier_hz),
+            )
+            for alarm in found.patterns
+        ],
     )
 
 
@@ -191,5 +202,6 @@ def event_info(stored: StoredEvent) -> EventInfo:
         peak_score=score(event.peak_score),
         peak_level_dbfs=float(event.peak_level_dbfs),
         has_clip=event.has_clip,
+        pattern=event.pattern,
         feedback=stored.feedback,
     )

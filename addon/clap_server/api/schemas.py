@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from clap_server.audio.source import SourceState
 from clap_server.detection.judgement import Decision
 from clap_server.detection.labels import LabelKind
+from clap_server.detection.patterns import AlarmPattern
 from clap_server.errors import StorageCode
 from clap_server.listening.config import MicrophoneSettings, SourceSettings
 from clap_server.listening.diary import Fate, MomentKind
@@ -273,10 +274,15 @@ class EventInfo(Schema):
     detected_at: datetime
     ended_at: datetime | None
     threshold: Score
-    score: Score
+    score: Score = Field(description="at the decision; 1 if a pattern decided")
     peak_score: Score
     peak_level_dbfs: float
     has_clip: bool
+    pattern: AlarmPattern | None = Field(
+        default=None,
+        description="of an alarm's beeps, by which it was recognised or, while it went on, confirmed;"
+        " null if the model alone heard it",
+    )
     feedback: Literal["correct", "false_alarm"] | None = None
 
 
@@ -308,8 +314,23 @@ class WindowScores(Schema):
     )
 
 
+class PatternFound(Schema):
+    """An alarm in a recording, told by the pattern of its beeps."""
+
+    pattern: AlarmPattern
+    label: str = Field(
+        description="id of the library's label that it means, whether that was asked for or not"
+    )
+    onset_s: float = Field(description="of the first beep")
+    carrier_hz: float
+
+
 class Classification(Schema):
-    """POST /api/classify. Labels are sorted by score, highest first; scores are the highest of any window."""
+    """POST /api/classify. Labels are sorted by score, highest first.
+
+    A score is the highest of any window, and 1 for a label that one of ``patterns`` means; the windows and
+    ``normalize=softmax`` know no patterns.
+    """
 
     top_label: str
     top_score: Score
@@ -322,6 +343,7 @@ class Classification(Schema):
         description="nothing in it rises above its own noise, so live sound would not be scored at all;"
         " these are the scores regardless",
     )
+    patterns: list[PatternFound] = Field(default=[], description="alarms that were decoded")
 
 
 class Feedback(Received):
@@ -400,6 +422,16 @@ class EventMessage(Schema):
     type: Literal["event"] = "event"
     sequence: int
     change: Literal["started", "ended"]
+    event: EventInfo
+
+
+class EventConfirmedMessage(Schema):
+    """An event that goes on now has its ``pattern``. It has no number and is not replayed.
+
+    The event's end tells it too, so a client need not know this message.
+    """
+
+    type: Literal["event_confirmed"] = "event_confirmed"
     event: EventInfo
 
 

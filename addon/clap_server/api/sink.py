@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from clap_server.api.present import event_info, score
 from clap_server.api.schemas import (
+    EventConfirmedMessage,
     EventMessage,
     LevelMessage,
     MicrophoneMessage,
@@ -46,7 +47,17 @@ class EventSink:
         """Store and publish."""
         name = await self._record("started", event)
         self._metrics.event_started(event.microphone_id, event.label_id)
-        _LOGGER.info("%s: %s (score %.2f)", name, event.label_name, event.score)
+        pattern = "" if event.pattern is None else f", pattern {event.pattern}"
+        _LOGGER.info("%s: %s (score %.2f%s)", name, event.label_name, event.score, pattern)
+
+    async def event_confirmed(self, event: SoundEvent) -> None:
+        """Store and publish the pattern, which the event's end tells again to those who missed it."""
+        async with self._order:
+            stored = await self._store.events.confirm(event)
+            if stored is not None:
+                self._bus.publish(EventConfirmedMessage(event=event_info(stored)))
+        name = self._names.get(event.id, event.microphone_id)
+        _LOGGER.info("%s: %s is confirmed by its pattern %s", name, event.label_name, event.pattern)
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         """Store the clip, then the end; without the clip if it cannot be stored."""

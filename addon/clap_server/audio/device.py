@@ -1,7 +1,8 @@
 """Capture devices of this machine, through PulseAudio (PipeWire too) or ALSA.
 
 PyAV's wheels have FFmpeg's ALSA input but not its PulseAudio one, which is what Home Assistant's apps and
-most desktops have; miniaudio loads whichever of the two libraries the machine has when it is used.
+most desktops have; miniaudio loads whichever of the two libraries the machine has when it is used. It may be
+missing: where it has no wheel (64-bit ARM), a compiler would be needed to install it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import miniaudio  # type: ignore[import-untyped] # the package has no py.typed
 import numpy as np
 
 from clap_server.audio.frames import to_float
@@ -17,13 +17,17 @@ from clap_server.audio.player import Player
 from clap_server.audio.source import Patience, SourceError
 from clap_server.audio.threaded import Feed, blocks_from_thread
 
+try:
+    import miniaudio  # type: ignore[import-untyped] # the package has no py.typed
+except ImportError:
+    miniaudio = None
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
     from clap_server.audio.block import AudioBlock
 
 DEFAULT_DEVICE = "default"
-_BACKENDS = (miniaudio.Backend.PULSEAUDIO, miniaudio.Backend.ALSA)
 _CAPTURE_RATE_HZ = 48_000
 _PERIOD_MS = 50
 # Of one channel miniaudio makes two that are equal, and of more the nearest two.
@@ -44,7 +48,11 @@ class CaptureDevice:
 
 
 def list_devices() -> list[CaptureDevice]:
-    """Find the capture devices, the machine's default first; empty when there are none. Blocks."""
+    """Find the capture devices, the machine's default first; empty when there are none. Blocks.
+
+    Raises:
+        SourceError: ``no_device``; the server was installed without what it needs for them.
+    """
     found = _find_devices()
     if found is None:
         return []
@@ -117,8 +125,18 @@ class DeviceSource:
 
 
 def _find_devices() -> tuple[Any, dict[str, Any]] | None:
-    """The first sound system that has capture devices, with miniaudio's id of each by name."""
-    for backend in _BACKENDS:
+    """The first sound system that has capture devices, with miniaudio's id of each by name.
+
+    Raises:
+        SourceError: see ``list_devices``.
+    """
+    if miniaudio is None:
+        raise SourceError(
+            "no_device",
+            "this server was installed without miniaudio, by which it records from the machine's own"
+            " microphones: use the app or the Docker image, or install a C compiler and then miniaudio",
+        )
+    for backend in (miniaudio.Backend.PULSEAUDIO, miniaudio.Backend.ALSA):
         try:
             captures = miniaudio.Devices([backend]).get_captures()
         except miniaudio.MiniaudioError:  # this sound system is not running here

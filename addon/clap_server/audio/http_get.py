@@ -5,7 +5,14 @@ from __future__ import annotations
 import base64
 import http.client
 import ssl
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.request import (
+    HTTPDigestAuthHandler,
+    HTTPPasswordMgrWithDefaultRealm,
+    Request,
+    parse_http_list,
+    parse_keqv_list,
+)
 
 
 def http_get(
@@ -21,6 +28,41 @@ def http_get(
         The connection, which the caller closes, and the answer; None if there was no answer by HTTP.
     """
     parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    authorization = None
+    if parts.username is not None:
+        authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    answer = _request(parts, authorization, timeout_s)
+    if answer is None or parts.username is None or answer[1].status != http.client.UNAUTHORIZED:
+        return answer
+    connection, response = answer
+    authorization = _digest(response.headers.get_all("WWW-Authenticate", []), parts, user, password)
+    if authorization is None:
+        return answer
+    connection.close()
+    return _request(parts, authorization, timeout_s)
+
+
+def _digest(challenges: list[str], parts: SplitResult, user: str, password: str) -> str | None:
+    """What to answer if a server wants a digest of the password (RFC 7616); None if it does not."""
+    url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    passwords = HTTPPasswordMgrWithDefaultRealm()
+    passwords.add_password(None, url, user, password)
+    for challenge in challenges:
+        scheme, _, parameters = challenge.partition(" ")
+        if scheme.lower() == "digest":
+            try:
+                wanted = parse_keqv_list(parse_http_list(parameters))
+                answer = HTTPDigestAuthHandler(passwords).get_authorization(Request(url), wanted)  # noqa: S310 - not opened
+            except ValueError:  # an algorithm that is not known
+                return None
+            return f"Digest {answer}" if answer else None
+    return None
+
+
+def _request(
+    parts: SplitResult, authorization: str | None, timeout_s: float
+) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse] | None:
     connection: http.client.HTTPConnection
     if parts.scheme.lower() == "https":
         # As for all streams, certificates are not checked.
@@ -30,10 +72,7 @@ def http_get(
         )
     else:
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
-    headers = {}
-    if parts.username is not None:
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
+    headers = {"Authorization": authorization} if authorization is not None else {}
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         connection.request("GET", target, headers=headers)

@@ -10,6 +10,7 @@ import av
 import av.error
 
 from clap_server.audio.container import harmless_formats
+from clap_server.audio.hls import check_playlist
 from clap_server.audio.raw_pcm import request_raw_pcm
 from clap_server.audio.redirects import follow_redirects
 from clap_server.audio.source import Patience
@@ -29,13 +30,15 @@ _SILENCE_S = 20.0
 # What FFmpeg may open while it plays: never files, pipes, devices or wrappers around them.
 _PROTOCOLS = "http,https,tls,tcp,crypto,httpproxy"
 # Live HLS starts at its newest segment. Segments may have any name: protocols and formats are limited. No
-# redirect is followed unseen, but those of segments.
+# redirect is followed unseen, but those within a playlist.
 _OPTIONS = {
     "live_start_index": "-1",
     "analyzeduration": "2000000",
     "extension_picky": "0",
     "max_redirects": "0",
 }
+# What FFmpeg says of what it does not know, and of a format that it may not read.
+_NOT_PLAYED = (av.error.InvalidDataError, av.error.ArgumentError)
 
 
 class HttpOpener:
@@ -76,10 +79,10 @@ class HttpOpener:
             if time.monotonic() - started_s >= self._open_timeout_s:
                 # FFmpeg gives all sorts of errors for a conversation that was cut short.
                 raise no_answer(self.who, self._open_timeout_s) from None
-            if isinstance(error, av.error.InvalidDataError):
-                pcm = request_raw_pcm(url, _SILENCE_S)
-                if pcm is not None:
-                    return pcm
+            if isinstance(error, _NOT_PLAYED):
+                other = self._open_other(url)
+                if other is not None:
+                    return other
             raise explain(error, self.who, self._open_timeout_s) from None
 
     def patience(self, container: InputContainer) -> Patience:
@@ -95,13 +98,25 @@ class HttpOpener:
         del seconds, heard
         return no_answer(self.who, _HLS_SILENCE_S)
 
-    def _open(self, url: str) -> InputContainer:
+    def _open_other(self, url: str) -> AbstractContextManager[InputContainer] | None:
+        """Connect to what FFmpeg alone does not play: raw PCM, and playlists that were looked at."""
+        pcm = request_raw_pcm(url, _SILENCE_S)
+        if pcm is not None:
+            return pcm
+        if not check_playlist(url, self._open_timeout_s):
+            return None
+        try:
+            return self._open(url, "hls")
+        except av.error.FFmpegError as error:
+            raise explain(error, self.who, self._open_timeout_s) from None
+
+    def _open(self, url: str, *more_formats: str) -> InputContainer:
         return av.open(
             url,
             mode="r",
             options={
                 "protocol_whitelist": _PROTOCOLS,
-                "format_whitelist": harmless_formats("hls"),
+                "format_whitelist": harmless_formats(*more_formats),
                 **_OPTIONS,
             },
             metadata_errors="replace",

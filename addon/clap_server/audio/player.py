@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.audio.arrivals import Arrivals
+from clap_server.audio.arrivals import BACKLOG_S, Arrivals
 from clap_server.audio.downmix import Downmix
+from clap_server.audio.resample import check_rate
 from clap_server.audio.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ class _Piece:
 class Player:
     """Hands the sound of one connection on.
 
+    What may still be one with a backlog waits, and goes on by itself when none came.
+
     Args:
         feed: gets it.
         in_time: the sender sends as it records, so that what comes late for good was interrupted.
@@ -54,6 +58,8 @@ class Player:
         self._arrivals = Arrivals() if in_time else None
         self._received_s = 0.0
         self._waiting: deque[_Piece] = deque()
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
 
     def play(self, channels: NDArray[np.float32], rate: int, at_s: float | None = None) -> None:
         """Take what came next.
@@ -66,6 +72,7 @@ class Player:
         Raises:
             AudioError: the rate cannot be used.
         """
+        check_rate(rate)
         now_s = time.monotonic()
         duration_s = channels.shape[1] / rate
         missing_s = self._timeline.missing_s(at_s, duration_s, now_s)
@@ -73,21 +80,42 @@ class Player:
         self._received_s += missing_s + duration_s
         lateness_s = now_s - self._received_s
         notice = self._downmix.notice
-        self._waiting.append(_Piece(samples, rate, missing_s, notice, time.time(), now_s, lateness_s))
-        self.tick()
-
-    def tick(self) -> None:
-        """Hand on what has waited long enough."""
-        while self._waiting:
-            gap = self._arrivals.is_gap(self._waiting, time.monotonic()) if self._arrivals else False
-            if gap is None:
-                return
-            self._hand_on(gap)
+        piece = _Piece(samples, rate, missing_s, notice, time.time(), now_s, lateness_s)
+        with self._lock:
+            self._waiting.append(piece)
+            self._hand_on_what_is_known()
 
     def finish(self) -> None:
         """Hand on all that waits: no more comes."""
+        with self._lock:
+            self._stop_timer()
+            while self._waiting:
+                self._hand_on(gap=self._arrivals is not None)
+
+    def _hand_on_what_is_known(self) -> None:
+        self._stop_timer()
         while self._waiting:
-            self._hand_on(gap=self._arrivals is not None)
+            now_s = time.monotonic()
+            gap = self._arrivals.is_gap(self._waiting, now_s) if self._arrivals else False
+            if gap is None:
+                self._start_timer(self._waiting[0].arrived_s + BACKLOG_S - now_s)
+                return
+            self._hand_on(gap)
+
+    def _start_timer(self, wait_s: float) -> None:
+        self._timer = threading.Timer(wait_s, self._wake)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wake(self) -> None:
+        with self._lock:
+            if not self._feed.closed():
+                self._hand_on_what_is_known()
 
     def _hand_on(self, gap: bool) -> None:
         piece = self._waiting.popleft()

@@ -28,6 +28,7 @@ BASE_DELAY_S = 1.0
 MAX_DELAY_S = 60.0
 # A camera of the home that is back should be heard soon, and it has no other visitors.
 HOME_MAX_DELAY_S = 10.0
+# How often a host of the home is asked whether it is back.
 PROBE_S = 2.0
 SLOW_BASE_DELAY_S = 60.0
 SLOW_MAX_DELAY_S = 300.0
@@ -79,10 +80,7 @@ class ReconnectingSource:
     Args:
         source: what to listen to.
         on_status: called on the event loop whenever state, reason or notice change.
-        reset_after_s: after sound for so long the next attempt comes at once, and then waits begin short.
-        probe_s: how often a host of the home is asked whether it is back, in seconds.
         sleep: waits between attempts.
-        rng: of the jitter.
     """
 
     def __init__(
@@ -90,20 +88,15 @@ class ReconnectingSource:
         source: AudioSource,
         on_status: Callable[[SourceStatus], None],
         *,
-        reset_after_s: float = RESET_AFTER_S,
-        probe_s: float = PROBE_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        rng: random.Random | None = None,
     ) -> None:
         self._source = source
         self._on_status = on_status
-        self._reset_after_s = reset_after_s
-        self._probe_s = probe_s
         self._sleep = sleep
         host = source.host if isinstance(source, StreamSource) else None
         self._neighbour = host if host is not None and host.in_home else None
         longest_s = MAX_DELAY_S if self._neighbour is None else HOME_MAX_DELAY_S
-        self._backoff = Backoff(rng or random.Random(), longest_s)  # noqa: S311 - jitter is no secret
+        self._backoff = Backoff(random.Random(), longest_s)  # noqa: S311 - jitter is no secret
         self._status: SourceStatus | None = None
         self._heard = self._went_well = False
         self._heard_at: float | None = None
@@ -164,7 +157,7 @@ class ReconnectingSource:
                     first_at = now
                     self._heard = True
                     self._mute_attempts = 0
-                elif now - first_at >= self._reset_after_s:
+                elif now - first_at >= RESET_AFTER_S:
                     self._went_well = True
                 self._report(SourceState.LISTENING, "listening", "listening", block.notice)
                 yield block
@@ -186,7 +179,7 @@ class ReconnectingSource:
         slow = code in SLOW_CODES and not self._may_heal(code)
         waiting = [asyncio.ensure_future(self._sleep(self._backoff.next_delay_s(slow)))]
         if self._neighbour is not None and not slow:
-            back = self._neighbour.wait_until_back(down=code in _DOWN_CODES, every_s=self._probe_s)
+            back = self._neighbour.wait_until_back(down=code in _DOWN_CODES, every_s=PROBE_S)
             waiting.append(asyncio.ensure_future(back))
         try:
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

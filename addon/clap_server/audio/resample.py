@@ -16,6 +16,16 @@ MIN_RATE_HZ = 4_000
 MAX_RATE_HZ = 384_000
 
 
+def check_rate(rate: int) -> None:
+    """Accept a rate in Hz.
+
+    Raises:
+        AudioError: it is not one of sound.
+    """
+    if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
+        raise AudioError(f"A sample rate of {rate} Hz is not supported: use {MIN_RATE_HZ} to {MAX_RATE_HZ}.")
+
+
 class Resampler:
     """Mono at any rate in, mono at ``sample_rate`` out; no clicks between calls.
 
@@ -39,10 +49,7 @@ class Resampler:
         Raises:
             AudioError: the rate is not one of sound.
         """
-        if not MIN_RATE_HZ <= rate_in <= MAX_RATE_HZ:
-            raise AudioError(
-                f"A sample rate of {rate_in} Hz is not supported: use {MIN_RATE_HZ} to {MAX_RATE_HZ}."
-            )
+        check_rate(rate_in)
         before = np.empty(0, dtype=np.float32)
         if rate_in != self._rate_in:
             before = self.flush()

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from clap_server.audio.block import AudioBlock
 
+# How long connecting may take.
 OPEN_TIMEOUT_S = 10.0
 # Icecast and HLS send many seconds at once; a finite recording must not rush through.
 _LEAD_S = 12.0
@@ -52,21 +53,19 @@ class StreamSource:
 
     Args:
         url: ``rtsp``, ``rtsps``, ``http`` or ``https``; may hold user name and password.
-        open_timeout_s: how long connecting may take, in seconds.
 
     Raises:
         SourceError: ``unsupported_url``; the address is not one of these.
     """
 
-    def __init__(self, url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> None:
+    def __init__(self, url: str) -> None:
         check_url(url)
         parts = urlsplit(url)
         scheme = parts.scheme.lower()
         self._url = url
         self.host = Host(parts.hostname or "", parts.port or _DEFAULT_PORTS[scheme])
         opener = RtspOpener if scheme in ("rtsp", "rtsps") else HttpOpener
-        self._opener: RtspOpener | HttpOpener = opener(play_url(url), open_timeout_s)
-        self._open_timeout_s = open_timeout_s
+        self._opener: RtspOpener | HttpOpener = opener(play_url(url), OPEN_TIMEOUT_S)
         self._patience = Patience()
 
     def __repr__(self) -> str:
@@ -97,22 +96,20 @@ class StreamSource:
             player = Player(feed, in_time=self._opener.sends_in_time(container))
             self._play(first_sounding(self._packets(container, tracks, feed), tracks), player, feed)
 
-    def _play(self, frames: Iterator[AudioFrame | None], player: Player, feed: Feed) -> None:
+    def _play(self, frames: Iterator[AudioFrame], player: Player, feed: Feed) -> None:
         try:
             for frame in frames:
                 if feed.closed():
                     return
-                if frame is None:
-                    player.tick()
-                else:
-                    player.play(frame_channels(frame), frame.sample_rate, frame.time)
-            player.finish()
+                player.play(frame_channels(frame), frame.sample_rate, frame.time)
         except av.error.FFmpegError as error:
-            raise explain(error, self._opener.who, self._open_timeout_s) from None
+            raise explain(error, self._opener.who, OPEN_TIMEOUT_S) from None
         except SourceError:
             raise
         except AudioError as error:
             raise SourceError("not_usable", f"the stream cannot be used: {error}") from error
+        finally:
+            player.finish()
         if not feed.closed():
             raise ended(self._opener.who)
 
@@ -141,6 +138,6 @@ class StreamSource:
             except av.error.PatchWelcomeError:
                 raise changed_format(self._opener.who) from None
             except av.error.FFmpegError as error:
-                raise broke_off(error, self._opener.who, self._open_timeout_s) from None
+                raise broke_off(error, self._opener.who, OPEN_TIMEOUT_S) from None
             else:
                 return

@@ -20,7 +20,7 @@ _WAIT_S = 1.0
 
 def first_sounding(
     packets: Iterable[Packet[AudioStream] | None], tracks: Sequence[AudioStream]
-) -> Iterator[AudioFrame | None]:
+) -> Iterator[AudioFrame]:
     """Decode the first track that sound comes from.
 
     A camera may offer a track that never sends (the way back to its loudspeaker), and one whose packets
@@ -31,7 +31,7 @@ def first_sounding(
         tracks: that have a decoder, in their order.
 
     Yields:
-        Frames; None when there was no packet for a moment.
+        Frames.
 
     Raises:
         FFmpegError: the decoder fails for another reason than a damaged packet.
@@ -40,9 +40,7 @@ def first_sounding(
     came: dict[int, list[AudioFrame]] = {}
     decide_at_s: float | None = None
     for packet in packets:
-        if packet is None:
-            yield None
-        elif chosen in (None, packet.stream_index):
+        if packet is not None and chosen in (None, packet.stream_index):
             try:
                 frames = packet.decode()
             except DAMAGED:

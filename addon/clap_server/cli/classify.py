@@ -98,6 +98,9 @@ def run(args: argparse.Namespace) -> int:
             output = Console(highlight=False)
             output.print(f"{escape(file)} ({answer.duration_s:.1f} s)", soft_wrap=True)
             output.print(_table(answer))
+            for alarm in answer.patterns:
+                when = f"from {alarm.onset_s:.1f} s on, {alarm.carrier_hz:.0f} Hz"
+                output.print(f"pattern {alarm.pattern} {when}: {alarm.label}")
     if args.json and not (failed and len(answers) == 1):
         print(json.dumps(answers[0] if len(args.files) == 1 else answers, indent=2, ensure_ascii=False))
     return BAD_INPUT_STATUS if failed else 0

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from clap_server.detection.detector import Detector
+from clap_server.detection.detector import PATTERN_SCORE, Detector
 from clap_server.detection.labels import WatchedLabel
 from clap_server.detection.library import NORMAL
+from clap_server.detection.patterns import RAISED_BY
 from clap_server.detection.recording import hear, judge
 from clap_server.detection.scoring import LabelScorer
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from clap_server.clap.model import ClapModel
     from clap_server.detection.labels import Label
     from clap_server.detection.library import LabelLibrary
+    from clap_server.detection.patterns import DecodedPattern
     from clap_server.detection.windows import Window
 
     Normalize = Literal["softmax"]
@@ -48,15 +50,17 @@ class FileScores:
         best: the scores that stand for the recording, by the label's text as the user gave it, highest first.
             Each is the highest of any window; that of ``normal`` is the lowest, as the complement of the
             others. With softmax all are those of the window in which a label other than ``normal`` scores
-            highest, so that they sum to 1.
+            highest, so that they sum to 1. Without softmax a label that a pattern means has 1.
         too_quiet: live nothing of it would be scored. So that there is an answer, all windows were, without
             the gate.
+        patterns: alarms that were decoded, in order.
     """
 
     duration_s: float
     windows: list[WindowScores]
     best: dict[str, float]
     too_quiet: bool
+    patterns: tuple[DecodedPattern, ...] = ()
 
 
 def classify(
@@ -93,7 +97,8 @@ def classify(
     scorer = LabelScorer(model, resolved, library.background, negatives)
     windows: list[Window] = []
     rows: list[NDArray[np.float32]] = []
-    for batch, embeddings in hear(model, blocks, hop_s=hop_s):
+    patterns: list[DecodedPattern] = []
+    for batch, embeddings in hear(model, blocks, hop_s=hop_s, on_pattern=patterns.append):
         windows += [heard.window for heard in batch]
         rows.append(scorer.distribution(embeddings) if normalize == "softmax" else scorer.scores(embeddings))
         if progress:
@@ -106,11 +111,16 @@ def classify(
     too_quiet = False
     normal = np.array([label.id == NORMAL.id for label in resolved])
     if normalize is None:
-        admitted = _admitted(windows, table, scorer.label_ids, resolved, hop_s)
+        admitted = _admitted(windows, table, scorer.label_ids, resolved, hop_s, patterns)
         too_quiet = not admitted.any()
         admitted |= too_quiet
     table = np.where(admitted[:, None], table[:, columns], normal.astype(np.float32))
     best = _best(table, normal, normalize)
+    decoded = [pattern for pattern in patterns if not pattern.ended]
+    meant = {label_id for pattern in decoded for label_id in RAISED_BY[pattern.pattern]}
+    certain = np.array([label.id in meant for label in resolved])
+    if normalize is None and certain.any():
+        best = np.where(certain, PATTERN_SCORE, np.where(normal, 1 - PATTERN_SCORE, best))
     return FileScores(
         duration_s=windows[-1].end_s,
         windows=[
@@ -121,6 +131,7 @@ def classify(
         ],
         best={texts[n]: float(best[n]) for n in np.argsort(-best, kind="stable")},
         too_quiet=too_quiet,
+        patterns=tuple(decoded),
     )
 
 
@@ -130,12 +141,13 @@ def _admitted(
     label_ids: Sequence[str],
     labels: Sequence[Label],
     hop_s: float,
+    patterns: Sequence[DecodedPattern],
 ) -> NDArray[np.bool_]:
     """Which windows the gate lets through if the labels are watched with their default thresholds."""
     watched = {label.id: WatchedLabel(label, label.threshold) for label in labels if label is not NORMAL}
     scores = (dict(zip(label_ids, row, strict=True)) for row in table.tolist())
     detector = Detector(tuple(watched.values()), hop_s=hop_s)
-    return np.array([judged.admitted for judged in judge(windows, scores, detector)])
+    return np.array([judged.admitted for judged in judge(windows, scores, detector, patterns)])
 
 
 def _best(

@@ -1,4 +1,4 @@
-"""Turns the scores of one microphone's windows into the starts and ends of sounds."""
+"""Turns the scores of one microphone's windows, and patterns, into the starts and ends of sounds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clap_server.detection.judgement import Decision, Judgement
+from clap_server.detection.patterns import RAISED_BY
 from clap_server.detection.temporal import TIMING, Rule, Timing, make_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from clap_server.detection.labels import WatchedLabel
+    from clap_server.detection.patterns import AlarmPattern, DecodedPattern
     from clap_server.detection.windows import Window
 
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 LONGEST_APPROACH_S = 15.0
 # From this part of its threshold on a label came near, so that it is said what decided.
 _NEAR = 0.5
+PATTERN_SCORE = 1.0
+"""Of what a pattern alone decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,12 @@ class Detection:
     Attributes:
         watched: the label with its threshold when it started.
         onset_s: where it begins: at its onset, else an estimate, the middle of the first window with it.
-        detected_s: end of the window that decided.
+        detected_s: end of the window, or the sound, that decided.
         ended_s: end of the last window in which it was heard; None while it lasts.
-        score: of the deciding window, 0 to 1.
+        score: of the deciding window, 0 to 1; ``PATTERN_SCORE`` if a pattern decided.
         peak_score: highest so far, 0 to 1.
         peak_level_dbfs: highest so far, dBFS.
+        pattern: the first by which it was recognised, at its start or since; None if only by the model.
     """
 
     watched: WatchedLabel
@@ -53,6 +58,7 @@ class Detection:
     score: float
     peak_score: float
     peak_level_dbfs: float
+    pattern: AlarmPattern | None = None
 
 
 class _Track:
@@ -63,6 +69,7 @@ class _Track:
         self._timing = timing
         self._rule: Rule = make_rule(watched.label.kind, watched.threshold, hop_s=hop_s)
         self.current: Detection | None = None
+        self.patterns: set[AlarmPattern] = set()
         self._heard_s = 0.0
         self._free_at_s = float("-inf")
         self._approach: _Approach | None = None
@@ -81,7 +88,7 @@ class _Track:
             self._approach = None
             return None
         if self.current is not None:
-            self._heard_s = window.end_s
+            self._heard_s = max(self._heard_s, window.end_s)
             self.current = replace(
                 self.current,
                 peak_score=max(self.current.peak_score, score),
@@ -92,12 +99,10 @@ class _Track:
         self._held_off = confirmed and window.end_s < self._free_at_s
         if not confirmed or self._held_off:
             return None
-        # What is left of the event before belongs to that one.
-        onset_s = max(approach.onset_s, self._free_at_s - self._timing.hold_off_s)
         self._heard_s = window.end_s
         self.current = Detection(
             self.watched,
-            onset_s,
+            self._own_onset_s(approach.onset_s),
             window.end_s,
             None,
             score,
@@ -105,6 +110,41 @@ class _Track:
             approach.peak_level_dbfs,
         )
         return self.current
+
+    def take_pattern(self, pattern: DecodedPattern) -> Detection | None:
+        """Take a pattern that begins or stops; return the detection if it starts or is confirmed by it."""
+        if pattern.ended:
+            self.patterns.discard(pattern.pattern)
+            self._heard_s = max(self._heard_s, pattern.last_s)
+            return None
+        self.patterns.add(pattern.pattern)
+        if self.current is None:
+            # A pattern does not flap, so nothing is held off.
+            self._heard_s = pattern.last_s
+            self.current = Detection(
+                self.watched,
+                self._own_onset_s(pattern.onset_s),
+                pattern.known_s,
+                None,
+                PATTERN_SCORE,
+                PATTERN_SCORE,
+                pattern.level_dbfs,
+                pattern.pattern,
+            )
+        elif self.current.pattern is None:
+            self.current = replace(
+                self.current,
+                pattern=pattern.pattern,
+                peak_score=PATTERN_SCORE,
+                peak_level_dbfs=max(self.current.peak_level_dbfs, pattern.level_dbfs),
+            )
+        else:
+            return None
+        return self.current
+
+    def _own_onset_s(self, onset_s: float) -> float:
+        """Leave what sounded before the end of the last event to that one."""
+        return max(onset_s, self._free_at_s - self._timing.hold_off_s)
 
     def _approached(self, window: Window, score: float) -> _Approach:
         """What is known of the sound with this window."""
@@ -136,7 +176,7 @@ class _Track:
 
     def end_if_due(self, now_s: float) -> Detection | None:
         """End the event if its time is over; return it if it just ended."""
-        if self.current is None:
+        if self.current is None or self.patterns:
             return None
         started_s = self.current.detected_s
         released_s = max(started_s + self._timing.minimum_on_s, self._heard_s + self._timing.release_s)
@@ -148,7 +188,8 @@ class _Track:
         """End the event now."""
         if self.current is None:
             return None
-        ended = replace(self.current, ended_s=min(self._heard_s, now_s))
+        ended_s = max(self._heard_s, now_s) if self.patterns else min(self._heard_s, now_s)
+        ended = replace(self.current, ended_s=ended_s)
         self.current = None
         self._approach = None
         self._free_at_s = now_s + self._timing.hold_off_s
@@ -158,7 +199,11 @@ class _Track:
 class Detector:
     """Watches the labels of one microphone.
 
-    Feed it every window, in order; where none come, ``tick`` lets time pass.
+    Feed it every window, in order; where none come, ``tick`` lets time pass. Patterns come when they are
+    decoded, which may be before windows of the same time.
+
+    A pattern starts an event at once, and one that goes on does not end before the pattern stops, nor is it
+    cut off after the longest time: what decodes patterns always tells when they stop.
 
     Args:
         labels: with distinct ids.
@@ -173,7 +218,13 @@ class Detector:
         self.watched = tuple(labels)
         """With the thresholds in force."""
         self._tracks = {watched.label.id: self._track(watched) for watched in labels}
+        self._patterns: dict[AlarmPattern, DecodedPattern] = {}
         self._now_s = float("-inf")
+
+    @property
+    def reporting(self) -> bool:
+        """Whether an event goes on of which windows must tell when it ends."""
+        return any(track.current is not None and not track.patterns for track in self._tracks.values())
 
     @property
     def active(self) -> frozenset[str]:
@@ -196,7 +247,26 @@ class Detector:
             for id_, track in self._tracks.items()
             if (detection := track.update(window, scores.get(id_, 0.0))) is not None
         ]
-        return self._ended(track.end_if_due(self._now_s) for track in self._tracks.values()) + started
+        return self._those(track.end_if_due(self._now_s) for track in self._tracks.values()) + started
+
+    def take_pattern(self, pattern: DecodedPattern) -> list[Detection]:
+        """Take an alarm that was decoded or that stopped.
+
+        Returns:
+            The detections that started, and those that went on and now have their ``pattern``.
+        """
+        if pattern.ended:
+            self._patterns.pop(pattern.pattern, None)
+        else:
+            self._patterns[pattern.pattern] = pattern
+        tracks = [self._tracks[id_] for id_ in RAISED_BY[pattern.pattern] if id_ in self._tracks]
+        return self._those(track.take_pattern(pattern) for track in tracks)
+
+    def forget_patterns(self) -> None:
+        """Let what patterns hold end by itself, because nothing is decoded any more."""
+        self._patterns.clear()
+        for track in self._tracks.values():
+            track.patterns.clear()
 
     def judgements(self, window: Window, scores: Mapping[str, float]) -> list[Judgement]:
         """What the window that ``update`` just took did for each label that came near."""
@@ -206,7 +276,7 @@ class Detector:
     def tick(self, now_s: float) -> list[Detection]:
         """Let time pass where windows stopped coming; return what ended."""
         self._now_s = max(self._now_s, now_s)
-        return self._ended(track.end_if_due(self._now_s) for track in self._tracks.values())
+        return self._those(track.end_if_due(self._now_s) for track in self._tracks.values())
 
     def finish(self, at_s: float | None = None) -> list[Detection]:
         """End everything now, because the stream broke off or listening stops.
@@ -214,14 +284,15 @@ class Detector:
         Args:
             at_s: when that was, and so when what goes on ended; if left out, each ended when last heard.
         """
-        ended = self._ended(track.end(self._now_s) for track in self._tracks.values())
+        ended = self._those(track.end(self._now_s) for track in self._tracks.values())
         return ended if at_s is None else [replace(detection, ended_s=at_s) for detection in ended]
 
     def change(self, labels: Sequence[WatchedLabel], *, hop_s: float) -> list[Detection]:
         """Watch these labels from now on; events of labels that stay go on.
 
         Returns:
-            The events that ended because their label is gone or of another kind.
+            The events that ended because their label is gone or of another kind, and those that started
+            because a pattern of a new label goes on.
 
         Raises:
             LabelError: a threshold makes detection impossible; nothing was changed.
@@ -239,11 +310,13 @@ class Detector:
                 del before[watched.label.id]
             else:
                 self._tracks[watched.label.id] = self._track(watched)
-        return self._ended(track.end(self._now_s) for track in before.values())
+        ended = self._those(track.end(self._now_s) for track in before.values())
+        going_on = [*self._patterns.values()]
+        return ended + [detection for pattern in going_on for detection in self.take_pattern(pattern)]
 
     def _track(self, watched: WatchedLabel) -> _Track:
         return _Track(watched, TIMING[watched.label.kind], hop_s=self.hop_s)
 
     @staticmethod
-    def _ended(detections: Iterable[Detection | None]) -> list[Detection]:
+    def _those(detections: Iterable[Detection | None]) -> list[Detection]:
         return [detection for detection in detections if detection is not None]

@@ -1,4 +1,4 @@
-"""What stands before the model: from samples to the windows that are worth its time.
+"""What stands before the model: from samples to alarm patterns and to the windows that are worth its time.
 
 Live listening, the scores of a file, evaluation and calibration all hear through it, so that a figure of one
 holds for the others.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clap_server.audio.ring import RingBuffer
 from clap_server.detection.gate import NoiseGate
+from clap_server.detection.patterns import DecodedPattern, PatternDecoder
 from clap_server.detection.windows import PIECE_S, SHORTEST_S, Window, WindowCutter
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def _never() -> bool:
 class Front:
     """Hears one unbroken stretch of sound.
 
+    Patterns are decoded in all of it, before the gate. What is remembered of beeps ends with the stretch, as
+    stream time does: after a gap nobody knows how long they were silent.
+
     Args:
         sample_rate: in Hz.
         window_s: of the model, seconds.
@@ -57,6 +61,7 @@ class Front:
         self._hop_s = hop_s
         self.ring = RingBuffer(sample_rate, max(keep_s, window_s + 2 * PIECE_S))
         self.gate = gate or NoiseGate()
+        self._decoder = PatternDecoder(sample_rate)
         self._cutter = WindowCutter(sample_rate, window_s=window_s, hop_s=hop_s)
 
     def reshape(self, *, window_s: float, hop_s: float) -> None:
@@ -64,18 +69,22 @@ class Front:
         self._window_s, self._hop_s = window_s, hop_s
         self._cutter.reshape(window_s=window_s, hop_s=hop_s)
 
-    def take(self, samples: NDArray[np.float32], reporting: Callable[[], bool] = _never) -> Iterator[Heard]:
+    def take(
+        self, samples: NDArray[np.float32], reporting: Callable[[], bool] = _never
+    ) -> Iterator[Heard | DecodedPattern]:
         """Take the next ``(n,)`` samples; in which portions they come changes nothing.
 
         Args:
             samples: full scale -1..1.
-            reporting: says whether an event is going on.
+            reporting: says whether an event is going on of which windows must tell when it ends.
 
         Yields:
-            Windows as they become due. ``samples`` has their sound until the next one is asked for.
+            Patterns as they are decoded or stop, and windows as they become due. ``samples`` has their sound
+            until the next one is asked for.
         """
         for piece in self.pieces(samples):
             self.ring.append(piece)
+            yield from self._decoder.feed(piece)
             for window in self._cutter.advance(piece):
                 yield Heard(window, self.gate.admits(window, reporting=reporting()))
 
@@ -89,7 +98,7 @@ class Front:
         """End the stretch with a window up to its end, if there is none.
 
         Args:
-            reporting: says whether an event is going on.
+            reporting: as for ``take``.
             tail_s: so long go windows on after the end, with less and less of the sound in them, as if quiet
                 followed. It is the model that fills them up: noise that breaks off in digital silence would
                 sound like a crash.

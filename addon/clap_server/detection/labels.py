@@ -24,7 +24,8 @@ class Label:
     Attributes:
         id: stable slug, unique within a microphone: ``glass_breaking``.
         names: for people, by language tag; ``en`` is always there.
-        prompts: descriptions that are embedded; the label's score is that of their ensemble.
+        prompts: descriptions that are embedded; the label's score is that of their ensemble. Empty if only
+            its pattern tells the sound.
         negatives: descriptions of what it is *not*, added to the background for this label alone.
         kind: impulsive or sustained.
         threshold: default, 0 to 1.

@@ -70,6 +70,8 @@ def _hashed(plain: str, key: str) -> str:
 class LabelLibrary:
     """Labels that come with the server, and the way from a text to a label.
 
+    ``described`` are the labels that have prompts; others have a pattern alone, of which no model knows.
+
     Args:
         version: rises whenever prompts, thresholds or ids change.
         labels: in the order in which they are offered.
@@ -86,6 +88,7 @@ class LabelLibrary:
     ) -> None:
         self.version = version
         self.labels = tuple(labels)
+        self.described = tuple(label for label in self.labels if label.prompts)
         self.background = tuple(background)
         self._by_id = {label.id: label for label in (*self.labels, NORMAL)}
         self._by_key: dict[str, Label] = {}

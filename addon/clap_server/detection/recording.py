@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from clap_server.detection.front import Front, Heard
 from clap_server.detection.gate import NoiseGate
+from clap_server.detection.patterns import DecodedPattern
 from clap_server.detection.windows import PIECE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +31,7 @@ def hear(
     hop_s: float,
     reporting: bool = False,
     tail_s: float = 0.0,
+    on_pattern: Callable[[DecodedPattern], None] | None = None,
 ) -> Iterator[tuple[list[Heard], NDArray[np.float32]]]:
     """Cut a recording into the windows of live sound, with one more up to its end, and embed them all.
 
@@ -40,6 +43,7 @@ def hear(
         hop_s: seconds between windows.
         reporting: whether the gate is told all the time that an event is going on.
         tail_s: see ``Front.finish``.
+        on_pattern: called with each pattern that is decoded or stops.
 
     Yields:
         Some windows, with what the gate says of each, and their embeddings ``(windows, dimension)``; nothing
@@ -49,6 +53,10 @@ def hear(
     batch: list[Heard] = []
     samples: list[NDArray[np.float32]] = []
     for heard in _windows(front, blocks, reporting=reporting, tail_s=tail_s):
+        if isinstance(heard, DecodedPattern):
+            if on_pattern is not None:
+                on_pattern(heard)
+            continue
         batch.append(heard)
         samples.append(front.samples(heard.window))
         if len(batch) == _WINDOWS_AT_ONCE:
@@ -60,7 +68,7 @@ def hear(
 
 def _windows(
     front: Front, blocks: Iterable[NDArray[np.float32]], *, reporting: bool, tail_s: float
-) -> Iterator[Heard]:
+) -> Iterator[Heard | DecodedPattern]:
     def told() -> bool:
         return reporting
 
@@ -91,7 +99,10 @@ class Judged(NamedTuple):
 
 
 def judge(
-    windows: Iterable[Window], scores: Iterable[Mapping[str, float]], detector: Detector
+    windows: Iterable[Window],
+    scores: Iterable[Mapping[str, float]],
+    detector: Detector,
+    patterns: Sequence[DecodedPattern] = (),
 ) -> Iterator[Judged]:
     """Run gate and detector together over windows that were scored, as live sound runs them.
 
@@ -101,8 +112,13 @@ def judge(
         windows: of one recording, from its beginning.
         scores: of each, by label id.
         detector: has heard nothing yet.
+        patterns: that were decoded or stopped, in order.
     """
     gate = NoiseGate()
+    waiting = deque(patterns)
     for window, row in zip(windows, scores, strict=True):
-        admitted = gate.admits(window, reporting=bool(detector.active))
-        yield Judged(admitted, detector.update(window, row if admitted else {}))
+        detections: list[Detection] = []
+        while waiting and waiting[0].known_s <= window.end_s:
+            detections += detector.take_pattern(waiting.popleft())
+        admitted = gate.admits(window, reporting=detector.reporting)
+        yield Judged(admitted, detections + detector.update(window, row if admitted else {}))

@@ -42,6 +42,7 @@ UNCALIBRATED = Calibration(scale=20.0, bias=1.0)
 """Rough guess, in use until a model is calibrated."""
 
 _SECURITY_THRESHOLD = 0.7
+_TINY = np.finfo(np.float64).tiny
 _FILL_WORDS = frozenset({"a", "an", "the", "of", "in", "on", "to", "from", "with", "sound", "recording"})
 
 
@@ -50,7 +51,8 @@ class LabelScorer:
 
     Args:
         model: embeds the texts; its calibration applies.
-        labels: to score. A label given twice is scored once.
+        labels: to score. A label given twice is scored once. One without prompts, which only its pattern
+            tells, has score 0.
         background: the bank that is shared by all labels.
         negatives: what this microphone's sounds are not; added to every label's bank.
 
@@ -75,10 +77,12 @@ class LabelScorer:
             raise ValueError("no labels to score")
         if not background:
             raise ValueError("a score needs a background to compare with")
-        by_id = {label.id: label for label in labels if label.id != NORMAL.id}
+        by_id = {label.id: label for label in labels if label.prompts}
         if not by_id:
             by_id = {
-                label.id: label for label in load_library().labels if label.threshold >= _SECURITY_THRESHOLD
+                label.id: label
+                for label in load_library().labels
+                if label.prompts and label.threshold >= _SECURITY_THRESHOLD
             }
         self._scored = tuple(by_id)
         texts = list(
@@ -134,10 +138,11 @@ class LabelScorer:
             audio_embeddings: ``(n, dimension)``, L2-normalised.
 
         Returns:
-            ``(n, m)`` in the order of ``label_ids``; for ``NORMAL`` minus the highest of the others.
+            ``(n, m)`` in the order of ``label_ids``; for ``NORMAL`` minus the highest of the others, minus
+            infinity for a label without prompts.
         """
         others = self._margins(audio_embeddings)
-        return self._in_order(others, -others.max(axis=1))
+        return self._in_order(others, -others.max(axis=1), -np.inf)
 
     def scores(self, audio_embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Score windows.
@@ -164,12 +169,15 @@ class LabelScorer:
         """
         soft = self._soft(audio_embeddings)
         weights = self._in_order(soft @ self._prompt_weights, soft[:, self._background].max(axis=1))
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+        return np.asarray(weights / np.maximum(weights.sum(axis=1, keepdims=True), _TINY), np.float32)
 
-    def _in_order(self, others: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _in_order(
+        self, others: NDArray[np.float64], normal: NDArray[np.float64], without_prompts: float = 0.0
+    ) -> NDArray[np.float64]:
         """Bring columns into the order of ``label_ids``, with ``normal`` where it was asked for."""
         columns = dict(zip(self._scored, others.T, strict=True)) | {NORMAL.id: normal}
-        return np.stack([columns[label_id] for label_id in self.label_ids], axis=1)
+        none = np.full(len(others), without_prompts)
+        return np.stack([columns.get(label_id, none) for label_id in self.label_ids], axis=1)
 
 
 def _words(text: str) -> set[str]:

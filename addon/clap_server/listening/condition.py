@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.listening.health import Health
+from clap_server.listening.silence import SILENT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 STARTING = SourceStatus(SourceState.CONNECTING, "connecting", "starting")
 TOO_SLOW = "too_slow"
-SILENT_S = 60.0
-"""Digital silence for so long is no quiet room, but a switch, a cable, or whatever else has the device."""
 
 _RECENT_S = 60.0
 # From this share of lost windows the computer is too slow, below half of it no longer; one hiccup is neither.

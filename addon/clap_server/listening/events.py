@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - part of the dataclass, read at run time by pydantic
 
+from clap_server.detection.patterns import AlarmPattern  # noqa: TC001 - as datetime
+
 
 @dataclass(frozen=True, slots=True)
 class SoundEvent:
@@ -19,11 +21,13 @@ class SoundEvent:
         detected_at: when the server decided, UTC.
         ended_at: None while it lasts.
         threshold: that was in force.
-        score: at the decision, 0 to 1. Of an impulsive sound that two windows confirmed it can be a little
-            below the threshold (see ``ImpulsiveRule``).
+        score: at the decision, 0 to 1; 1 if a pattern decided. Of an impulsive sound that two windows
+            confirmed it can be a little below the threshold (see ``ImpulsiveRule``).
         peak_score: highest so far, 0 to 1.
         peak_level_dbfs: highest level so far, dBFS.
         has_clip: whether a recording is stored.
+        pattern: of an alarm's beeps, by which it was recognised, at its start or since; None if the model
+            alone heard it.
     """
 
     id: str
@@ -38,3 +42,4 @@ class SoundEvent:
     peak_score: float
     peak_level_dbfs: float
     has_clip: bool = False
+    pattern: AlarmPattern | None = None

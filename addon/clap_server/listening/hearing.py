@@ -7,16 +7,15 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from clap_server.audio.level import FLOOR_DBFS
 from clap_server.audio.reconnect import ReconnectingSource
 from clap_server.audio.source import SourceState
 from clap_server.detection.gate import NoiseGate
-from clap_server.detection.windows import PIECE_S
-from clap_server.listening.condition import SILENT_S
+from clap_server.detection.patterns import DecodedPattern
 from clap_server.listening.diary import Fate, GateView, MomentKind
 from clap_server.listening.judging import Change, Gap, Heard
 from clap_server.listening.self_test import SelfTestError
 from clap_server.listening.shadow import Shadow
+from clap_server.listening.silence import Silence
 from clap_server.listening.stretch import Stretch
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Hearing:
         self._stretch: Stretch | None = None
         self._shadow: Shadow | None = None
         self._under_way: list[asyncio.Future[NDArray[np.float32]]] = []
-        self._silent_s = 0.0
+        self._silence = Silence()
         self._shedding = False
         self._lost_s = 0.0
 
@@ -158,7 +157,10 @@ class Hearing:
     def _on_status(self, status: SourceStatus) -> None:
         if status.state is not SourceState.LISTENING:
             self._end_stretch()
+            self._silence.begin()
         self._condition.source_is(status)
+        if status.state is not SourceState.LISTENING:
+            self._condition.silent_is(False)
 
     def _end_stretch(self) -> None:
         if self._stretch is not None:
@@ -195,9 +197,13 @@ class Hearing:
         stretch = self._stretch
         if self._shadow is not None:
             self._under_way += self._shadow.take(block)
-        for window, admitted in stretch.take(block):
+        for heard in stretch.take(block):
+            if isinstance(heard, DecodedPattern):
+                self._judging.take_pattern(stretch, heard)
+                continue
+            window, admitted = heard
             self._condition.health.heard(window, admitted=admitted)
-            self._note_silence(window)
+            self._condition.silent_is(self._silence.take(window.piece_levels_dbfs))
             self._hand_over(stretch, window, admitted=admitted)
             self._under_way = [future for future in self._under_way if not future.done()]
             if len(self._under_way) >= _UNDER_WAY:
@@ -251,11 +257,3 @@ class Hearing:
     def _count_lost(self, count: int) -> None:
         self._counters.dropped += count
         self._condition.windows_were(lost=True, count=count, hop_s=self._scoring.plan.hop_s)
-
-    def _note_silence(self, window: Window) -> None:
-        levels = window.piece_levels_dbfs
-        if any(level > FLOOR_DBFS for level in levels):
-            self._silent_s = 0.0
-        else:
-            self._silent_s += len(levels) * PIECE_S
-        self._condition.silent_is(self._silent_s >= SILENT_S - 1e-6)

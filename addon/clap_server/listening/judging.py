@@ -1,4 +1,7 @@
-"""From one microphone's windows to its scores and events, in the order of its stream."""
+"""From one microphone's windows and patterns to its scores and events.
+
+Windows are judged in the order of the stream, as the model answers. Patterns need no model and do not wait.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,13 @@ from clap_server.listening.diary import Fate, WindowNote
 from clap_server.listening.withholding import Withholding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from clap_server.detection.detector import Detection
+    from clap_server.detection.patterns import DecodedPattern
     from clap_server.detection.scoring import LabelScorer
     from clap_server.detection.windows import Window
     from clap_server.listening.condition import Condition
@@ -103,7 +107,9 @@ class Judging:
         self.withholding = Withholding()
         self._queue: asyncio.Queue[Heard | Gap | Change] = asyncio.Queue()
         self._report_lock = asyncio.Lock()
-        self._stretch: Stretch | None = None
+        # Mostly one: while the model is late, patterns of the next may be known already.
+        self._stretches: list[Stretch] = []
+        self._telling: set[asyncio.Future[None]] = set()
         self._judged_s = 0.0
         self._judged_at = time.monotonic()
         self._asked_at: float | None = None
@@ -117,7 +123,7 @@ class Judging:
     @property
     def heard(self) -> frozenset[str]:
         """The same, with what a self-test found."""
-        return self._stretch.detector.active if self._stretch is not None else frozenset()
+        return frozenset().union(*(stretch.detector.active for stretch in self._stretches))
 
     @property
     def is_full(self) -> bool:
@@ -126,17 +132,27 @@ class Judging:
 
     def put(self, item: Heard | Gap | Change) -> None:
         """Take what comes next in the stream."""
+        if isinstance(item, Gap):
+            # If the model hangs nothing else would end them.
+            item.stretch.detector.forget_patterns()
         self._queue.put_nowait(item)
+
+    def take_pattern(self, stretch: Stretch, pattern: DecodedPattern) -> None:
+        """Take a pattern that was decoded or stopped; it is judged at once."""
+        self._enter(stretch)
+        self._tell_soon(stretch, stretch.detector.take_pattern(pattern), stretch.now_s)
 
     async def run(self) -> None:
         """Judge until cancelled."""
         while True:
             item = await self._queue.get()
-            stretch = self._stretch = item.stretch
+            stretch = item.stretch
+            self._enter(stretch)
             match item:
                 case Gap():
                     self._tell_quiet(stretch, self._judged_s, FLOOR_DBFS)
                     detections = stretch.detector.finish(stretch.length_s)
+                    self._stretches.remove(stretch)
                 case Change():
                     detections = stretch.detector.change(item.plan.labels, hop_s=item.plan.hop_s)
                 case Heard():
@@ -153,21 +169,24 @@ class Judging:
             now = time.monotonic()
             if self._asked_at is not None and now - self._asked_at > _ANSWER_S:
                 self._condition.model_fails(ModelError(f"the model has not answered for {_ANSWER_S:g} s"))
-            stretch = self._stretch
-            if stretch is not None and stretch.detector.active:
-                waited_s = now - self._judged_at
-                if waited_s > _GRACE_S:
-                    now_s = self._judged_s + waited_s
-                    await self._report(stretch, stretch.detector.tick(now_s), now_s)
+            if now - self._judged_at > _GRACE_S:
+                for stretch in [stretch for stretch in self._stretches if stretch.detector.active]:
+                    await self._report(stretch, stretch.detector.tick(stretch.now_s), stretch.now_s)
 
     async def finish(self) -> None:
         """End what is going on, because listening stops, and forget the stream."""
-        stretch, self._stretch = self._stretch, None
+        stretches, self._stretches = self._stretches, []
         while not self._queue.empty():
             self._queue.get_nowait()
-        if stretch is not None:
-            await self._report(stretch, stretch.detector.finish(stretch.length_s), stretch.length_s)
+        for stretch in stretches:
+            self._tell_soon(stretch, stretch.detector.finish(stretch.length_s), stretch.length_s)
         self.withholding.stop()
+        if self._telling:
+            await _completed(self._telling)
+
+    def _enter(self, stretch: Stretch) -> None:
+        if stretch not in self._stretches:
+            self._stretches.append(stretch)
 
     async def _detect(self, item: Heard) -> list[Detection]:
         stretch, window = item.stretch, item.window
@@ -216,16 +235,21 @@ class Judging:
             self._sink.scores(self._id, stretch.clock.utc(at_s), {}, level_dbfs)
 
     async def _report(self, stretch: Stretch, detections: Sequence[Detection], now_s: float) -> None:
+        telling = self._tell_soon(stretch, detections, now_s)
+        if telling is not None:
+            await _completed([telling])
+
+    def _tell_soon(
+        self, stretch: Stretch, detections: Sequence[Detection], now_s: float
+    ) -> asyncio.Future[None] | None:
+        """Tell in the background, in the order of the calls."""
         detections = self.withholding.pass_on(detections, now_s)
         if not detections:
-            return
-        # Completed even when listening is cancelled now: a start without its end would stick.
+            return None
         telling = asyncio.ensure_future(self._tell_events(stretch, detections))
-        try:
-            await asyncio.shield(telling)
-        except asyncio.CancelledError:
-            await asyncio.wait([telling])
-            raise
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+        return telling
 
     async def _tell_events(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
         async with self._report_lock:
@@ -235,3 +259,13 @@ class Judging:
                 except Exception:
                     # The others must still be told: without its end an event would stick.
                     _LOGGER.exception("%s: an event could not be told", self._id)
+
+
+async def _completed(telling: Collection[asyncio.Future[None]]) -> None:
+    """Wait, also when listening is cancelled now: a start without its end would stick."""
+    waiting = asyncio.ensure_future(asyncio.wait(telling))
+    try:
+        await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        await asyncio.wait([waiting])
+        raise

@@ -65,11 +65,15 @@ class EventReporter:
                 entry.samples = self._ring.read(entry.first_sample, end)
 
     async def report(self, detection: Detection) -> None:
-        """Tell the sink about a start or an end."""
-        if detection.ended_s is None:
+        """Tell the sink about a start, an end, or the pattern of an event that goes on."""
+        entry = self._open.get(detection.watched.label.id)
+        if detection.ended_s is not None:
+            await self._ended(detection, detection.ended_s)
+        elif entry is None:
             await self._started(detection)
         else:
-            await self._ended(detection, detection.ended_s)
+            entry.event = _updated(entry.event, detection)
+            await self._sink.event_confirmed(entry.event)
 
     async def _started(self, detection: Detection) -> None:
         first = max(round((detection.onset_s - PRE_ROLL_S) * self._rate), self._ring.first_sample)
@@ -86,6 +90,7 @@ class EventReporter:
             score=detection.score,
             peak_score=detection.peak_score,
             peak_level_dbfs=detection.peak_level_dbfs,
+            pattern=detection.pattern,
         )
         self._open[event.label_id] = _Open(event, first, self._clock.utc(first / self._rate))
         # A decision that came late may have its whole recording in the ring, about to be forgotten.
@@ -96,10 +101,8 @@ class EventReporter:
         entry = self._open.pop(detection.watched.label.id)
         ended_at = entry.starts_at + timedelta(seconds=ended_s - entry.first_sample / self._rate)
         ended = replace(
-            entry.event,
+            _updated(entry.event, detection),
             ended_at=max(entry.event.started_at, min(ended_at, datetime.now(UTC))),
-            peak_score=detection.peak_score,
-            peak_level_dbfs=detection.peak_level_dbfs,
         )
         try:
             recording = self._recording(entry, ended_s)
@@ -119,3 +122,12 @@ class EventReporter:
         else:
             samples = self._ring.read(entry.first_sample, last)
         return Recording(samples, self._rate, entry.starts_at)
+
+
+def _updated(event: SoundEvent, detection: Detection) -> SoundEvent:
+    return replace(
+        event,
+        peak_score=detection.peak_score,
+        peak_level_dbfs=detection.peak_level_dbfs,
+        pattern=detection.pattern,
+    )

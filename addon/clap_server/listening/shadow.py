@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clap_server.audio.ring import RingBuffer
-from clap_server.detection.detector import Detector
-from clap_server.detection.front import Front
+from clap_server.detection.detector import PATTERN_SCORE, Detector
+from clap_server.detection.front import Front, Heard
 from clap_server.detection.gate import SILENCE_DBFS
+from clap_server.detection.patterns import DecodedPattern
 from clap_server.errors import AudioError, ModelError
 from clap_server.listening.batcher import WindowDroppedError, answer
 from clap_server.listening.diary import Fate, GateView, WindowNote
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from clap_server.audio.block import AudioBlock
     from clap_server.detection.gate import NoiseGate
     from clap_server.detection.labels import WatchedLabel
+    from clap_server.detection.patterns import AlarmPattern
     from clap_server.detection.windows import Window
     from clap_server.listening.batcher import Batcher
     from clap_server.listening.scoring import Scoring
@@ -95,8 +97,9 @@ class Shadow:
         history = ring.read(since, ring.total_samples)
         self._live.append(history)
         self._detector = Detector([watched], hop_s=hop_s)
-        for window, _ in self._front.take(history):
-            self._detector.update(window, {})
+        for heard in self._front.take(history):
+            if isinstance(heard, Heard):
+                self._detector.update(heard.window, {})
         self._front.gate = deepcopy(gate)
         self._begin = self._front.ring.total_samples
         self._zero_s -= self._begin / rate
@@ -106,6 +109,7 @@ class Shadow:
         self._over_s = (self._begin + len(sound)) / rate + window_s + _AFTER_S
         self._asked: asyncio.Queue[_Asked | None] = asyncio.Queue()
         self._best: WindowNote | None = None
+        self._pattern: AlarmPattern | None = None
 
     def take(self, block: AudioBlock) -> list[asyncio.Future[NDArray[np.float32]]]:
         """Hear the next block of the live sound, with the example in it; return what the model is asked."""
@@ -115,7 +119,12 @@ class Shadow:
         part = self._sound[done : done + len(samples)]
         samples[: len(part)] += part
         under_way = []
-        for window, admitted in self._front.take(np.clip(samples, -1.0, 1.0), self._reporting):
+        for heard in self._front.take(np.clip(samples, -1.0, 1.0), self._reporting):
+            if isinstance(heard, DecodedPattern):
+                if self._detector.take_pattern(heard):
+                    self._pattern = heard.pattern
+                continue
+            window, admitted = heard
             gate = GateView.of(self._front.gate, reporting=self._reporting())
             embedding = self._ask(window) if admitted else None
             self._asked.put_nowait(_Asked(window, gate, embedding, time.monotonic()))
@@ -158,7 +167,7 @@ class Shadow:
             if self._best is None or nearness(note, self._watched) > nearness(self._best, self._watched):
                 self._best = note
             score = note.score(self._watched.label.id)
-            if self._detector.active and score is not None:
+            if self._detector.active and (score is not None or self._pattern is not None):
                 delay_s = window.end_s - self._begin / self._rate + time.monotonic() - asked.asked_s
                 return self._found(score, delay_s, await self._live_score(window))
             if window.end_s >= self._over_s:
@@ -214,11 +223,14 @@ class Shadow:
         scores = scorer.scores(embeddings)[0]
         return float(scores[scorer.label_ids.index(self._watched.label.id)])
 
-    def _found(self, score: float, delay_s: float, live_score: float | None) -> Finding:
+    def _found(self, score: float | None, delay_s: float, live_score: float | None) -> Finding:
         label, threshold = self._watched.label, self._watched.threshold
         if live_score is not None and live_score >= _LIKE_IT * threshold:
             outcome = Outcome.UNCLEAR
             words = "unclear: the room alone sounds like it at the moment; test again when it is quiet"
+        elif self._pattern is not None or score is None:
+            outcome, score = Outcome.FOUND, PATTERN_SCORE
+            words = f"found after {delay_s:.1f} s by the pattern of its beeps, {self._pattern}"
         else:
             outcome = Outcome.FOUND
             words = f"found after {delay_s:.1f} s: {score_words(label.names['en'], score, threshold)}"

@@ -35,7 +35,10 @@ class ListeningSink(Protocol):
     """Receives everything that happens at the microphones. Called on the event loop."""
 
     async def event_started(self, event: SoundEvent) -> None:
-        """A label's score crossed its threshold, by the rules of its kind."""
+        """A label's score crossed its threshold, by the rules of its kind, or its pattern was decoded."""
+
+    async def event_confirmed(self, event: SoundEvent) -> None:
+        """An event that goes on was recognised by its pattern too."""
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         """The sound is over; ``recording`` holds it, unless the model was so late that it is forgotten."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from clap_server.detection.detector import Detector
-from clap_server.detection.front import Front
+from clap_server.detection.front import Front, Heard
 from clap_server.listening.clock import StreamClock
 from clap_server.listening.reporter import RING_S, EventReporter
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from clap_server.audio.block import AudioBlock
-    from clap_server.detection.front import Heard
     from clap_server.detection.gate import NoiseGate
+    from clap_server.detection.patterns import DecodedPattern
     from clap_server.listening.plan import Plan
     from clap_server.listening.sink import ListeningSink
 
@@ -55,17 +56,20 @@ class Stretch:
         self.reporter = EventReporter(microphone_id, self.front.ring, self.clock, sink)
         self._level_due = round(_LEVEL_EVERY_S * sample_rate)
         self._gated = True
+        self._taken_at = time.monotonic()
 
-    def take(self, block: AudioBlock) -> Iterator[Heard]:
+    def take(self, block: AudioBlock) -> Iterator[Heard | DecodedPattern]:
         """Take the next block.
 
         Yields:
-            Windows as they become due, and whether each is worth scoring.
+            Windows as they become due, and whether each is worth scoring; patterns as they are decoded.
         """
+        self._taken_at = time.monotonic()
         self.clock.observe(self.length_s + block.duration_s, block.captured_at)
         for piece in self.front.pieces(block.samples):
             for heard in self.front.take(piece, self._reporting):
-                self._gated = not heard.admitted
+                if isinstance(heard, Heard):
+                    self._gated = not heard.admitted
                 yield heard
             self.reporter.keep()
             self._tell_level()
@@ -75,8 +79,13 @@ class Stretch:
         """How long it is by now, seconds."""
         return self.front.ring.total_samples / self.sample_rate
 
+    @property
+    def now_s(self) -> float:
+        """Stream time by the clock on the wall, which goes on where no sound comes."""
+        return self.length_s + time.monotonic() - self._taken_at
+
     def _reporting(self) -> bool:
-        return bool(self.detector.active)
+        return self.detector.reporting
 
     def _tell_level(self) -> None:
         total = self.front.ring.total_samples

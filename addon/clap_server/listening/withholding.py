@@ -72,6 +72,10 @@ class Withholding:
         label_id = detection.watched.label.id
         if detection.ended_s is not None:
             return self._withheld.pop(label_id, None) is not None
+        if label_id in self._withheld:
+            # Its pattern was recognised since.
+            self._withheld[label_id] = detection
+            return True
         future = self._expected.pop(label_id, None)
         if future is None or future.done():
             return False

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter
 
+from clap_server.detection.patterns import AlarmPattern
 from clap_server.errors import StoreError
 from clap_server.listening.events import SoundEvent
 from clap_server.store.database import CONTENT_ERRORS
@@ -99,7 +100,7 @@ class EventStore:
         self._last_sequence = 0
         self._reserved = 0
         self._epoch_is_stored = False
-        self._active: dict[str, str] = {}
+        self._active: dict[str, StoredEvent] = {}
         self._pending: list[EventChange] = []
         self._failing = False
         self._unreadable: set[int] = set()
@@ -159,19 +160,41 @@ class EventStore:
             The change; also when it could not be written, which is logged.
         """
         async with self._lock:
-            if change == "started":
-                self._active[event.id] = microphone_name
-            else:
-                # The microphone may have another name by now, or be removed.
-                microphone_name = self._active.pop(event.id, microphone_name)
             sequence = self._last_sequence + 1
-            entry = EventChange(change, StoredEvent(event, sequence, microphone_name))
+            stored = StoredEvent(event, sequence, microphone_name)
+            if change == "started":
+                self._active[event.id] = stored
+            elif (started := self._active.pop(event.id, None)) is not None:
+                # The microphone may have another name by now, or be removed.
+                stored = replace(stored, microphone_name=started.microphone_name)
+            entry = EventChange(change, stored)
             self._last_sequence = sequence
             self._pending.append(entry)
             await self._flush()
             if sequence > self._reserved and self._epoch_is_stored:
                 self._begin_epoch()
         return entry
+
+    async def confirm(self, event: SoundEvent) -> StoredEvent | None:
+        """Keep the pattern that an event has got while it goes on.
+
+        If it cannot be written, the event's end will bring it.
+
+        Returns:
+            The event as it is now; None if it is over.
+        """
+        async with self._lock:
+            started = self._active.get(event.id)
+            if started is None:
+                return None
+            self._active[event.id] = stored = replace(started, event=event)
+            with contextlib.suppress(StoreError):
+                async with self._database.transaction() as connection:
+                    await connection.execute(
+                        "UPDATE events SET pattern = ?, peak_score = ?, peak_level_dbfs = ? WHERE id = ?",
+                        (event.pattern, event.peak_score, event.peak_level_dbfs, event.id),
+                    )
+        return stored
 
     async def flush(self) -> None:
         """Try again to write what could not be written."""
@@ -382,12 +405,12 @@ async def _write(connection: aiosqlite.Connection, entry: EventChange) -> None:
         raise ValueError("a score or level is not a finite number")
     await connection.execute(
         "INSERT INTO events (id, sequence, microphone_id, microphone_name, label_id, label_name, started_at,"
-        " detected_at, ended_at, threshold, score, peak_score, peak_level_dbfs, has_clip)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " detected_at, ended_at, threshold, score, peak_score, peak_level_dbfs, has_clip, pattern)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence, ended_at = excluded.ended_at,"
         " score = excluded.score, peak_score = excluded.peak_score, peak_level_dbfs ="
         " excluded.peak_level_dbfs,"
-        " has_clip = excluded.has_clip",
+        " has_clip = excluded.has_clip, pattern = excluded.pattern",
         (
             event.id,
             stored.sequence,
@@ -400,6 +423,7 @@ async def _write(connection: aiosqlite.Connection, entry: EventChange) -> None:
             _text(event.ended_at) if event.ended_at is not None else None,
             *map(float, numbers),
             int(event.has_clip),
+            event.pattern,
         ),
     )
     await connection.execute(
@@ -427,5 +451,6 @@ def _from_row(row: sqlite3.Row) -> StoredEvent:
         peak_score=row["peak_score"],
         peak_level_dbfs=row["peak_level_dbfs"],
         has_clip=bool(row["has_clip"]),
+        pattern=AlarmPattern(row["pattern"]) if row["pattern"] is not None else None,
     )
     return StoredEvent(event, row["sequence"], row["microphone_name"], row["feedback"])

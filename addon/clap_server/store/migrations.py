@@ -66,4 +66,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    ("ALTER TABLE events ADD COLUMN pattern TEXT",),
 )

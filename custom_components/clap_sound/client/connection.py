@@ -38,6 +38,7 @@ class Connection:
         topics: what was subscribed to beyond events and microphones.
         microphones: as they were at connect.
         missed: every event change after the one that was asked for, oldest first.
+        active: ids of the events that go on at connect.
         last_sequence: of the newest change at connect; None if the server did not tell.
     """
 
@@ -55,6 +56,7 @@ class Connection:
         self.topics = topics
         self.microphones: tuple[MicrophoneInfo, ...] = ()
         self.missed: tuple[EventMessage, ...] = ()
+        self.active: frozenset[str] = frozenset()
         self.last_sequence: int | None = None
 
     @classmethod
@@ -104,6 +106,9 @@ class Connection:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
         await self._websocket.close()
 
     def __aiter__(self) -> Self:
@@ -135,7 +140,7 @@ class Connection:
                 case _:
                     self._others.append(message)
         self.microphones, self.missed = tuple(microphones), tuple(missed)
-        self.last_sequence = message.last_sequence
+        self.active, self.last_sequence = message.active, message.last_sequence
 
     async def _receive(self) -> Message:
         """Return the next message that can be understood."""

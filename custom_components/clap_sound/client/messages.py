@@ -79,16 +79,32 @@ class EventMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class EventConfirmedMessage:
+    """An event that goes on was recognised by its pattern too."""
+
+    event: EventInfo
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(EventInfo.from_json(data["event"]))
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayedMessage:
-    """All changes up to ``last_sequence`` have been sent; what follows is live."""
+    """All changes up to ``last_sequence`` have been sent; what follows is live.
+
+    ``active``: ids of the events that go on; any other is over, even if its end was lost.
+    """
 
     last_sequence: int | None
+    active: frozenset[str]
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
         # That everything has been sent is true without a number as well.
         number = data.get("last_sequence")
-        return cls(number if isinstance(number, int) else None)
+        active = frozenset(str(event_id) for event_id in data.get("active", ()))
+        return cls(number if isinstance(number, int) else None, active)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +154,7 @@ type Message = (
     | MicrophoneRemovedMessage
     | MicrophoneMessage
     | EventMessage
+    | EventConfirmedMessage
     | ReplayedMessage
     | ScoresMessage
     | LevelMessage
@@ -151,6 +168,7 @@ _PARSERS: Mapping[str, Callable[[Json], Message]] = {
     "microphone_removed": MicrophoneRemovedMessage.from_json,
     "microphone": MicrophoneMessage.from_json,
     "event": EventMessage.from_json,
+    "event_confirmed": EventConfirmedMessage.from_json,
     "replayed": ReplayedMessage.from_json,
     "scores": ScoresMessage.from_json,
     "level": LevelMessage.from_json,

@@ -218,7 +218,10 @@ def events_from_json(data: Json) -> tuple[EventInfo, ...]:
 
 @dataclass(frozen=True, slots=True)
 class EventInfo:
-    """A sound event; times are UTC, scores 0 to 1."""
+    """A sound event; times are UTC, scores 0 to 1.
+
+    ``pattern``: of an alarm's beeps, by which it was recognised; None if the model alone heard it.
+    """
 
     id: str
     sequence: int
@@ -234,6 +237,7 @@ class EventInfo:
     peak_score: float
     peak_level_dbfs: float
     has_clip: bool
+    pattern: str | None
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
@@ -252,6 +256,7 @@ class EventInfo:
             peak_score=float(data["peak_score"]),
             peak_level_dbfs=float(data["peak_level_dbfs"]),
             has_clip=bool(data["has_clip"]),
+            pattern=_optional_text(data.get("pattern")),
         )
 
 

@@ -31,7 +31,7 @@ _SHORTEST_S = 0.2
 
 # Who writes one of these beside a recording has not said that the others are absent.
 _OVERLAPPING = (
-    frozenset({"alarm", "smoke_alarm", "siren"}),
+    frozenset({"alarm", "smoke_alarm", "carbon_monoxide_alarm", "siren"}),
     frozenset({"fighting_shouting", "scream", "speech"}),
     frozenset({"laughter", "speech"}),
     frozenset({"car_horn", "vehicle"}),

@@ -190,9 +190,13 @@ def _reset(args: argparse.Namespace, models_dir: Path) -> int:
 
 def _recordings(args: argparse.Namespace, library: LabelLibrary) -> tuple[list[Recording], tuple[Label, ...]]:
     """Read the manifest; also the labels that occur in it, or those that were named."""
-    recordings, named, labels = recordings_and_labels(args.manifest, args.labels, library)
+    recordings, named, all_labels = recordings_and_labels(args.manifest, args.labels, library)
+    # A label without prompts has no score to calibrate.
+    labels = tuple(label for label in all_labels if label.prompts)
     if not labels:
-        which = "none of --labels" if named else "nothing but negatives"
+        which = "nothing but negatives"
+        if all_labels or named:
+            which = "none of --labels" if named else "no sound that a model scores"
         raise ConfigurationError(
             f"{args.manifest.name} has {which}: calibration needs recordings with a sound and recordings "
             "without it."

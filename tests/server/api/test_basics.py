@@ -55,6 +55,15 @@ async def test_devices_lists_what_the_machine_has(client: Client) -> None:
     assert isinstance((await client.json("GET", "/api/devices"))["devices"], list)
 
 
+async def test_a_server_that_cannot_look_for_devices_says_what_to_do(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clap_server.audio.device.miniaudio", None)
+    problem = await client.json("GET", "/api/devices", status=501)
+    assert problem["type"] == "/problems/no-device"
+    assert "install a C compiler" in problem["detail"]
+
+
 async def test_metrics_tell_what_happens(client: Client) -> None:
     body = {"name": "Hall", "source": {"type": "push"}, "labels": [{"label": "alarm"}]}
     await client.json("PUT", "/api/microphones/hall", status=201, json=body)

@@ -14,6 +14,7 @@ from clap_server.api import classify
 from clap_server.api.shared_model import SharedModel
 from clap_server.audio.encode import encode
 from tests.server.listening.spectral import RATE, crash, room, scene, tone
+from tests.server.listening.test_alarm_patterns import t3
 from tests.support.running_server import TOKEN, Client, pcm
 from tests.support.waiting import until
 
@@ -345,3 +346,42 @@ async def test_model_that_is_shared_looks_like_the_model(client: Client) -> None
     model, seen = shared.holder.model, SharedModel(shared.holder.model, shared.supervisor.batcher)
     for fact in ("name", "builtin", "device", "dtype", "sample_rate", "window_s", "dimension", "calibration"):
         assert getattr(seen, fact) == getattr(model, fact)
+
+
+def _t3(cycles: int) -> bytes:
+    return encode(scene(4.0 * cycles + 2, (1.0, t3(cycles))), RATE, "flac")
+
+
+async def test_a_smoke_alarm_is_told_by_its_pattern(client: Client) -> None:
+    answer = await _classify(client, _t3(2), labels="smoke detector, glass breaking, normal")
+    assert answer["patterns"] == [
+        {
+            "pattern": "T3",
+            "label": "smoke_alarm",
+            "onset_s": pytest.approx(1, abs=0.05),
+            "carrier_hz": pytest.approx(900, abs=40),
+        }
+    ]
+    assert answer["top_label"] == "smoke detector"
+    scores = {entry["label"]: (entry["score"], entry["detected"]) for entry in answer["labels"]}
+    assert scores["smoke detector"] == (1.0, True)
+    assert scores["normal"] == (0.0, False)
+    assert scores["glass breaking"][0] < 0.5
+    assert max(window["scores"]["smoke detector"] for window in answer["windows"]) < 0.5, "the model's alone"
+
+
+async def test_a_pattern_is_told_whether_its_label_was_asked_for_or_not(client: Client) -> None:
+    answer = await _classify(client, _t3(2), labels="glass breaking, normal")
+    assert [found["pattern"] for found in answer["patterns"]] == ["T3"]
+    assert answer["top_label"] == "normal"
+    assert (await _classify(client, _t3(1), labels="smoke alarm"))["patterns"] == []
+
+
+async def test_what_only_a_pattern_tells_has_no_score_without_it(client: Client) -> None:
+    answer = await _classify(client, _t3(2), labels="smoke_alarm_low_battery")
+    assert answer["top_score"] == 0
+    softmax = await _classify(
+        client, _t3(2), labels="smoke_alarm_low_battery, smoke alarm, music", normalize="softmax"
+    )
+    assert sum(entry["score"] for entry in softmax["labels"]) == pytest.approx(1, abs=1e-5)
+    assert len(softmax["patterns"]) == 1

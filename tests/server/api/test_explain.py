@@ -38,12 +38,14 @@ async def test_it_tells_window_by_window_what_decided(client: Client) -> None:
         return snapshot.windows_scored + snapshot.windows_gated >= 61
 
     await until(heard)
+    before = supervisor.snapshot("hall")
     answer: dict[str, Any] = await client.json("GET", "/api/microphones/hall/explain?seconds=300")
-    snapshot = supervisor.snapshot("hall")
+    after = supervisor.snapshot("hall")
     assert answer["microphone_id"] == "hall"
     assert answer["status"]["code"] == "listening"
-    assert answer["windows_scored"] == snapshot.windows_scored
-    assert answer["windows_gated"] == snapshot.windows_gated
+    # The last window may be judged meanwhile.
+    assert before.windows_scored <= answer["windows_scored"] <= after.windows_scored
+    assert before.windows_gated <= answer["windows_gated"] <= after.windows_gated
     assert len(answer["windows"]) == answer["windows_scored"] + answer["windows_gated"]
     gated, glass = answer["conclusions"]
     assert f"{answer['windows_gated']} of {len(answer['windows'])} windows gated: " in gated

@@ -12,6 +12,7 @@ from aiohttp import WSMsgType
 
 from clap_server.api import bus as bus_module
 from clap_server.audio.source import SourceState, SourceStatus
+from clap_server.detection.patterns import AlarmPattern
 from clap_server.errors import StoreError
 from tests.server.listening.spectral import SpectralModel
 from tests.support.running_server import Client, ReadyHolder, running
@@ -107,6 +108,8 @@ async def test_overload_is_told_when_it_begins_and_when_it_is_over(client: Clien
     await client.json("PUT", "/api/microphones/hall", status=201, json=body)
     supervisor = client.server.context.supervisor
     entry = supervisor._entries["hall"]
+    # Its own first status must not come after the one that is told here.
+    await until(lambda: supervisor.snapshot("hall").status.code == "waiting_for_client")
     assert (await client.json("GET", "/api/info"))["overload"] is None
     async with client.subscribed() as socket:
         await _collect(socket, "replayed")
@@ -133,6 +136,25 @@ async def test_event_is_told_live_at_its_start_and_its_end(client: Client) -> No
     assert [started["sequence"], ended["sequence"]] == [1, 2]
     assert not started["event"]["has_clip"]
     assert ended["event"]["has_clip"]
+
+
+async def test_an_event_that_goes_on_is_told_with_its_pattern_and_so_is_its_end(client: Client) -> None:
+    event = sound_event(label_id="smoke_alarm")
+    confirmed = replace(event, pattern=AlarmPattern.T3, peak_score=1.0)
+    async with client.subscribed() as socket:
+        await _collect(socket, "replayed")
+        await _sink(client).event_started(event)
+        started = await socket.receive_json(timeout=30)
+        await _sink(client).event_confirmed(confirmed)
+        told = await socket.receive_json(timeout=30)
+        shown = await client.json("GET", f"/api/events/{event.id}")
+        await _sink(client).event_ended(replace(confirmed, ended_at=START), None)
+        ended = await socket.receive_json(timeout=30)
+    assert started["event"]["pattern"] is None
+    assert told["type"] == "event_confirmed"
+    assert told["event"] == shown
+    assert (told["event"]["pattern"], told["event"]["sequence"]) == ("T3", 1)
+    assert (ended["change"], ended["event"]["pattern"], ended["sequence"]) == ("ended", "T3", 2)
 
 
 async def test_client_without_a_past_gets_no_replay(client: Client) -> None:

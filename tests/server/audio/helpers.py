@@ -26,6 +26,24 @@ RATE = 48_000
 PATIENCE_S = 30.0
 
 
+class HurriedClock:
+    """Time in which nothing is waited for: it moves on by what a source would have waited."""
+
+    def __init__(self) -> None:
+        self.elapsed_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.elapsed_s
+
+    def time(self) -> float:
+        return self.elapsed_s
+
+    def wait(self, seconds: float) -> bool:
+        """For ``Feed.wait``."""
+        self.elapsed_s += max(0.0, seconds)
+        return False
+
+
 def sine(frequency_hz: float, duration_s: float, rate: int = RATE, amplitude: float = 0.5) -> NDArray[Any]:
     time_s = np.arange(round(duration_s * rate)) / rate
     return (amplitude * np.sin(2 * np.pi * frequency_hz * time_s)).astype(np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import aclosing
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clap_server.audio.device import CaptureDevice, DeviceSource, list_devices
+from clap_server.audio.device import CaptureDevice, DeviceSource, list_devices, miniaudio
 from clap_server.audio.reconnect import ReconnectingSource
 from clap_server.audio.source import Patience
 from tests.server.audio.helpers import PATIENCE_S, RATE, failure, listen, strongest_hz
@@ -29,6 +30,7 @@ NAME = "Monitor of Null Output"
 
 @pytest.fixture
 def pulse(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    require(miniaudio is not None, "miniaudio (scripts/setup leaves it out where it has no wheel)")
     require(shutil.which("pulseaudio") is not None, "pulseaudio (see tests/support/debian-packages.txt)")
     with tempfile.TemporaryDirectory() as folder:  # a socket's path must be short
         socket = Path(folder) / "socket"
@@ -64,8 +66,32 @@ def pulse(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def no_sound_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    require(miniaudio is not None, "miniaudio (scripts/setup leaves it out where it has no wheel)")
     monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}/none")
     monkeypatch.setenv("ALSA_CONFIG_PATH", "/dev/null")
+
+
+def test_a_server_without_miniaudio_says_what_to_do() -> None:
+    """As where it has no wheel; in a process of its own, because a module is imported once."""
+    program = """
+import asyncio, sys
+sys.modules["miniaudio"] = None
+from clap_server.audio.device import DeviceSource, list_devices
+from clap_server.audio.source import SourceError
+async def open():
+    async for _ in DeviceSource().blocks(16_000): pass
+for attempt in (list_devices, lambda: asyncio.run(open())):
+    try:
+        attempt()
+    except SourceError as error:
+        print(error.code, error.reason)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith("no_device")
+        assert "install a C compiler and then miniaudio" in line
 
 
 @pytest.mark.usefixtures("pulse")

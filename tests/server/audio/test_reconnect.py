@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from clap_server.audio import reconnect, stream
 from clap_server.audio.block import AudioBlock
 from clap_server.audio.file import FileSource
 from clap_server.audio.host import Host
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from clap_server.audio.source import AudioSource
 
 
+@pytest.fixture(autouse=True)
+def probing_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconnect, "PROBE_S", 0.02)
+
+
 class Rig:
     """A reconnecting source with its statuses, and waits that are counted instead of waited."""
 
@@ -33,7 +39,6 @@ class Rig:
         self,
         source: AudioSource,
         *,
-        reset_after_s: float = 30.0,
         sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self.statuses: list[SourceStatus] = []
@@ -43,11 +48,9 @@ class Rig:
         self.source = ReconnectingSource(
             source,
             self._on_status,
-            reset_after_s=reset_after_s,
-            probe_s=0.02,
             sleep=sleep or self._sleep,
-            rng=random.Random(1),  # noqa: S311 - repeatable
         )
+        self.source._backoff._rng.seed(1)
         self.task = asyncio.ensure_future(self._run())
 
     def _on_status(self, status: SourceStatus) -> None:
@@ -181,8 +184,9 @@ async def test_a_camera_that_falls_silent_is_connected_again(
     tone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RtspOpener, "patience", lambda *_: Patience(silence_s=1.0))
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 1.0)
     with Camera("--file", tone, "--loop") as camera:
-        rig = Rig(StreamSource(camera.url, open_timeout_s=1.0))
+        rig = Rig(StreamSource(camera.url))
         await rig.until_code("listening")
         camera.pause()
         status = await rig.until_code("stalled")
@@ -332,11 +336,16 @@ async def test_one_reason_is_reported_once_however_often_it_is_tried() -> None:
     assert len(rig.delays_s) == 6
 
 
-async def test_a_source_that_was_heard_for_a_while_is_tried_again_at_once_whatever_was_before() -> None:
+async def test_a_source_that_was_heard_for_a_while_is_tried_again_at_once_whatever_was_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ended, refused = SourceError("ended", "over"), SourceError("refused", "connection refused")
     script = [*[(0, refused)] * 20, *[(5, ended)] * 20, (0, refused), (0, None)]
-    kept, reset = (Rig(Scripted(*script), reset_after_s=reset_after_s) for reset_after_s in (30.0, 0.0))
-    await asyncio.wait([kept.task, reset.task])
+    kept = Rig(Scripted(*script))
+    await kept.task
+    monkeypatch.setattr(reconnect, "RESET_AFTER_S", 0.0)
+    reset = Rig(Scripted(*script))
+    await reset.task
     assert len(kept.delays_s) == 41
     assert len(reset.delays_s) == 21
     assert max(kept.delays_s[20:]) > 10.0
@@ -347,12 +356,13 @@ async def test_a_camera_that_hung_is_heard_again_without_waiting_for_its_host(
     tone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RtspOpener, "patience", lambda *_: Patience(silence_s=1.0))
+    monkeypatch.setattr(reconnect, "RESET_AFTER_S", 0.0)
 
     async def never(_delay_s: float) -> None:
         await asyncio.Event().wait()
 
     with Camera("--file", tone, "--loop") as camera:
-        rig = Rig(StreamSource(camera.url), sleep=never, reset_after_s=0.0)
+        rig = Rig(StreamSource(camera.url), sleep=never)
         await rig.until(lambda: rig.blocks_heard > 1)
         camera.pause()
         await rig.until_code("stalled")

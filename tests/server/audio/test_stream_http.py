@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.request import parse_http_list, parse_keqv_list
 
 import numpy as np
 import pytest
 from aiohttp import BasicAuth, web
 from aiohttp.test_utils import TestServer
 
+from clap_server.audio import stream
 from clap_server.audio.source import SourceError
 from clap_server.audio.stream import StreamSource
 from tests.server.audio.helpers import (
@@ -30,6 +34,8 @@ from tests.server.audio.helpers import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from tests.server.audio.helpers import HurriedClock
 
 SECRET = "hunter2"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -102,6 +108,84 @@ async def test_hls_segments_may_have_any_name(link: str) -> None:
     async with serving(**handlers) as url:
         samples = await listen(StreamSource(f"{url}/live.m3u8"), 1.0)
     assert strongest_hz(samples) == pytest.approx(1000, abs=5)
+
+
+MEDIA = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n{}#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n"
+MASTER = "#EXTM3U\n{}#EXT-X-STREAM-INF:BANDWIDTH=64000\n{}\n"
+FORBIDDEN = "http://169.254.169.254/latest/meta-data"
+
+
+async def test_hls_with_several_playlists_is_heard() -> None:
+    segment = whole(to_file(sine(1000, 2.0), "mpegts", "aac"), "video/mp2t")
+    master = MASTER.format("", "media.m3u8?user=a@b").encode()
+    media = MEDIA.format("", "segment.ts").encode()
+    async with serving(live_m3u8=whole(master), media_m3u8=whole(media), segment_ts=segment) as url:
+        samples = await listen(StreamSource(f"{url}/live.m3u8"), 1.0)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=5)
+
+
+async def test_hls_behind_a_digest_of_the_password_is_heard() -> None:
+    segment = to_file(sine(1000, 2.0), "mpegts", "aac")
+    bodies = {"/live.m3u8": MEDIA.format("", "segment.ts").encode(), "/segment.ts": segment}
+    challenge = 'Digest realm="camera", nonce="abc", qop="auth", algorithm=MD5'
+
+    def md5(*parts: str) -> str:
+        return hashlib.md5(":".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+    async def guarded(request: web.Request) -> web.Response:
+        given = request.headers.get("Authorization", "")
+        wanted = dict.fromkeys(("uri", "nc", "cnonce", "response"), "")
+        wanted |= parse_keqv_list(parse_http_list(given.partition(" ")[2])) if "Digest" in given else {}
+        user, ask = md5("user", "camera", SECRET), md5("GET", wanted["uri"])
+        if wanted["response"] != md5(user, "abc", wanted["nc"], wanted["cnonce"], "auth", ask):
+            return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+        return web.Response(body=bodies[request.path])
+
+    async with serving(live_m3u8=guarded, segment_ts=guarded) as url:
+        samples = await listen(StreamSource(f"{url}/live.m3u8"), 1.0)
+    assert strongest_hz(samples) == pytest.approx(1000, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("live", "media"),
+    [
+        (MEDIA.format("", FORBIDDEN), ""),
+        (MEDIA.format("", "//2852039166/x"), ""),
+        (MEDIA.format("", "http://metadata.example:8000/x"), ""),
+        (MEDIA.format("", "file:///etc/passwd"), ""),
+        (MEDIA.format("", "http://[::/x"), ""),
+        (MEDIA.format(f'#EXT-X-KEY:METHOD=AES-128,URI="{FORBIDDEN}"\n', "segment.ts"), ""),
+        (MEDIA.format(f"#EXT-X-MAP:URI={FORBIDDEN}\n", "segment.ts"), ""),
+        (MASTER.format("", FORBIDDEN), ""),
+        (MASTER.format("", "media.m3u8"), MEDIA.format("", FORBIDDEN)),
+        (
+            MASTER.format('#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",URI="media.m3u8"\n', "gone.m3u8"),
+            MEDIA.format("", FORBIDDEN),
+        ),
+    ],
+)
+async def test_a_playlist_does_not_lead_to_where_nobody_may_go(
+    live: str, media: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = socket.getaddrinfo
+
+    def resolve(host: str, *arguments: Any, **options: Any) -> Any:
+        return known("169.254.169.254" if host == "metadata.example" else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    async with serving(live_m3u8=whole(live.encode()), media_m3u8=whole(media.encode())) as url:
+        error = await failure(StreamSource(f"{url}/live.m3u8"))
+    assert error.code == "unsupported_url"
+    assert "the server's playlist cannot be used" in error.reason
+    assert SECRET not in error.reason
+
+
+async def test_a_playlist_that_names_others_without_end_is_given_up() -> None:
+    lists = "".join(f"#EXT-X-STREAM-INF:BANDWIDTH=1\n{number}.m3u8\n" for number in range(60))
+    async with serving(live_m3u8=whole(f"#EXTM3U\n{lists}".encode())) as url:
+        error = await failure(StreamSource(f"{url}/live.m3u8"))
+    assert error.code == "not_usable"
+    assert "more than 50 other playlists" in error.reason
 
 
 async def test_only_hls_may_be_silent_for_the_length_of_a_segment() -> None:
@@ -198,21 +282,42 @@ async def test_a_pause_of_a_server_that_sends_in_time_is_a_gap() -> None:
             heard_s += block.duration_s
             if heard_s > 1.4:
                 break
-    assert gaps_s == pytest.approx([1.0], abs=0.15)
+    # There are others if this machine stood still.
+    assert any(gap_s == pytest.approx(1.0, abs=0.15) for gap_s in gaps_s)
 
 
-async def test_a_recording_is_not_rushed_through() -> None:
+async def test_what_comes_after_a_pause_needs_nothing_more_to_be_heard() -> None:
+    pcm = (sine(1000, 1.0, 16_000) * 32767).astype(">i2").tobytes()
+    heard = asyncio.Event()
+
+    async def falling_silent(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "audio/L16;rate=16000"})
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            await response.write(pcm)
+            await asyncio.sleep(2.0)
+            await response.write(pcm)
+            await heard.wait()
+        return response
+
+    async with (
+        serving(live=falling_silent) as url,
+        asyncio.timeout(PATIENCE_S / 2),
+        aclosing(blocks_of(StreamSource(f"{url}/live"))) as blocks,
+    ):
+        async for block in blocks:
+            if block.after_gap:
+                heard.set()
+                break
+    assert heard.is_set()
+
+
+async def test_a_recording_is_not_rushed_through(hurried_clock: HurriedClock) -> None:
     async with serving(tone_flac=whole(to_file(sine(440, 60.0), "flac", "flac"))) as url:
-        source = StreamSource(f"{url}/tone.flac")
-        heard_s = 0.0
-        async with aclosing(blocks_of(source)) as blocks:
-            try:
-                async with asyncio.timeout(2.0):
-                    async for block in blocks:
-                        heard_s += block.duration_s
-            except TimeoutError:
-                pass
-    assert 1.0 < heard_s < 20.0
+        error = await failure(StreamSource(f"{url}/tone.flac"))
+    assert error.code == "ended"
+    # Some seconds may come at once, as servers send what they have.
+    assert hurried_clock.elapsed_s == pytest.approx(60 - 12, abs=1)
 
 
 async def test_the_end_is_said_so() -> None:
@@ -306,18 +411,20 @@ async def silent_server() -> AsyncIterator[tuple[int, asyncio.Event]]:
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])
-async def test_a_server_that_says_nothing_is_given_up(scheme: str) -> None:
+async def test_a_server_that_says_nothing_is_given_up(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 0.5)
     async with silent_server() as (port, _):
-        source = StreamSource(f"{scheme}://u:{SECRET}@127.0.0.1:{port}/x", open_timeout_s=0.5)
+        source = StreamSource(f"{scheme}://u:{SECRET}@127.0.0.1:{port}/x")
         error = await failure(source)
     assert error.code == "timeout"
     assert "within 0.5 s" in error.reason
     assert SECRET not in error.reason
 
 
-async def test_closing_does_not_wait_for_a_server_that_says_nothing() -> None:
+async def test_closing_does_not_wait_for_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", PATIENCE_S)
     async with silent_server() as (port, connected):
-        source = StreamSource(f"rtsp://127.0.0.1:{port}/x", open_timeout_s=PATIENCE_S)
+        source = StreamSource(f"rtsp://127.0.0.1:{port}/x")
         waiting = asyncio.ensure_future(listen(source, 1.0))
         await connected.wait()
         waiting.cancel()

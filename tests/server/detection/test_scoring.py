@@ -235,3 +235,18 @@ def test_nothing_to_score_is_refused() -> None:
         LabelScorer(KnownModel(), [], LIBRARY.background)
     with pytest.raises(ValueError, match="background"):
         LabelScorer(KnownModel(), LIBRARY.labels, [])
+
+
+def test_a_label_without_prompts_has_no_score_and_changes_no_other() -> None:
+    smoke, chirp = LIBRARY.resolve("smoke_alarm"), LIBRARY.resolve("smoke_alarm_low_battery")
+    model = KnownModel()
+    windows = model.embed_text(["a", "b", "c"])
+    scorer = LabelScorer(model, [chirp, smoke], LIBRARY.background)
+    alone = LabelScorer(model, [smoke], LIBRARY.background)
+    np.testing.assert_array_equal(scorer.scores(windows)[:, 0], 0)
+    np.testing.assert_allclose(scorer.scores(windows)[:, 1], alone.scores(windows)[:, 0], rtol=1e-6)
+    assert (scorer.margins(windows)[:, 0] == -np.inf).all()
+    np.testing.assert_array_equal(LabelScorer(model, [chirp], LIBRARY.background).scores(windows), 0)
+    np.testing.assert_array_equal(
+        LabelScorer(model, [chirp], LIBRARY.background).distribution(windows), np.zeros((3, 1))
+    )

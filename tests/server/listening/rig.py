@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from clap_server.audio.block import AudioBlock
-from clap_server.audio.source import Patience, SourceError, SourceStatus
+from clap_server.audio.source import AudioSource, Patience, SourceError, SourceStatus
 from clap_server.clap.holder import ModelHolder
 from clap_server.clap.model import ClapModel
 from clap_server.detection.library import load_library
@@ -42,6 +42,7 @@ class RememberingSink:
 
     def __init__(self) -> None:
         self.started: list[SoundEvent] = []
+        self.confirmed: list[SoundEvent] = []
         self.ended: list[tuple[SoundEvent, Recording | None]] = []
         self.all_scores: list[tuple[str, datetime, dict[str, float]]] = []
         self.levels: list[tuple[datetime, float, float, bool]] = []
@@ -50,6 +51,10 @@ class RememberingSink:
 
     async def event_started(self, event: SoundEvent) -> None:
         self.started.append(event)
+        self._changed.set()
+
+    async def event_confirmed(self, event: SoundEvent) -> None:
+        self.confirmed.append(event)
         self._changed.set()
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
@@ -154,7 +159,7 @@ class Rig:
 
     def __init__(
         self,
-        source: ArraySource,
+        source: AudioSource,
         folder: Path,
         sink: RememberingSink | None = None,
         model: ClapModel | None = None,

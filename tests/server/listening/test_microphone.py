@@ -401,6 +401,14 @@ async def test_a_mute_microphone_is_a_problem_until_there_is_sound(tmp_path: Pat
     assert "muted" in rig.statuses[2].reason
 
 
+async def test_a_mute_microphone_that_connects_again_is_listened_to_first(tmp_path: Path) -> None:
+    rig = Rig(ArraySource(np.zeros(61 * RATE, np.float32), np.zeros(RATE, np.float32)), tmp_path)
+    async with rig.running():
+        await eventually(lambda: len(rig.statuses) >= 5)
+    told = [status.code for status in rig.statuses]
+    assert told == ["connecting", "listening", "silent", "closed", "listening"]
+
+
 async def test_a_quiet_room_is_not_mute(tmp_path: Path) -> None:
     rig = Rig(ArraySource(room(70, dbfs=-95)), tmp_path)
     async with rig.running():

@@ -88,12 +88,24 @@ class DeafModel(SpectralModel):
 async def test_what_is_not_found_says_what_came_nearest(tmp_path: Path) -> None:
     live = Live(tmp_path, DeafModel())
     async with live.listening():
-        test = await live.testing(live.listener.test_digitally("alarm", 30))
+        test = await live.testing(live.listener.test_digitally("glass_breaking", 30))
         live.fed.feed(room(16))
         finding = await test
     assert finding.outcome is Outcome.NOT_FOUND
     assert finding.delay_s is None
-    assert finding.words == "not found: Alarm 0.00, under its threshold 0.70"
+    assert finding.words == "not found: Glass breaking 0.00, under its threshold 0.70"
+
+
+async def test_an_alarm_that_its_pattern_alone_tells_is_found(tmp_path: Path) -> None:
+    live = Live(tmp_path, DeafModel())
+    async with live.listening():
+        test = await live.testing(live.listener.test_digitally("alarm", 30))
+        live.fed.feed(room(16))
+        finding = await test
+    assert finding.outcome is Outcome.FOUND
+    assert finding.score == 1.0
+    assert finding.words.endswith("by the pattern of its beeps, T3")
+    assert live.told() == []
 
 
 async def test_a_model_that_hangs_is_no_end_of_a_test(tmp_path: Path) -> None:

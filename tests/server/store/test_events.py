@@ -1,17 +1,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
-from dataclasses import replace
-from datetime import timedelta
+import sqlite3
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
+from clap_server.detection.patterns import AlarmPattern
 from clap_server.errors import StoreError
 from clap_server.store.folder import DataFolder
+from clap_server.store.migrations import MIGRATIONS
 from clap_server.store.store import Store
 from tests.server.store.conftest import POLICY
 from tests.support.sound_events import START, sound_event
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 async def _fill_disk(store: Store) -> None:
@@ -243,3 +251,77 @@ async def test_events_that_go_on_are_known(store: Store) -> None:
         await store.events.record("started", event, "Kitchen")
     await store.events.record("ended", replace(over, ended_at=START), "Kitchen")
     assert store.events.active == (lasting.id,)
+
+
+async def test_the_pattern_of_an_event_is_kept_and_replayed(store: Store) -> None:
+    event = sound_event(label_id="smoke_alarm", pattern=AlarmPattern.T3)
+    await store.events.record("started", event, "Kitchen")
+    again = await _reopened(store)
+    try:
+        stored = await again.events.get(event.id)
+        started, ended = await again.events.changes_after(0)
+    finally:
+        await again.close()
+    assert stored is not None
+    assert started.stored.event == event
+    assert stored.event == ended.stored.event == replace(event, ended_at=event.detected_at)
+
+
+async def test_an_event_that_goes_on_gets_its_pattern_without_another_number(store: Store) -> None:
+    event = sound_event(label_id="smoke_alarm")
+    await store.events.record("started", event, "Kitchen")
+    confirmed = replace(event, pattern=AlarmPattern.T3, peak_score=1.0)
+    told = await store.events.confirm(confirmed)
+    assert told is not None
+    assert (told.event, told.sequence, told.microphone_name) == (confirmed, 1, "Kitchen")
+    assert await store.events.get(event.id) == told
+    assert store.events.last_sequence == 1
+    await store.events.record("ended", replace(confirmed, ended_at=START), "Kitchen")
+    assert await store.events.confirm(confirmed) is None
+
+
+async def test_an_event_gets_its_pattern_although_the_disk_is_full(store: Store) -> None:
+    await _fill_disk(store)
+    event = sound_event(microphone_id="k" * 100_000)
+    await store.events.record("started", event, "Kitchen")
+    told = await store.events.confirm(replace(event, pattern=AlarmPattern.T4))
+    assert told is not None
+    assert told.event.pattern == "T4"
+    await _free_disk(store)
+    await store.events.record("ended", replace(told.event, ended_at=START), "Kitchen")
+    stored = await store.events.get(event.id)
+    assert stored is not None
+    assert stored.event.pattern == "T4"
+
+
+async def test_database_from_before_patterns_keeps_its_events(tmp_path: Path) -> None:
+    before = next(number for number, step in enumerate(MIGRATIONS) if "pattern" in step[0])
+    event = sound_event()
+    (tmp_path / "data").mkdir()
+    with sqlite3.connect(tmp_path / "data" / "clap.db") as connection:
+        for step in MIGRATIONS[:before]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(
+            "INSERT INTO events VALUES (?, 1, 'kitchen', 'Kitchen', 'glass_breaking', 'Glass breaking', ?, ?,"
+            " ?, 0.5, 0.8, 0.9, -12.5, 0, 'correct')",
+            (event.id, *[moment.isoformat() for moment in (event.started_at, event.detected_at, START)]),
+        )
+        facts = {**asdict(event), "ended_at": START}
+        del facts["pattern"]
+        told = {"event": facts, "sequence": 1, "microphone_name": "Kitchen", "feedback": None}
+        connection.execute(
+            "INSERT INTO changes VALUES (1, 'ended', ?, ?)",
+            (event.id, json.dumps(told, default=datetime.isoformat)),
+        )
+        connection.execute(f"PRAGMA user_version = {before}")
+    connection.close()
+    store = Store(DataFolder(tmp_path / "data"), POLICY)
+    await store.open()
+    try:
+        (stored,) = await store.events.list()
+        (change,) = await store.events.changes_after(0)
+    finally:
+        await store.close()
+    assert stored.event == change.stored.event == replace(event, ended_at=START)
+    assert stored.feedback == "correct"

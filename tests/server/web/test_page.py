@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from playwright.async_api import expect
 
 from clap_server.audio.encode import encode
 from clap_server.audio.source import SourceState, SourceStatus
+from clap_server.listening.events import SoundEvent
 from tests.server.listening.spectral import RATE, SpectralModel, crash, scene
 from tests.support.running_server import TOKEN, Client, ReadyHolder, running
 
@@ -56,6 +61,28 @@ async def _sign_in(page: Page) -> None:
     await page.get_by_label("Access token").fill(TOKEN)
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.locator("#connection")).to_have_text("live")
+
+
+async def _hear(client: Client, label: str, *, ends: bool) -> None:
+    now = datetime.now(UTC)
+    event = SoundEvent(
+        id=str(uuid4()),
+        microphone_id="living",
+        label_id=label,
+        label_name=label,
+        started_at=now,
+        detected_at=now,
+        ended_at=None,
+        threshold=0.5,
+        score=0.8,
+        peak_score=0.8,
+        peak_level_dbfs=-20.0,
+        has_clip=False,
+    )
+    sink = client.server.context.supervisor._sink
+    await sink.event_started(event)
+    if ends:
+        await sink.event_ended(replace(event, ended_at=datetime.now(UTC)), None)
 
 
 async def test_stranger_sees_the_sign_in_and_nothing_else(browser: Browser, client: Client) -> None:
@@ -214,6 +241,51 @@ async def test_page_comes_back_by_itself_when_the_server_does(browser: Browser, 
     async with running(tmp_path, port=port):
         await expect(page.locator("#connection")).to_have_text("live")
     await context.close()
+
+
+async def test_page_misses_nothing_of_a_server_whose_numbers_began_anew(
+    browser: Browser, tmp_path: Path
+) -> None:
+    old, anew = tmp_path / "old", tmp_path / "anew"
+    async with running(anew) as client:
+        for label in ("scream", "siren"):
+            await _hear(client, label, ends=True)
+    old.mkdir()
+    shutil.copy(anew / "server_id", old)
+    async with running(old) as client:
+        port = client.server.port
+        await _hear(client, "cough", ends=False)
+        context = await browser.new_context()
+        page = await context.new_page()
+        await page.goto(client.url)
+        await _sign_in(page)
+        heard = page.locator("#events strong")
+        await expect(heard).to_have_text(["cough"])
+        await expect(page.locator("#events .chip")).to_have_text("now")
+        await _hear(client, "snoring", ends=False)
+        await expect(page.locator("#events .chip")).to_have_text(["now", "now"])
+        await _hear(client, "thunder", ends=True)
+    await expect(page.locator("#connection")).to_have_text("no connection")
+    async with running(anew, port=port):
+        await expect(heard.filter(has_text="scream")).to_have_count(1)
+        await expect(heard.filter(has_text="siren")).to_have_count(1)
+        # It knows nothing of the two that went on.
+        await expect(page.locator("#events .chip")).to_have_count(0)
+    await context.close()
+
+
+async def test_page_stays_connected_when_the_server_tells_of_itself_again(
+    browser: Browser, client: Client, holder: ReadyHolder
+) -> None:
+    async with _page(browser, client.url + "/") as page:
+        sockets: list[Any] = []
+        page.on("websocket", lambda socket: sockets.append(socket))  # noqa: PLW0108 - no built-in function
+        await _sign_in(page)
+        holder.change(SpectralModel(), "another model cannot be had")
+        await expect(page.locator("#problem")).to_have_text("another model cannot be had")
+        await client.json("PATCH", "/api/microphones/living", json={"name": "Attic"})
+        await expect(page.locator("#microphones h3")).to_have_text("Attic")
+        assert len(sockets) == 1
 
 
 async def test_page_works_through_ingress_without_sign_in(browser: Browser, tmp_path: Path) -> None:

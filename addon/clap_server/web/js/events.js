@@ -17,9 +17,17 @@ export class Events {
   }
 
   add(event) {
-    this.events.set(event.id, event);
+    this.events.set(event.id, { over: this.events.get(event.id)?.over, ...event });
     const newest = [...this.events.values()].sort((a, b) => b.started_at.localeCompare(a.started_at)).slice(0, SHOWN);
     this.events = new Map(newest.map((kept) => [kept.id, kept]));
+    this.draw();
+  }
+
+  // All others that began are over, even if their end was lost.
+  goingOn(ids) {
+    for (const event of this.events.values()) {
+      if (event.ended_at === null) this.events.set(event.id, { ...event, over: !ids.includes(event.id) });
+    }
     this.draw();
   }
 
@@ -39,7 +47,9 @@ export class Events {
 
   row(event, state) {
     const when = element("time", { dateTime: event.started_at }, TIME.format(new Date(event.started_at)));
-    const chip = event.ended_at === null ? element("span", { className: "chip bad" }, "now") : null;
+    const now = event.ended_at === null && !event.over;
+    const chip = now ? element("span", { className: "chip bad" }, "now") : null;
+    const pattern = event.pattern === null ? "" : ` · pattern ${event.pattern}`;
     const lasted = event.ended_at === null ? "" : `${duration(event)} · `;
     const row = element(
       "li",
@@ -50,7 +60,7 @@ export class Events {
         element("strong", {}, event.label_name),
         ` in ${event.microphone_name} `,
         chip,
-        element("div", { className: "when" }, when, ` · ${lasted}score ${event.peak_score.toFixed(2)}`),
+        element("div", { className: "when" }, when, ` · ${lasted}score ${event.peak_score.toFixed(2)}${pattern}`),
       ),
     );
     row.dataset.id = event.id;
@@ -62,7 +72,7 @@ export class Events {
       play.onclick = () => this.open(row, play, event);
       actions.append(play);
     }
-    if (event.ended_at !== null) actions.append(...this.feedback(event));
+    if (!now) actions.append(...this.feedback(event));
     row.append(actions);
     return row;
   }

@@ -6,8 +6,9 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10000;
 
 export class Live {
-  constructor(after, handlers) {
-    this.after = after;
+  // `seen`: number and epoch of the last change that is known.
+  constructor(seen, handlers) {
+    this.seen = seen;
     this.handlers = handlers;
     this.wait = FIRST_WAIT_MS;
     this.stopped = false;
@@ -18,19 +19,35 @@ export class Live {
     const url = address("api/ws");
     url.protocol = url.protocol.replace("http", "ws");
     this.socket = new WebSocket(url);
+    this.greeting = null;
+    this.replayed = false;
     this.socket.onmessage = (message) => this.receive(JSON.parse(message.data));
     this.socket.onclose = () => this.closed();
   }
 
   receive(message) {
     if (message.type === "info") {
-      this.wait = FIRST_WAIT_MS;
-      this.socket.send(JSON.stringify({ type: "subscribe", after: this.after, topics: ["scores", "levels"] }));
-      this.handlers.connected();
+      if (this.greeting === null) this.subscribe(message);
+      this.epoch = message.epoch;
     }
-    if (message.type === "event") this.after = message.sequence;
-    if (message.type === "replayed") this.after = message.last_sequence;
+    if (message.type === "event") this.seen = { after: message.sequence, epoch: this.epoch };
+    if (message.type === "replayed") {
+      this.replayed = true;
+      this.seen = { after: message.last_sequence, epoch: this.epoch };
+    }
     this.handlers[message.type]?.(message);
+  }
+
+  subscribe(greeting) {
+    this.greeting = greeting;
+    this.wait = FIRST_WAIT_MS;
+    this.socket.send(JSON.stringify({ type: "subscribe", ...this.seen, topics: ["scores", "levels"] }));
+    this.handlers.connected();
+  }
+
+  // Whether an event's change is older than the list of microphones, which says what sounds.
+  isPast(message) {
+    return !this.replayed && message.sequence <= this.greeting.last_sequence;
   }
 
   closed() {

@@ -59,7 +59,7 @@ async function follow() {
   const past = await request("GET", "api/events?limit=20");
   events.draw();
   for (const event of past.events) events.add(event);
-  live = new Live(past.last_sequence, {
+  live = new Live({ after: past.last_sequence, epoch: past.epoch }, {
     connected: () => {
       microphones.coming = [];
       connection("good", "live");
@@ -75,9 +75,11 @@ async function follow() {
     microphone_removed: (message) => microphones.removed(message),
     microphone: (message) => microphones.status(message),
     event: (message) => {
-      microphones.event(message);
+      if (!live.isPast(message)) microphones.event(message);
       events.add(message.event);
     },
+    event_confirmed: (message) => events.add(message.event),
+    replayed: (message) => events.goingOn(message.active),
     scores: (message) => microphones.scores(message),
     level: (message) => microphones.level(message),
   });
