@@ -144,6 +144,7 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
             self.client,
             after=after.sequence if after else None,
             epoch=after.epoch if after else None,
+            event_id=after.event_id if after else None,
             topics=wanted_topics(self.hass, self.config_entry),
         )
 
@@ -157,7 +158,8 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
         set_server_issues(self.hass, self.config_entry, info)
         latest = {} if is_first else self.data.latest
         data = ClapSoundData.of_server(info, connection.microphones, latest)
-        for message in self.teller.new(info.epoch, connection.missed):
+        # All of it is news: it begins after what was received, or anew, where numbers mean other changes now.
+        for message in connection.missed:
             heard = Heard(message.event, late=is_old(message.event))
             lost_its_end = message.change == "started" and message.event.id not in connection.active
             if message.sequence <= info.last_sequence or lost_its_end:
@@ -234,4 +236,5 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
             self._tell(epoch, new, heard)
 
     def _tell(self, epoch: str, message: EventMessage, heard: Heard) -> None:
-        self.teller.take(Position(epoch, message.sequence), heard if message.change == "started" else None)
+        position = Position(epoch, message.sequence, message.event.id)
+        self.teller.take(position, heard if message.change == "started" else None)

@@ -84,8 +84,9 @@ class ClapSoundData:
         newest = self.latest.get(heard.key)
         if newest is not None and newest.event.id == heard.event.id:
             heard = replace(heard, late=newest.late)
-        elif newest is not None and change == "ended":
-            # An older event of the label ends after the next has begun.
+        elif newest is not None and change == "ended" and heard.event.detected_at < newest.event.detected_at:
+            # An older event of the label ends after the next has begun. A newer one may end without its start
+            # having been seen.
             return self
         return replace(self, latest={**self.latest, heard.key: heard})
 

@@ -38,10 +38,18 @@ AUTOMATIONS_START_S = 2
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the server's row of event changes; with another epoch, numbers began anew."""
+    """A place in the server's row of event changes; with another epoch, numbers began anew.
+
+    ``event_id``: of the event that the change belongs to, by which the server sees whether it has given that
+    number again.
+    """
 
     epoch: str | None
     sequence: int
+    event_id: str | None = None
+
+    def is_same_as(self, other: Position | None) -> bool:
+        return other is not None and (self.epoch, self.sequence) == (other.epoch, other.sequence)
 
 
 def is_old(event: EventInfo) -> bool:
@@ -130,7 +138,9 @@ class EventTeller:
     async def load(self) -> None:
         """Begin where the last run got to."""
         if (saved := await self._store.async_load()) and saved["last_sequence"] is not None:
-            self._told = self.received = Position(saved.get("epoch"), saved["last_sequence"])
+            self._told = self.received = Position(
+                saved.get("epoch"), saved["last_sequence"], saved.get("event_id")
+            )
 
     async def save(self) -> None:
         await self._store.async_save(self._to_save())
@@ -159,6 +169,8 @@ class EventTeller:
     @callback
     def take(self, position: Position, heard: Heard | None = None) -> None:
         """Tell of an event that started; None if there is nothing to tell up to the position."""
+        if position.event_id is None and self.received is not None and position.is_same_as(self.received):
+            position = self.received
         self.received = position
         self._untold.append((position, heard))
         self._tell()
@@ -203,4 +215,8 @@ class EventTeller:
 
     def _to_save(self) -> dict[str, Any]:
         told = self._told
-        return {"epoch": told.epoch if told else None, "last_sequence": told.sequence if told else None}
+        return {
+            "epoch": told.epoch if told else None,
+            "last_sequence": told.sequence if told else None,
+            "event_id": told.event_id if told else None,
+        }

@@ -441,6 +441,17 @@ class Peer:
 
     # --- WebSocket ---
 
+    def _missed(self, subscribe: Subscribe) -> list[schemas.EventMessage]:
+        after = subscribe.after
+        if after is None:
+            return []
+        known = {message.sequence: message.event.id for message in self.changes}
+        other_epoch = subscribe.epoch not in (None, self.epoch)
+        other_event = subscribe.event_id not in (None, known.get(after, subscribe.event_id))
+        if other_epoch or other_event or after > self.last_sequence:
+            after = 0
+        return [message for message in self.changes if message.sequence > after]
+
     async def _websocket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -454,10 +465,7 @@ class Peer:
             part = listed[start : start + size]
             message = wire(schemas.MicrophonesMessage, microphones=part, more=start + size < len(listed))
             await socket.send_str(text(message))
-        after = subscribe.after
-        if after is not None and subscribe.epoch not in (None, self.epoch):
-            after = 0
-        missed = [m for m in self.changes if after is not None and m.sequence > after]
+        missed = self._missed(subscribe)
         if self.break_after_changes is not None:
             missed = missed[: self.break_after_changes]
         for message in missed:

@@ -334,6 +334,57 @@ async def test_sound_while_home_assistant_stops_is_told_by_the_next_run(
     assert events[0]["event_id"] == event.id
 
 
+async def test_sensor_goes_off_with_a_sound_whose_start_was_not_told(
+    hass: HomeAssistant, peer: Peer, kitchen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose(_: object) -> None:
+        pass
+
+    await peer.end_event(await peer.start_event(kitchen))
+    await until(hass, lambda: state_of(hass, HEARD) not in ("unknown", None))
+    with monkeypatch.context() as losing:
+        losing.setattr(peer, "send", lose)
+        event = await peer.start_event(kitchen)
+    await peer.tell_microphone(kitchen)
+    await until(hass, lambda: state_of(hass, GLASS) == "on")
+    await peer.end_event(event)
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+
+
+async def test_sounds_after_a_backup_of_the_server_was_put_back_are_told(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    for _ in range(2):
+        await peer.end_event(await peer.start_event(kitchen))
+    backup = peer.changes[:2]
+    await until(
+        hass, lambda: state_of(hass, GLASS) == "off" and state_of(hass, HEARD) not in ("unknown", None)
+    )
+    for count in (1, 2):
+        # Once with fewer numbers than were seen, once with as many.
+        events = fired(hass)
+        await peer.stop()
+        peer.changes[:] = backup
+        for _ in range(count):
+            event = await peer.start_event(kitchen)
+            await peer.end_event(event)
+        await peer.start()
+        await until(hass, lambda event=event, events=events: events and events[-1]["event_id"] == event.id)
+
+
+async def test_the_event_of_the_place_is_kept_over_a_restart(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    event = await peer.start_event(kitchen)
+    await peer.end_event(event)
+    await until(hass, lambda: state_of(hass, HEARD) not in ("unknown", None))
+    for _ in range(2):
+        await hass.config_entries.async_reload(entry.entry_id)
+        await hass.async_block_till_done()
+        newest = peer.subscriptions[-1]
+        assert (newest.after, newest.event_id) == (peer.last_sequence, event.id)
+
+
 async def test_sound_of_another_s_microphone_is_not_told(
     hass: HomeAssistant, peer: Peer, kitchen: str
 ) -> None:

@@ -378,6 +378,11 @@ class Subscribe(Received):
         default=None,
         description="ServerInfo's when `after` was seen; all changes are replayed if it is another now",
     )
+    event_id: str | None = Field(
+        default=None,
+        description="of the event that had the change `after`; all are replayed if another has that number"
+        " now, because a backup of the server's data was put back",
+    )
     topics: set[Literal["scores", "levels"]] = Field(default_factory=set)
 
 

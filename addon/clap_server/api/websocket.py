@@ -65,8 +65,7 @@ async def _converse(shared: Context, socket: web.WebSocketResponse) -> None:
     subscription = shared.bus.subscribe(wanted.topics)
     # Before anything is awaited: what has a higher number reaches this subscription.
     published = shared.bus.last_sequence
-    after = _known(shared, wanted)
-    sender = asyncio.create_task(_send_all(shared, socket, subscription, after, published))
+    sender = asyncio.create_task(_send_all(shared, socket, subscription, wanted, published))
     reader = asyncio.create_task(_read_all(socket))
     try:
         done, _ = await asyncio.wait({sender, reader}, return_when=asyncio.FIRST_COMPLETED)
@@ -94,22 +93,28 @@ async def _subscribe_message(socket: web.WebSocketResponse) -> Subscribe:
     raise ConnectionResetError
 
 
-def _known(shared: Context, wanted: Subscribe) -> int | None:
+async def _known(shared: Context, wanted: Subscribe) -> int | None:
     """The last number that the client has seen of the present numbering; 0 if it has seen another."""
     events = shared.store.events
     if wanted.after is None:
         return None
     other = wanted.epoch is not None and wanted.epoch != events.epoch
-    return 0 if other or wanted.after > events.last_sequence else wanted.after
+    if other or wanted.after > events.last_sequence:
+        return 0
+    if wanted.event_id is not None and not await events.may_be_of(wanted.after, wanted.event_id):
+        # A backup was put back: numbers that this client saw were given again, to what it has not seen.
+        return 0
+    return wanted.after
 
 
 async def _send_all(
     shared: Context,
     socket: web.WebSocketResponse,
     subscription: Subscription,
-    after: int | None,
+    wanted: Subscribe,
     published: int,
 ) -> None:
+    after = await _known(shared, wanted)
     await _send_microphones(shared, socket)
     newest = published
     if after is not None:

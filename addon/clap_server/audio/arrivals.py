@@ -8,8 +8,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LATE_S = 0.5
-# A network that stalled delivers what it held back at once; so long is waited for it.
+# A network that stalled delivers what it held back, at once or a little faster than it sounds; so long is
+# waited for it.
 BACKLOG_S = 1.0
+# A backlog comes faster than it sounds by this share, at least.
+_HASTE = 0.1
 # The sender's clock may be slower than ours by this share.
 _DRIFT = 0.01
 
@@ -34,7 +37,7 @@ class Arrivals:
     """Follows how late the sound of one sender is.
 
     The lateness jumps up when sound is missing, and also when the network stalls; but then it falls back as
-    the backlog comes.
+    the backlog comes. While it falls there is no gap; if it stops before it is as low as it was, there is.
     """
 
     def __init__(self) -> None:
@@ -52,9 +55,10 @@ class Arrivals:
         """
         first = pieces[0]
         until_s = first.arrived_s + BACKLOG_S
-        if not all(self._is_late(piece) for piece in pieces if piece.arrived_s <= until_s):
+        soon = [piece for piece in pieces if piece.arrived_s <= until_s]
+        if not all(self._is_late(piece) for piece in soon):
             return False
-        return True if now_s >= until_s else None
+        return not _is_falling(soon, until_s - BACKLOG_S / 2) if now_s >= until_s else None
 
     def take(self, piece: Arrival, gap: bool) -> None:
         """Go on after the first piece, now that it is known whether it comes after a gap."""
@@ -65,3 +69,11 @@ class Arrivals:
 
     def _is_late(self, piece: Arrival) -> bool:
         return self._usual_s is not None and piece.lateness_s - self._usual_s > LATE_S
+
+
+def _is_falling(pieces: Sequence[Arrival], half_s: float) -> bool:
+    """Whether sound still comes faster than it sounds: not only at once, with the rest lost."""
+    before = [piece.lateness_s for piece in pieces if piece.arrived_s <= half_s]
+    after = [piece.lateness_s for piece in pieces if piece.arrived_s > half_s]
+    # The least of each half, because single pieces come late for other reasons.
+    return bool(after) and min(before) - min(after) > _HASTE * BACKLOG_S / 2

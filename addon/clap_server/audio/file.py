@@ -93,7 +93,10 @@ class FileSource:
                     return
                 heard = heard or samples.size > 0
                 feed.notice = downmix.notice
-                feed.push(samples, rate)
+                try:
+                    feed.push(samples, rate)
+                except AudioError as error:
+                    raise self._unplayable(error) from error
             if not heard:
                 raise self._empty()
             again = self._loop
@@ -118,9 +121,12 @@ class FileSource:
         except av.error.FFmpegError as error:
             raise SourceError("not_audio", f"{self._path} breaks off or is damaged") from error
         except AudioError as error:
-            raise SourceError("not_audio", f"{self._path} cannot be played: {error}") from error
+            raise self._unplayable(error) from error
         except OSError as error:
             raise SourceError("not_readable", f"{self._path} cannot be read: {error.strerror}") from error
+
+    def _unplayable(self, error: AudioError) -> SourceError:
+        return SourceError("not_audio", f"{self._path} cannot be played: {error}")
 
     def _empty(self) -> SourceError:
         return SourceError("not_audio", f"{self._path} holds no sound")

@@ -14,7 +14,7 @@ from clap_server.audio.hls import check_playlist
 from clap_server.audio.raw_pcm import request_raw_pcm
 from clap_server.audio.redirects import follow_redirects
 from clap_server.audio.source import Patience
-from clap_server.audio.stream_errors import explain, no_answer
+from clap_server.audio.stream_errors import explain, no_answer, no_segment
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -108,7 +108,7 @@ class HttpOpener:
         try:
             return self._open(url, "hls")
         except av.error.FFmpegError as error:
-            raise explain(error, self.who, self._open_timeout_s) from None
+            raise no_segment(explain(error, self.who, self._open_timeout_s)) from None
 
     def _open(self, url: str, *more_formats: str) -> InputContainer:
         return av.open(

@@ -123,7 +123,7 @@ class PushSource:
     """Waits for a client and takes its sound; one client at a time. Belongs to one event loop.
 
     Pushed sound has no timestamps. So there is a gap where another client took over, where sound was dropped,
-    and where more than half a second stayed away and did not come later at once (see ``Arrivals``).
+    and where more than half a second stayed away and did not come later (see ``Arrivals``).
     """
 
     patience = Patience(first_s=None)

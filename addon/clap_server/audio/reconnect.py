@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from clap_server.audio.block import AudioBlock
     from clap_server.audio.source import AudioSource
 
-# Sound for so long makes the next attempt quick again.
-RESET_AFTER_S = 30.0
+# Sound for so long means that all is well: the next attempt comes at once, whatever was before.
+RESET_AFTER_S = 10.0
 # A source that never gave sound before its patience was over may just need longer: that doubles, up to this.
 MAX_FIRST_S = 160.0
 
@@ -98,7 +98,7 @@ class ReconnectingSource:
         longest_s = MAX_DELAY_S if self._neighbour is None else HOME_MAX_DELAY_S
         self._backoff = Backoff(random.Random(), longest_s)  # noqa: S311 - jitter is no secret
         self._status: SourceStatus | None = None
-        self._heard = False
+        self._heard = self._went_well = False
         self._heard_at: float | None = None
         self._mute_attempts = 0
         self._waits_for_client = isinstance(source, PushSource)
@@ -140,7 +140,7 @@ class ReconnectingSource:
         # The protocol promises an iterator; every source of ours is a generator, which can be closed.
         blocks = cast("AsyncGenerator[AudioBlock, None]", self._source.blocks(sample_rate))
         first_at: float | None = None
-        self._heard = False
+        self._heard = self._went_well = False
         async with aclosing(blocks):
             while True:
                 limit_s = self._source.patience.silence_s if self._heard else self._first_limit_s()
@@ -158,7 +158,7 @@ class ReconnectingSource:
                     self._heard = True
                     self._mute_attempts = 0
                 elif now - first_at >= RESET_AFTER_S:
-                    self._backoff.reset()
+                    self._went_well = True
                 self._report(SourceState.LISTENING, "listening", "listening", block.notice)
                 yield block
 
@@ -169,7 +169,13 @@ class ReconnectingSource:
         return min(first_s * 2.0**self._mute_attempts, max(first_s, MAX_FIRST_S))
 
     async def _pause(self, code: str) -> None:
-        """Wait before the next attempt; not longer than until a host of the home is back."""
+        """Wait before the next attempt; not longer than until a host of the home is back.
+
+        A stream that went well and broke off is tried at once: only if that fails there is need for patience.
+        """
+        if self._went_well:
+            self._backoff.reset()
+            return
         slow = code in SLOW_CODES and not self._may_heal(code)
         waiting = [asyncio.ensure_future(self._sleep(self._backoff.next_delay_s(slow)))]
         if self._neighbour is not None and not slow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from mmap import mmap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,9 @@ class RingBuffer:
         capacity = math.ceil(sample_rate * capacity_s)
         if sample_rate <= 0 or capacity <= 0:
             raise AudioError("A ring buffer needs a positive sample rate and capacity.")
-        self._data: NDArray[np.float32] = np.zeros(capacity, dtype=np.float32)
+        # Pages of its own: only those that were written to are there, and all go when it goes. Of the heap
+        # glibc would keep them, below whatever else lives longer.
+        self._data: NDArray[np.float32] = np.frombuffer(mmap(-1, 4 * capacity), np.float32)
         self._sample_rate = sample_rate
         self._total = 0
 

@@ -92,6 +92,17 @@ def no_answer(who: str, timeout_s: float) -> SourceError:
     return SourceError("timeout", reason)
 
 
+def no_segment(error: SourceError) -> SourceError:
+    """The playlist was there; what is in it was not."""
+    if error.code not in {"not_audio", "timeout"}:
+        return error
+    return SourceError(
+        error.code,
+        "the server's playlist can be read, but none of the segments in it holds sound: check the address,"
+        " and that the stream is on",
+    )
+
+
 def broke_off(error: av.error.FFmpegError, who: str, timeout_s: float) -> SourceError:
     """As ``explain``, for a stream that was open."""
     if error.errno == errno.EIO:

@@ -141,7 +141,7 @@ class Batcher:
         """
         item = self._item(model, samples)
         if self._stopped:
-            _fail(item, _STOPS, None)
+            _fail(item, _STOPS)
             return item.result
         queue = self._live.get(owner)
         if queue is None:
@@ -203,7 +203,7 @@ class Batcher:
 
     def _fail_waiting(self, message: str) -> None:
         for item in (*self._files, *(item for queue in self._live.values() for item in queue)):
-            _fail(item, message, None)
+            _fail(item, message)
         self._files.clear()
         self._live.clear()
         self._live_count = 0
@@ -294,12 +294,12 @@ class Batcher:
                 raise ModelError(f"the model returned {len(rows)} embeddings for {len(batch)} windows")  # noqa: TRY301 - one place turns failures into answers
         except asyncio.CancelledError:
             for item in batch:
-                _fail(item, _STOPS, None)
+                _fail(item, _STOPS)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, its owners are told and the others served
             self.metrics.failed += len(batch)
             for item in batch:
-                _fail(item, f"the model failed on {len(batch)} windows: {error}", error)
+                _fail(item, f"the model failed on {len(batch)} windows: {error}")
             return
         took_s = time.perf_counter() - started
         self.metrics.batches += 1
@@ -310,17 +310,33 @@ class Batcher:
         for item, row in zip(batch, rows, strict=True):
             if not np.isfinite(row).all():
                 self.metrics.failed += 1
-                _fail(item, "the model returned no finite numbers for a window", None)
+                _fail(item, "the model returned no finite numbers for a window")
             elif not item.result.done():
                 item.result.set_result(row)
+
+
+async def answer(
+    embedding: asyncio.Future[NDArray[np.float32]],
+) -> NDArray[np.float32] | WindowDroppedError | ModelError:
+    """Wait for an embedding.
+
+    What went wrong is returned: raised, its traceback would hold the caller's sound until the garbage is
+    collected.
+    """
+    await asyncio.wait([embedding])
+    error = embedding.exception()
+    if error is None:
+        return embedding.result()
+    if isinstance(error, WindowDroppedError | ModelError):
+        return error
+    raise error
 
 
 def _itself(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return samples
 
 
-def _fail(item: _Item, message: str, cause: BaseException | None) -> None:
+def _fail(item: _Item, message: str) -> None:
+    # Without its cause, whose traceback would hold the sound until the garbage is collected.
     if not item.result.done():
-        failure = ModelError(message)
-        failure.__cause__ = cause
-        item.result.set_exception(failure)
+        item.result.set_exception(ModelError(message))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from clap_server.audio.level import FLOOR_DBFS
 from clap_server.errors import ModelError
-from clap_server.listening.batcher import WindowDroppedError
+from clap_server.listening.batcher import WindowDroppedError, answer
 from clap_server.listening.diary import Fate, WindowNote
 from clap_server.listening.withholding import Withholding
 
@@ -196,19 +196,19 @@ class Judging:
             return stretch.detector.update(window, {})
         self._asked_at = time.monotonic()
         try:
-            embedding = await item.embedding
-        except WindowDroppedError:
+            embedding = await answer(item.embedding)
+        finally:
+            self._asked_at = None
+        if isinstance(embedding, WindowDroppedError):
             self._counters.dropped += 1
             self._diary.note(item.note(Fate.DROPPED))
             self._condition.windows_were(lost=True, hop_s=stretch.detector.hop_s)
             return stretch.detector.tick(window.end_s)
-        except ModelError as error:
+        if isinstance(embedding, ModelError):
             self._counters.failed += 1
-            self._diary.note(item.note(Fate.FAILED, str(error)))
-            self._condition.model_fails(error)
+            self._diary.note(item.note(Fate.FAILED, str(embedding)))
+            self._condition.model_fails(embedding)
             return stretch.detector.tick(window.end_s)
-        finally:
-            self._asked_at = None
         values = item.scorer.scores(embedding[None])[0]
         scores = dict(zip(item.scorer.label_ids, map(float, values), strict=True))
         self._counters.scored += 1

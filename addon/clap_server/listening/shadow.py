@@ -16,7 +16,7 @@ from clap_server.detection.front import Front, Heard
 from clap_server.detection.gate import SILENCE_DBFS
 from clap_server.detection.patterns import DecodedPattern
 from clap_server.errors import AudioError, ModelError
-from clap_server.listening.batcher import WindowDroppedError
+from clap_server.listening.batcher import WindowDroppedError, answer
 from clap_server.listening.diary import Fate, GateView, WindowNote
 from clap_server.listening.self_test import ABOVE_FLOOR_DB, Finding, Outcome, SelfTestError
 from clap_server.listening.words import nearest_words, nearness, score_words
@@ -187,14 +187,13 @@ class Shadow:
         if asked.embedding is None:
             self._detector.update(window, {})
             return note(Fate.GATED)
-        try:
-            embedding = await asked.embedding
-        except WindowDroppedError:
+        embedding = await answer(asked.embedding)
+        if isinstance(embedding, WindowDroppedError):
             self._detector.tick(window.end_s)
             return note(Fate.DROPPED)
-        except ModelError as error:
+        if isinstance(embedding, ModelError):
             self._detector.tick(window.end_s)
-            return note(Fate.FAILED, str(error))
+            return note(Fate.FAILED, str(embedding))
         values = scorer.scores(embedding[None])[0]
         scores = dict(zip(scorer.label_ids, map(float, values), strict=True))
         self._detector.update(window, scores)

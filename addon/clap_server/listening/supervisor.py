@@ -18,6 +18,7 @@ from clap_server.listening.batcher import Batcher
 from clap_server.listening.condition import STARTING, TOO_SLOW
 from clap_server.listening.counters import Counters
 from clap_server.listening.diary import Diary, MomentKind
+from clap_server.listening.memory import give_back
 from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import Plan, make_plan
 from clap_server.listening.scoring import make_scoring
@@ -44,6 +45,7 @@ _LAST_RETRY_S = 60.0
 # Longer than a sink may take for the clip of an event that ends with its microphone.
 STOP_TIMEOUT_S = 12.0
 _OVERLOAD_TOLD_S = 1.0
+_GIVE_BACK_AFTER_S = 1.0
 _DISABLED = SourceStatus(SourceState.DISABLED, "disabled", "switched off")
 
 
@@ -131,6 +133,7 @@ class Supervisor:
         self._on_overload = on_overload
         self._told_overload: str | None = None
         self._overload_timer: asyncio.TimerHandle | None = None
+        self._give_back_timer: asyncio.TimerHandle | None = None
         self.batcher = Batcher()
 
     async def start(self) -> None:
@@ -144,8 +147,9 @@ class Supervisor:
         finally:
             # Also when this is cancelled: recordings that are being scored must hear that the server stops.
             self._entries.clear()
-            if self._overload_timer is not None:
-                self._overload_timer.cancel()
+            for timer in (self._overload_timer, self._give_back_timer):
+                if timer is not None:
+                    timer.cancel()
             await self.batcher.stop()
 
     @property
@@ -310,6 +314,18 @@ class Supervisor:
         entry.task = None
         # It knows the entry too: without this the two would keep the sound until the garbage is collected.
         entry.listener = None
+        self._give_memory_back_soon()
+
+    def _give_memory_back_soon(self) -> None:
+        """Once for all microphones that end together, in a thread, because it takes a while."""
+        if self._give_back_timer is None:
+            self._give_back_timer = asyncio.get_running_loop().call_later(
+                _GIVE_BACK_AFTER_S, self._give_memory_back
+            )
+
+    def _give_memory_back(self) -> None:
+        self._give_back_timer = None
+        asyncio.get_running_loop().run_in_executor(None, give_back)
 
     async def _keep_listening(self, entry: _Entry, source: AudioSource, scoring: Scoring | None) -> None:
         """Run the listener of one microphone, again and again if it breaks."""

@@ -333,6 +333,17 @@ class EventStore:
                 if changes:
                     return changes
 
+    async def may_be_of(self, sequence: int, event_id: str) -> bool:
+        """Whether a change is of an event, as far as is known: not if it is of another.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        async with self._lock:
+            rows = await self._database.rows("SELECT event_id FROM changes WHERE sequence = ?", (sequence,))
+            waiting = [entry.stored.event.id for entry in self._pending if entry.sequence == sequence]
+        return all(known == event_id for known in (*(row["event_id"] for row in rows), *waiting))
+
     def _readable(self, rows: Iterable[sqlite3.Row], read: Callable[[sqlite3.Row], _Read]) -> Iterator[_Read]:
         """Read rows; one that makes no sense is left out, which is logged once."""
         for row in rows:

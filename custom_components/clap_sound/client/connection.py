@@ -61,7 +61,13 @@ class Connection:
 
     @classmethod
     async def open(
-        cls, client: ClapSoundClient, *, after: int | None, epoch: str | None, topics: frozenset[str]
+        cls,
+        client: ClapSoundClient,
+        *,
+        after: int | None,
+        epoch: str | None,
+        event_id: str | None = None,
+        topics: frozenset[str],
     ) -> Self:
         """Connect, and collect what the server has to say at first.
 
@@ -69,6 +75,7 @@ class Connection:
             client: the server.
             after: sequence number of the last change seen; None for no past events.
             epoch: in which that number was seen.
+            event_id: of the event that it was a change of; None if it is not known.
             topics: what to be told beyond events and microphones.
 
         Raises:
@@ -80,6 +87,8 @@ class Connection:
                 info = await _greeting(websocket)
             connection = cls(client, websocket, info, topics)
             subscribe = {"type": "subscribe", "after": after, "epoch": epoch, "topics": sorted(topics)}
+            if event_id is not None:
+                subscribe["event_id"] = event_id
             await websocket.send_json(subscribe)
             await connection._collect()
         except TimeoutError as error:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -180,6 +181,42 @@ async def test_event_survives_restart(tmp_path: Path) -> None:
     async with running(tmp_path) as client, client.subscribed(after=0) as socket:
         _, *events, _ = await _collect(socket, "replayed")
         assert [(event["sequence"], event["change"]) for event in events] == [(1, "started"), (2, "ended")]
+
+
+async def test_client_hears_what_got_its_numbers_again_after_a_backup_was_put_back(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as client:
+        await _event(client)
+    shutil.copytree(tmp_path / "data", tmp_path / "backup")
+    async with running(tmp_path / "data") as client, client.subscribed(after=0) as socket:
+        await _collect(socket, "replayed")
+        await _event(client)
+        epoch, seen = client.server.context.store.events.epoch, await socket.receive_json(timeout=30)
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "backup").rename(tmp_path / "data")
+    subscribe = {"type": "subscribe", "epoch": epoch}
+    async with running(tmp_path / "data") as client:
+        await _event(client)
+        changes = await client.server.context.store.events.changes_after(0)
+        now = {change.sequence: change.stored.event.id for change in changes}
+        assert list(now) == [1, 2, 3]
+        assert now[3] != seen["event"]["id"]
+        for event_id, expected in ((seen["event"]["id"], [1, 2, 3]), (now[3], []), (None, [])):
+            async with client.socket() as socket:
+                await socket.receive_json(timeout=30)
+                await socket.send_json({**subscribe, "after": seen["sequence"], "event_id": event_id})
+                _, *replayed, _ = await _collect(socket, "replayed")
+            assert [message["sequence"] for message in replayed] == expected
+
+
+async def test_number_that_nothing_is_known_of_is_believed(client: Client) -> None:
+    for _ in range(2):
+        await _event(client)
+    await client.server.context.store.events._database.rows("DELETE FROM changes WHERE sequence = 1")
+    async with client.socket() as socket:
+        await socket.receive_json(timeout=30)
+        await socket.send_json({"type": "subscribe", "after": 1, "event_id": "long forgotten"})
+        _, only, _ = await _collect(socket, "replayed")
+    assert only["sequence"] == 2
 
 
 async def test_nothing_is_lost_or_doubled_between_replay_and_live(client: Client) -> None:

@@ -117,6 +117,18 @@ async def test_why_a_file_cannot_be_played_is_said(media: Path) -> None:
     assert "the number of channels changes on the way" in error.reason
 
 
+@pytest.mark.parametrize("loop", [False, True])
+async def test_a_file_at_a_rate_that_is_none_of_sound_is_refused_with_the_reason(
+    loop: bool, media: Path
+) -> None:
+    with wave.open(str(media / "slow.wav"), "wb") as file:
+        file.setparams((1, 2, 1, 0, "NONE", "not compressed"))
+        file.writeframes(bytes(4000))
+    error = await failure(FileSource("slow.wav", media, loop=loop))
+    assert error.code == "not_audio"
+    assert "sample rate of 1 Hz is not supported" in error.reason
+
+
 async def test_a_stereo_file_that_cancels_itself_is_heard_and_noticed(media: Path) -> None:
     tone = np.round(sine(1000, 0.5) * 32767).astype("<i2")
     with wave.open(str(media / "turned.wav"), "wb") as file:

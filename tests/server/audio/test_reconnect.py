@@ -336,15 +336,39 @@ async def test_one_reason_is_reported_once_however_often_it_is_tried() -> None:
     assert len(rig.delays_s) == 6
 
 
-async def test_sound_for_a_while_makes_the_next_attempt_quick_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    attempts = [(5, SourceError("ended", "over"))] * 40
-    kept = Rig(Scripted(*attempts, (0, None)))
+async def test_a_source_that_was_heard_for_a_while_is_tried_again_at_once_whatever_was_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended, refused = SourceError("ended", "over"), SourceError("refused", "connection refused")
+    script = [*[(0, refused)] * 20, *[(5, ended)] * 20, (0, refused), (0, None)]
+    kept = Rig(Scripted(*script))
     await kept.task
     monkeypatch.setattr(reconnect, "RESET_AFTER_S", 0.0)
-    reset = Rig(Scripted(*attempts, (0, None)))
+    reset = Rig(Scripted(*script))
     await reset.task
-    assert max(kept.delays_s) > 10.0
-    assert max(reset.delays_s) <= 1.0
+    assert len(kept.delays_s) == 41
+    assert len(reset.delays_s) == 21
+    assert max(kept.delays_s[20:]) > 10.0
+    assert reset.delays_s[20] <= 1.0
+
+
+async def test_a_camera_that_hung_is_heard_again_without_waiting_for_its_host(
+    tone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RtspOpener, "patience", lambda *_: Patience(silence_s=1.0))
+    monkeypatch.setattr(reconnect, "RESET_AFTER_S", 0.0)
+
+    async def never(_delay_s: float) -> None:
+        await asyncio.Event().wait()
+
+    with Camera("--file", tone, "--loop") as camera:
+        rig = Rig(StreamSource(camera.url), sleep=never)
+        await rig.until(lambda: rig.blocks_heard > 1)
+        camera.pause()
+        await rig.until_code("stalled")
+        camera.resume()
+        await rig.until_code("listening")
+        await rig.stop()
 
 
 def test_waits_grow_to_a_minute_with_full_jitter() -> None:

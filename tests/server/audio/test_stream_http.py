@@ -110,6 +110,19 @@ async def test_hls_segments_may_have_any_name(link: str) -> None:
     assert strongest_hz(samples) == pytest.approx(1000, abs=5)
 
 
+@pytest.mark.parametrize("end", ["#EXT-X-ENDLIST\n", ""])
+async def test_a_playlist_of_which_no_segment_can_be_used_is_said_so(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "OPEN_TIMEOUT_S", 2.0)
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsegment.ts\n{end}".encode()
+    async with serving(
+        live_m3u8=whole(playlist, "application/vnd.apple.mpegurl"), segment_ts=whole(b"not sound" * 100)
+    ) as url:
+        error = await failure(StreamSource(f"{url}/live.m3u8"))
+    assert "none of the segments in it holds sound" in error.reason
+
+
 MEDIA = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n{}#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n"
 MASTER = "#EXTM3U\n{}#EXT-X-STREAM-INF:BANDWIDTH=64000\n{}\n"
 FORBIDDEN = "http://169.254.169.254/latest/meta-data"

@@ -382,6 +382,31 @@ async def test_a_task_that_nothing_restarts_is_told(
     await sink.until(lambda: bool(sink.statuses) and sink.statuses[-1][1].code == "not_found")
 
 
+class Broken(SpectralModel):
+    def embed_audio(self, _windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        raise ModelError("out of memory")
+
+
+async def test_the_sound_of_a_removed_microphone_is_freed_at_once_though_the_model_failed(
+    supervisor: Supervisor, holder: ModelHolder
+) -> None:
+    holder._use(Broken())
+    await supervisor.apply(microphone())
+    await push(supervisor.push_source("kitchen"), tone(3))
+    await eventually(lambda: supervisor.snapshot("kitchen").windows_dropped > 2)
+    listener = supervisor._entries["kitchen"].listener
+    assert listener is not None
+    assert listener._hearing._stretch is not None
+    kept = weakref.ref(listener._hearing._stretch.front.ring)
+    del listener
+    gc.disable()
+    try:
+        await supervisor.remove("kitchen")
+        await eventually(lambda: kept() is None)
+    finally:
+        gc.enable()
+
+
 async def test_the_sound_of_a_removed_microphone_is_freed_at_once(
     supervisor: Supervisor, sink: RememberingSink
 ) -> None:
@@ -405,3 +430,15 @@ async def test_the_sound_of_a_removed_microphone_is_freed_at_once(
         await eventually(lambda: not any(reference() for reference in kept))
     finally:
         gc.enable()
+
+
+async def test_memory_is_given_back_after_a_microphone_was_removed(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, given = asyncio.get_running_loop(), asyncio.Event()
+    monkeypatch.setattr(supervisor_module, "_GIVE_BACK_AFTER_S", 0.0)
+    monkeypatch.setattr(supervisor_module, "give_back", lambda: loop.call_soon_threadsafe(given.set))
+    await supervisor.apply(microphone())
+    await supervisor.remove("kitchen")
+    async with asyncio.timeout(10):
+        await given.wait()
