@@ -31,7 +31,7 @@ async def test_diagnostics_are_useful_and_hold_no_secret(
         kitchen, status(reason="cannot open rtsp://a:hunter2@192.0.2.1/x?authbasic=hunter2")
     )
     assert await async_setup_component(hass, "diagnostics", {})
-    await peer.start_event(kitchen)
+    event = await peer.start_event(kitchen)
     await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_glass_breaking") == "on")
     await peer.stop()
     await until(hass, lambda: not entry.runtime_data.last_update_success)
@@ -39,7 +39,7 @@ async def test_diagnostics_are_useful_and_hold_no_secret(
     assert diagnostics["entry"]["token"] == "**REDACTED**"
     assert diagnostics["subentries"][0]["data"]["url"] == "**REDACTED**"
     assert diagnostics["connected"] is False
-    assert diagnostics["received"] == {"epoch": peer.epoch, "sequence": 1}
+    assert diagnostics["received"] == {"epoch": peer.epoch, "sequence": 1, "event_id": event.id}
     assert diagnostics["bad_messages"] == 0
     assert diagnostics["active"] == [[kitchen, "glass_breaking"]]
     assert diagnostics["server"]["model"]["name"] == "builtin"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clap_server.audio.arrivals import BACKLOG_S, Arrivals
@@ -70,6 +70,7 @@ def backlog(stall_s: float, speed: float, piece_s: float, lost_s: float = 0.0) -
     return arrivals_s
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     stall_s=st.floats(0.6, 8.0),
     speed=st.floats(1.2, 20.0),
@@ -88,6 +89,7 @@ def test_no_gap_while_sound_comes_faster_than_real_time(
     assert gaps(arrivals_s, piece_s) == []
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     stall_s=st.floats(3.0, 8.0),
     speed=st.floats(1.2, 20.0),
