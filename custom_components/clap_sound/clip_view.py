@@ -33,7 +33,7 @@ async def _when_ready(client: ClapSoundClient, event_id: str, extension: Literal
         try:
             return await client.clip(event_id, extension)
         except NotFoundError as error:
-            if error.code != "no-clip-yet" or loop.time() > give_up_at:
+            if error.code != "no_clip_yet" or loop.time() > give_up_at:
                 raise
         await asyncio.sleep(WAIT_STEP_S)
 

@@ -64,10 +64,10 @@ HIDDEN = "***"
 # Codes of the server's answers, and the texts that say what to do.
 _STREAM_ERRORS = {
     "forbidden": "stream_unauthorized",
-    "host-not-found": "stream_no_answer",
-    "no-audio-track": "stream_no_audio",
-    "not-audio": "stream_not_audio",
-    "not-found": "stream_not_found",
+    "host_not_found": "stream_no_answer",
+    "no_audio_track": "stream_no_audio",
+    "not_audio": "stream_not_audio",
+    "not_found": "stream_not_found",
     "refused": "stream_no_answer",
     "stalled": "stream_no_answer",
     "timeout": "stream_no_answer",

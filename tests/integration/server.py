@@ -397,9 +397,9 @@ class Peer:
         microphone_id = request.match_info["id"]
         release = schemas.Release.model_validate_json(await request.read())
         if (settings := self.settings.get(microphone_id)) is None:
-            return problem(404, "no-such-microphone", "There is no such microphone.")
+            return problem(404, "no_such_microphone", "There is no such microphone.")
         if settings.owner != release.owner:
-            return problem(409, "not-owner", "It belongs to another.")
+            return problem(409, "not_owner", "It belongs to another.")
         if microphone_id in self.adopted:
             self.adopted.discard(microphone_id)
             self.settings[microphone_id] = settings.model_copy(update={"owner": "server"})
@@ -434,9 +434,9 @@ class Peer:
         if clip is None and self.clip_comes_at_request > 0:
             self.clip_comes_at_request -= 1
             self.clips.update(self.coming_clips if self.clip_comes_at_request == 0 else {})
-            return problem(404, "no-clip-yet", "The sound still goes on.")
+            return problem(404, "no_clip_yet", "The sound still goes on.")
         if clip is None:
-            return problem(404, "no-clip", "This event has no recording.")
+            return problem(404, "no_clip", "This event has no recording.")
         return web.Response(body=clip)
 
     # --- WebSocket ---

@@ -204,12 +204,12 @@ async def test_url_that_is_no_stream_is_explained(
 @pytest.mark.parametrize(
     ("code", "error"),
     [
-        ("no-audio-track", "stream_no_audio"),
-        ("not-audio", "stream_not_audio"),
+        ("no_audio_track", "stream_no_audio"),
+        ("not_audio", "stream_not_audio"),
         ("unauthorized", "stream_unauthorized"),
-        ("not-found", "stream_not_found"),
+        ("not_found", "stream_not_found"),
         ("timeout", "stream_no_answer"),
-        ("not-usable", "stream_unusable"),
+        ("not_usable", "stream_unusable"),
     ],
 )
 async def test_url_without_sound_is_explained_and_taken_when_entered_again(
@@ -232,7 +232,7 @@ async def test_url_without_sound_is_explained_and_taken_when_entered_again(
 async def test_url_without_sound_can_be_mended(
     hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry
 ) -> None:
-    peer.silent = {URL: ("not-found", "404"), f"{URL}2": ("no-audio-track", "none")}
+    peer.silent = {URL: ("not_found", "404"), f"{URL}2": ("no_audio_track", "none")}
     result = await begin(hass, bare_entry, "Hallway", "url")
     for url, error in ((URL, "stream_not_found"), (f"{URL}2", "stream_no_audio")):
         result = await answer(hass, result, url=url)
@@ -245,7 +245,7 @@ async def test_camera_without_sound_is_explained(
     hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry, camera: FakeCamera
 ) -> None:
     assert camera.source is not None
-    peer.silent[camera.source] = ("no-audio-track", "camera has no audio track")
+    peer.silent[camera.source] = ("no_audio_track", "camera has no audio track")
     result = await begin(hass, bare_entry, "Door", "camera")
     result = await answer(hass, result, camera="camera.door")
     assert result["errors"] == {"camera": "stream_no_audio"}

@@ -58,11 +58,11 @@ MAX_BODY_BYTES = 1_000_000
 _PUBLIC_PAGES = web.AppKey("public_pages", frozenset)
 _PUBLIC = frozenset((route.method, route.path) for route in ROUTES if route.public)
 _HTTP_ERRORS = {
-    400: ("bad-request", "The request is not understood; /docs describes the API"),
-    404: ("not-found", "There is nothing at this address; /docs lists what there is"),
-    405: ("method-not-allowed", "This address does not take that method; /docs lists what it takes"),
-    413: ("body-too-large", f"The body is larger than {MAX_BODY_BYTES // 1_000_000} MB; send less"),
-    416: ("range-not-satisfiable", "The file does not have that part; ask for another range"),
+    400: ("bad_request", "The request is not understood; /docs describes the API"),
+    404: ("not_found", "There is nothing at this address; /docs lists what there is"),
+    405: ("method_not_allowed", "This address does not take that method; /docs lists what it takes"),
+    413: ("body_too_large", f"The body is larger than {MAX_BODY_BYTES // 1_000_000} MB; send less"),
+    416: ("range_not_satisfiable", "The file does not have that part; ask for another range"),
 }
 
 
@@ -84,7 +84,7 @@ def build_app(shared: Context) -> web.Application:
 async def _expect(request: web.Request) -> web.StreamResponse | None:
     """Answer the header ``Expect``, whatever bytes it holds."""
     if request.headers["Expect"].lower() != "100-continue":
-        return ProblemError(417, "unknown-expectation", "Leave the header 'Expect' out").response()
+        return ProblemError(417, "unknown_expectation", "Leave the header 'Expect' out").response()
     if request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     return None
@@ -101,7 +101,7 @@ async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse
         return _from_inside(request, error)
     except (BadHttpMessage, web.RequestPayloadError):
         return ProblemError(
-            400, "bad-body", "The body is damaged or not encoded as its headers say; send it again"
+            400, "bad_body", "The body is damaged or not encoded as its headers say; send it again"
         ).response()
     except ConnectionError:
         raise  # The client went; there is nobody to answer.
@@ -116,7 +116,7 @@ def _from_inside(request: web.Request, error: ClapServerError) -> web.Response:
     if isinstance(error, ProblemError):
         return error.response()
     if not isinstance(error, StoreError | ModelError):
-        return ProblemError(422, "invalid-request", str(error)).response()
+        return ProblemError(422, "invalid_request", str(error)).response()
     _LOGGER.error("%s %s: %s", request.method, request.path, error)
     code = "storage" if isinstance(error, StoreError) else "model"
     return ProblemError(503, code, str(error)).response()
@@ -125,7 +125,7 @@ def _from_inside(request: web.Request, error: ClapServerError) -> web.Response:
 def _from_http(error: web.HTTPException) -> web.StreamResponse:
     if error.status < 400:  # noqa: PLR2004 - HTTP: a redirect
         raise error
-    code, detail = _HTTP_ERRORS.get(error.status, ("http-error", f"{error.reason}; /docs describes the API"))
+    code, detail = _HTTP_ERRORS.get(error.status, ("http_error", f"{error.reason}; /docs describes the API"))
     kept = {name: error.headers[name] for name in ("Allow", "Content-Range") if name in error.headers}
     return ProblemError(error.status, code, detail, headers=kept).response()
 
@@ -143,7 +143,7 @@ async def _admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.body_exists and encoding.lower() != "identity":
         raise ProblemError(
             415,
-            "encoded-body",
+            "encoded_body",
             "Send the body as it is, without Content-Encoding",
             headers={"Accept-Encoding": "identity"},
         )
@@ -170,7 +170,7 @@ def _through_ingress(request: web.Request, shared: Context) -> bool:
         return False
     if peer(request) not in shared.ingress_peers:
         raise ProblemError(
-            403, "not-ingress", "This port is for Home Assistant's ingress alone; use the server's own port"
+            403, "not_ingress", "This port is for Home Assistant's ingress alone; use the server's own port"
         )
     return True
 

@@ -39,7 +39,7 @@ def authorize(request: web.Request) -> None:
     if cookie is None or not authenticator.session_is_valid(cookie):
         raise ProblemError(
             401,
-            "not-signed-in",
+            "not_signed_in",
             "Sign in on the server's page, or send the header 'Authorization: Bearer <token>'",
             headers=_CHALLENGE,
         )
@@ -53,7 +53,7 @@ def _wrong_token(request: web.Request) -> ProblemError:
     context(request).authenticator.tell_of_wrong_token(peer(request))
     return ProblemError(
         401,
-        "wrong-token",
+        "wrong_token",
         "The token is wrong; `clap-server token --data DIR`, with the server's data folder, prints the right "
         "one, and the log shows it at the first start",
         headers=_CHALLENGE,
@@ -70,7 +70,7 @@ def _require_same_origin(request: web.Request) -> None:
     place = _place(origin) if _ORIGIN.match(origin) else None
     if place is None or place != _place(f"//{request.host}"):
         raise ProblemError(
-            403, "other-origin", "A page of another site may not do this; use the server's own page"
+            403, "other_origin", "A page of another site may not do this; use the server's own page"
         )
 
 

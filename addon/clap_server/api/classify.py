@@ -82,7 +82,7 @@ async def refuse_large(request: web.Request) -> web.StreamResponse | None:
 def _too_large() -> ProblemError:
     return ProblemError(
         413,
-        "upload-too-large",
+        "upload_too_large",
         f"The upload is larger than {MAX_UPLOAD_BYTES // 1_000_000} MB; "
         "send a shorter recording or a compressed one",
     )
@@ -93,7 +93,7 @@ async def _received(request: web.Request, shared: Context) -> AsyncIterator[_Upl
     """Read the form; the recording goes to a file that is removed at the end."""
     if request.content_type != "multipart/form-data":
         raise ProblemError(
-            415, "not-multipart", "Send multipart/form-data with the fields 'audio' (a file) and 'labels'"
+            415, "not_multipart", "Send multipart/form-data with the fields 'audio' (a file) and 'labels'"
         )
     if (request.content_length or 0) > MAX_UPLOAD_BYTES + MAX_FIELD_BYTES:
         raise _too_large()
@@ -110,7 +110,7 @@ async def _received(request: web.Request, shared: Context) -> AsyncIterator[_Upl
         except (ValueError, AssertionError, RuntimeError, BadHttpMessage) as error:
             raise ProblemError(
                 400,
-                "invalid-multipart",
+                "invalid_multipart",
                 "The form is damaged or incomplete; send it again as multipart/form-data",
             ) from error
         yield upload
@@ -134,7 +134,7 @@ async def _read_form(
                 try:
                     upload.labels = split_labels(await _text(part))
                 except LabelError as error:
-                    raise invalid("labels", str(error), "invalid-label") from error
+                    raise invalid("labels", str(error), "invalid_label") from error
             case "threshold":
                 upload.threshold = _threshold(await _text(part))
             case "normalize":
@@ -193,7 +193,7 @@ async def _text(part: BodyPartReader) -> str:
     while chunk := await part.read_chunk(1 << 16):
         data += chunk
         if len(data) > MAX_FIELD_BYTES:
-            raise ProblemError(413, "field-too-large", f"The field '{part.name}' is far too long; shorten it")
+            raise ProblemError(413, "field_too_large", f"The field '{part.name}' is far too long; shorten it")
     try:
         return data.decode().strip()
     except UnicodeDecodeError:
@@ -238,9 +238,9 @@ async def _classify(request: web.Request, audio: Path, upload: _Upload) -> str:
             await asyncio.wait([scoring], timeout=_LOOK_S)
         return scoring.result()
     except LabelError as error:
-        raise invalid("labels", str(error), "invalid-label") from error
+        raise invalid("labels", str(error), "invalid_label") from error
     except AudioError as error:
-        raise invalid("audio", str(error), "unreadable-audio") from error
+        raise invalid("audio", str(error), "unreadable_audio") from error
     finally:
         if not scoring.done():
             model.abandon()
@@ -254,7 +254,7 @@ def _has_left(request: web.Request) -> bool:
 
 
 def _gone() -> ProblemError:
-    return ProblemError(408, "client-gone", "The client closed the connection before the answer was ready")
+    return ProblemError(408, "client_gone", "The client closed the connection before the answer was ready")
 
 
 ROUTES = (

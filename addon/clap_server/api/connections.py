@@ -70,7 +70,7 @@ class _Connection(web.RequestHandler):
             return super().handle_error(request, status, exc, message)
         self._tell(request.remote)
         answer = ProblemError(
-            status, "bad-request", "The request is not HTTP as the server reads it; check address and headers"
+            status, "bad_request", "The request is not HTTP as the server reads it; check address and headers"
         ).response()
         answer.force_close()
         return answer

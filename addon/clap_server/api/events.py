@@ -77,10 +77,10 @@ def _draw(flac: Path) -> bytes:
 def _file(event: SoundEvent, path: Path | None, content_type: str) -> web.StreamResponse:
     if path is None:
         if event.ended_at is None:
-            raise not_found("The sound still goes on; its recording is there when it ends", "no-clip-yet")
+            raise not_found("The sound still goes on; its recording is there when it ends", "no_clip_yet")
         raise not_found(
             "There is no recording of this event: it could not be stored, or was removed to make room",
-            "no-clip",
+            "no_clip",
         )
     return File(path, headers={**_PRIVATE, "Content-Type": content_type})
 
@@ -95,7 +95,7 @@ async def post_feedback(request: web.Request) -> web.Response:
 async def _existing(request: web.Request) -> StoredEvent:
     stored = await context(request).store.events.get(request.match_info["id"])
     if stored is None:
-        raise not_found("There is no event of this id; it may have been too old to keep", "no-such-event")
+        raise not_found("There is no event of this id; it may have been too old to keep", "no_such_event")
     return stored
 
 

@@ -41,7 +41,7 @@ async def devices(_request: web.Request) -> web.Response:
     try:
         found = await asyncio.to_thread(list_devices)
     except SourceError as error:
-        raise ProblemError(501, "no-device", error.reason) from error
+        raise ProblemError(501, "no_device", error.reason) from error
     answer = DeviceList(devices=[DeviceInfo(id=device.id, name=device.name) for device in found])
     return json_response(answer.model_dump_json())
 

@@ -73,10 +73,10 @@ async def patch_microphone(request: web.Request) -> web.Response:
     try:
         changes = from_json(await request.read())
     except ValueError:
-        raise ProblemError(400, "invalid-json", "The body is not JSON; send a JSON object in UTF-8") from None
+        raise ProblemError(400, "invalid_json", "The body is not JSON; send a JSON object in UTF-8") from None
     if not isinstance(changes, dict):
         raise ProblemError(
-            422, "invalid-request", "The body must be a JSON object with the settings to change"
+            422, "invalid_request", "The body must be a JSON object with the settings to change"
         )
 
     def merge(old: Microphone | None) -> MicrophoneSettings:
@@ -121,7 +121,7 @@ async def release_microphone(request: web.Request) -> web.Response:
         microphone = existing(shared, microphone_id)
         if microphone.settings.owner != owner:
             raise ProblemError(
-                409, "not-owner", "The microphone belongs to another owner, who alone can release it"
+                409, "not_owner", "The microphone belongs to another owner, who alone can release it"
             )
         if not shared.store.microphones.is_adopted(microphone_id):
             await _remove(shared, microphone)
@@ -181,14 +181,14 @@ def _require_readable(shared: Context, microphone: Microphone) -> None:
     """Refuse to build on settings that only stand for a row of the database that makes no sense."""
     problem = shared.store.microphones.unreadable(microphone.id)
     if problem is not None:
-        raise ProblemError(409, "unreadable-settings", f"Nothing can be changed here: {problem}")
+        raise ProblemError(409, "unreadable_settings", f"Nothing can be changed here: {problem}")
 
 
 def _require_room(shared: Context, microphone_id: str) -> None:
     others = {each.id for each in shared.store.microphones.all()} | shared.microphones_coming
     if len(others - {microphone_id}) >= MAX_MICROPHONES:
         raise ProblemError(
-            409, "too-many-microphones", f"The server takes {MAX_MICROPHONES} microphones; remove one"
+            409, "too_many_microphones", f"The server takes {MAX_MICROPHONES} microphones; remove one"
         )
 
 
@@ -205,19 +205,19 @@ def _checked(
             source = UrlSourceSettings(url=restore_url(source.url, old_url))
             check_url(source.url)
         except SourceError as error:
-            raise invalid("source.url", error.reason, error.code.replace("_", "-")) from error
+            raise invalid("source.url", error.reason, error.code) from error
         settings = settings.model_copy(update={"source": source})
     seen: dict[str, str] = {}
     for index, choice in enumerate(settings.labels):
         try:
             label = shared.library.resolve(choice.label)
         except LabelError as error:
-            raise invalid(f"labels.{index}.label", str(error), "invalid-label") from error
+            raise invalid(f"labels.{index}.label", str(error), "invalid_label") from error
         if label.id in seen:
             raise invalid(
                 f"labels.{index}.label",
                 f"'{choice.label}' means the same as '{seen[label.id]}'; name each sound once",
-                "duplicate-label",
+                "duplicate_label",
             )
         seen[label.id] = choice.label
     try:
@@ -242,9 +242,9 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except LabelError as error:
-        raise invalid("labels", str(error), "invalid-label") from error
+        raise invalid("labels", str(error), "invalid_label") from error
     except (AudioError, ConfigurationError) as error:
-        raise invalid("source", str(error), "invalid-source") from error
+        raise invalid("source", str(error), "invalid_source") from error
 
 
 def existing(shared: Context, microphone_id: str) -> Microphone:
@@ -261,7 +261,7 @@ def existing(shared: Context, microphone_id: str) -> Microphone:
 
 def _no_such_microphone() -> ProblemError:
     return not_found(
-        "There is no microphone of this id; GET /api/microphones lists them", "no-such-microphone"
+        "There is no microphone of this id; GET /api/microphones lists them", "no_such_microphone"
     )
 
 

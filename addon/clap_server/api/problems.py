@@ -64,7 +64,7 @@ class ProblemError(ClapServerError):
         )
 
 
-def invalid(field: str, message: str, code: str = "invalid-request") -> ProblemError:
+def invalid(field: str, message: str, code: str = "invalid_request") -> ProblemError:
     """A value that is not usable."""
     return ProblemError(422, code, f"{field}: {message}", errors=[(field, message)])
 
@@ -84,13 +84,13 @@ def from_validation(error: ValidationError) -> ProblemError:
         if not (item["type"] == "too_short" and any(_within(other["loc"], item["loc"]) for other in items))
     ]
     if any(item["type"] == "json_invalid" for item in items):
-        return ProblemError(400, "invalid-json", "The body is not JSON; send a JSON object in UTF-8")
+        return ProblemError(400, "invalid_json", "The body is not JSON; send a JSON object in UTF-8")
     errors = [(_field(item["loc"]), _message(item)) for item in items[:MAX_LISTED_ERRORS]]
     field, message = errors[0]
     detail = f"{field}: {message}" if field else message
     if len(items) > 1:
         detail += f" (and {len(items) - 1} more)"
-    return ProblemError(422, "invalid-request", detail, errors=errors)
+    return ProblemError(422, "invalid_request", detail, errors=errors)
 
 
 def _within(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:

@@ -58,16 +58,16 @@ def _require_push(shared: Context, microphone_id: str) -> None:
     microphone = shared.store.microphones.get(microphone_id)
     if microphone is None:
         raise not_found(
-            "There is no microphone of this id; GET /api/microphones lists them", "no-such-microphone"
+            "There is no microphone of this id; GET /api/microphones lists them", "no_such_microphone"
         )
     if not isinstance(microphone.settings.source, PushSourceSettings):
         raise ProblemError(
             409,
-            "not-a-push-microphone",
+            "not_a_push_microphone",
             "This microphone gets its sound elsewhere; set its source's type to 'push'",
         )
     if not microphone.settings.enabled:
-        raise ProblemError(409, "microphone-disabled", "This microphone is switched off; enable it first")
+        raise ProblemError(409, "microphone_disabled", "This microphone is switched off; enable it first")
 
 
 async def _receive(shared: Context, microphone_id: str, socket: web.WebSocketResponse) -> None:

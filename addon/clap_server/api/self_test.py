@@ -73,18 +73,18 @@ def _label_id(shared: Context, microphone_id: str, wanted: SelfTest) -> str:
         if testable:
             return testable[0]
         raise invalid(
-            "label", f"no sound that this microphone watches can be synthesised; {_ways([])}", "not-testable"
+            "label", f"no sound that this microphone watches can be synthesised; {_ways([])}", "not_testable"
         )
     try:
         label_id = shared.library.resolve(wanted.label).id
     except LabelError as error:
-        raise invalid("label", str(error), "invalid-label") from error
+        raise invalid("label", str(error), "invalid_label") from error
     if label_id not in watched:
         raise invalid(
-            "label", f"the microphone does not watch it; it watches {', '.join(watched)}", "not-watched"
+            "label", f"the microphone does not watch it; it watches {', '.join(watched)}", "not_watched"
         )
     if label_id not in testable:
-        raise invalid("label", f"this sound cannot be synthesised; {_ways(testable)}", "not-testable")
+        raise invalid("label", f"this sound cannot be synthesised; {_ways(testable)}", "not_testable")
     return label_id
 
 

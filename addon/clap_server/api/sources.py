@@ -32,7 +32,7 @@ async def check_source(request: web.Request) -> web.Response:
     shared = context(request)
     wanted = (await read_body(request, SourceCheck)).source
     if isinstance(wanted, PushSourceSettings):
-        raise invalid("source", "a client sends this sound; there is nothing to check", "not-checkable")
+        raise invalid("source", "a client sends this sound; there is nothing to check", "not_checkable")
     if shared.source_checks.locked():
         raise ProblemError(
             503, "busy", "Other sources are being checked; try again", headers={"Retry-After": "5"}
@@ -45,9 +45,9 @@ async def check_source(request: web.Request) -> web.Response:
             source = make_source(wanted, shared.media_dir)
             block = await _first_block(source, shared.holder.model.sample_rate)
         except SourceError as error:
-            raise invalid("source", error.reason, error.code.replace("_", "-")) from error
+            raise invalid("source", error.reason, error.code) from error
         except ConfigurationError as error:
-            raise invalid("source", str(error), "invalid-source") from error
+            raise invalid("source", str(error), "invalid_source") from error
     answer = SourceHeard(level_dbfs=level_dbfs(block.samples))
     return json_response(answer.model_dump_json())
 

@@ -180,7 +180,7 @@ async def shake_hands(socket: web.WebSocketResponse, request: web.Request) -> No
         await socket.prepare(request)
     except ValueError:
         raise ProblemError(
-            400, "bad-request", "The headers of the WebSocket's handshake are not understood"
+            400, "bad_request", "The headers of the WebSocket's handshake are not understood"
         ) from None
     session = request.get(SESSION)
     if session is None:

@@ -112,7 +112,7 @@ class ClapSoundClient:
         except NotFoundError:
             return
         except InvalidRequestError as error:
-            if error.code != "not-owner":
+            if error.code != "not_owner":
                 raise
 
     async def check_microphone(self, microphone_id: str | None, settings: Mapping[str, Any]) -> None:

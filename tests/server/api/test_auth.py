@@ -39,9 +39,9 @@ def _origin(client: Client) -> dict[str, str]:
 async def test_route_is_closed_to_strangers(client: Client, route: Any) -> None:
     path = route.path.replace("{id}", "any")
     problem = await client.json(route.method, path, status=401, headers={})
-    assert problem["type"] == "/problems/not-signed-in"
+    assert problem["type"] == "/problems/not_signed_in"
     problem = await client.json(route.method, path, status=401, headers=WRONG)
-    assert problem["type"] == "/problems/wrong-token"
+    assert problem["type"] == "/problems/wrong_token"
 
 
 async def test_strangers_are_told_nothing_of_unknown_addresses(client: Client) -> None:
@@ -219,7 +219,7 @@ async def test_token_is_no_cookie_session(client: Client) -> None:
 async def test_page_of_another_site_signs_nobody_out(browser: Client, origin: str | None) -> None:
     headers = {"Origin": origin} if origin else {}
     problem = await browser.json("DELETE", "/api/session", status=403, headers=headers)
-    assert problem["type"] == "/problems/other-origin"
+    assert problem["type"] == "/problems/other_origin"
     await browser.json("GET", "/api/info", headers={})
 
 
@@ -228,7 +228,7 @@ async def test_cookie_of_another_sites_page_changes_nothing(browser: Client, ori
     headers = {"Origin": origin} if origin else {}
     body = {"name": "Hall", "source": {"type": "push"}, "labels": [{"label": "alarm"}]}
     problem = await browser.json("POST", "/api/microphones", status=403, headers=headers, json=body)
-    assert problem["type"] == "/problems/other-origin"
+    assert problem["type"] == "/problems/other_origin"
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         async with browser.socket(headers=headers):
             pass
@@ -324,7 +324,7 @@ async def test_ingress_trusts_the_supervisor_and_nobody_else(tmp_path: Path) -> 
         client.url = f"http://127.0.0.1:{client.server.ingress_port}"
         for headers in ({}, {"X-Forwarded-For": "172.30.32.2"}):
             problem = await client.json("GET", "/api/info", status=403, headers=headers)
-            assert problem["type"] == "/problems/not-ingress"
+            assert problem["type"] == "/problems/not_ingress"
         async with client.request("GET", "/") as response:
             assert response.status == 403
 

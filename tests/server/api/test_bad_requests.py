@@ -39,7 +39,7 @@ def _part(header: bytes, content: bytes = b"0.5") -> bytes:
 async def test_damaged_form_is_the_clients_fault(client: Client, body: bytes) -> None:
     data = io.BytesIO(body + b"--x--\r\n")
     problem = await client.json("POST", "/api/classify", status=400, headers=FORM, data=data)
-    assert problem["type"] == "/problems/invalid-multipart"
+    assert problem["type"] == "/problems/invalid_multipart"
 
 
 async def test_endless_body_without_a_line_end_is_cut_off(client: Client) -> None:
@@ -73,7 +73,7 @@ async def test_packed_body_is_refused_whatever_it_would_unpack_to(
     headers = (FORM if path == "/api/classify" else JSON) | {"Content-Encoding": encoding}
     bomb = gzip.compress(b"a\r\n" * 5_000_000)
     problem = await client.json("POST", path, status=415, headers=headers, data=bomb)
-    assert problem["type"] == "/problems/encoded-body"
+    assert problem["type"] == "/problems/encoded_body"
 
 
 async def test_body_that_says_that_it_is_not_packed_is_read(client: Client) -> None:
@@ -88,7 +88,7 @@ async def test_form_that_begins_with_endless_lines_is_refused(client: Client, li
     # Bare, the form lacks its recording and nothing else.
     await client.json("POST", "/api/classify", status=422, headers=FORM, data=line + form)
     problem = await client.json("POST", "/api/classify", status=400, headers=FORM, data=before + form)
-    assert problem["type"] == "/problems/invalid-multipart"
+    assert problem["type"] == "/problems/invalid_multipart"
 
 
 async def test_body_in_damaged_chunks_is_refused(client: Client) -> None:

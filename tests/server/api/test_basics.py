@@ -60,7 +60,7 @@ async def test_a_server_that_cannot_look_for_devices_says_what_to_do(
 ) -> None:
     monkeypatch.setattr("clap_server.audio.device.miniaudio", None)
     problem = await client.json("GET", "/api/devices", status=501)
-    assert problem["type"] == "/problems/no-device"
+    assert problem["type"] == "/problems/no_device"
     assert "install a C compiler" in problem["detail"]
 
 
@@ -99,19 +99,19 @@ async def test_metrics_of_two_servers_are_apart(client: Client, tmp_path: Path) 
 
 
 async def test_unknown_address_is_a_problem(client: Client) -> None:
-    assert (await client.json("GET", "/api/nothing", status=404))["type"] == "/problems/not-found"
-    assert (await client.json("GET", "/nothing", status=404, headers={}))["type"] == "/problems/not-found"
+    assert (await client.json("GET", "/api/nothing", status=404))["type"] == "/problems/not_found"
+    assert (await client.json("GET", "/nothing", status=404, headers={}))["type"] == "/problems/not_found"
 
 
 async def test_wrong_method_is_a_problem_that_says_what_is_taken(client: Client) -> None:
     async with client.request("DELETE", "/api/info") as response:
         assert response.status == 405
         assert response.headers["Allow"]
-        assert (await response.json(content_type=None))["type"] == "/problems/method-not-allowed"
+        assert (await response.json(content_type=None))["type"] == "/problems/method_not_allowed"
 
 
 async def test_http_request_to_a_websocket_is_a_problem(client: Client) -> None:
-    assert (await client.json("GET", "/api/ws", status=400))["type"] == "/problems/bad-request"
+    assert (await client.json("GET", "/api/ws", status=400))["type"] == "/problems/bad_request"
 
 
 async def test_large_body_is_a_problem(client: Client) -> None:
@@ -124,7 +124,7 @@ async def test_large_body_is_a_problem(client: Client) -> None:
     [
         (StoreError("The disk is full"), 503, "storage"),
         (ModelError("The model failed"), 503, "model"),
-        (ClapServerError("Not so"), 422, "invalid-request"),
+        (ClapServerError("Not so"), 422, "invalid_request"),
         (RuntimeError("secret inside"), 500, "internal"),
     ],
 )

@@ -171,7 +171,7 @@ async def test_bad_field_is_explained(busy: Client, fields: dict[str, str], fiel
 )
 async def test_file_that_is_not_audio_is_explained(busy: Client, audio: bytes) -> None:
     problem = await _classify(busy, audio, status=422, labels=LABELS)
-    assert problem["type"] == "/problems/unreadable-audio"
+    assert problem["type"] == "/problems/unreadable_audio"
     assert problem["errors"][0]["field"] == "audio"
 
 
@@ -205,7 +205,7 @@ async def test_field_that_is_far_too_long_is_refused(client: Client) -> None:
     form = aiohttp.FormData()
     form.add_field("labels", io.BytesIO(b"x" * 1_200_000), filename="labels")
     problem = await client.json("POST", "/api/classify", status=413, data=form)
-    assert problem["type"] == "/problems/field-too-large"
+    assert problem["type"] == "/problems/field_too_large"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ async def test_upload_without_a_declared_size_is_cut_off_at_the_limit(
 
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "multipart/form-data; boundary=x"}
     problem = await busy.json("POST", "/api/classify", status=413, headers=headers, data=endless())
-    assert problem["type"] == "/problems/upload-too-large"
+    assert problem["type"] == "/problems/upload_too_large"
     assert "3 MB" in problem["detail"]
     assert sent < 100_000_000
 

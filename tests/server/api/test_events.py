@@ -78,7 +78,7 @@ async def test_one_event_is_shown(client: Client) -> None:
         0.9,
     )
     assert datetime.fromisoformat(shown["started_at"]) == event.started_at
-    assert (await client.json("GET", "/api/events/none", status=404))["type"] == "/problems/no-such-event"
+    assert (await client.json("GET", "/api/events/none", status=404))["type"] == "/problems/no_such_event"
 
 
 async def test_clip_can_be_fetched_as_flac_and_mp3(client: Client) -> None:
@@ -223,11 +223,11 @@ def test_spectrogram_of_any_length_has_a_bounded_width() -> None:
 async def test_missing_clip_says_why(client: Client, name: str) -> None:
     without = await _heard(client, clip=False)
     problem = await client.json("GET", f"/api/events/{without.id}/{name}", status=404)
-    assert problem["type"] == "/problems/no-clip"
+    assert problem["type"] == "/problems/no_clip"
     lasting = sound_event()
     await client.server.context.supervisor._sink.event_started(lasting)
     problem = await client.json("GET", f"/api/events/{lasting.id}/{name}", status=404)
-    assert problem["type"] == "/problems/no-clip-yet"
+    assert problem["type"] == "/problems/no_clip_yet"
 
 
 async def test_clip_that_cannot_be_stored_never_loses_the_event(

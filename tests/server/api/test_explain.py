@@ -84,4 +84,4 @@ async def test_a_time_that_is_not_kept_is_refused(client: Client, seconds: str) 
 
 async def test_a_microphone_that_is_not_there_is_told(client: Client) -> None:
     problem = await client.json("GET", "/api/microphones/hall/explain", status=404)
-    assert problem["type"] == "/problems/no-such-microphone"
+    assert problem["type"] == "/problems/no_such_microphone"

@@ -58,7 +58,7 @@ async def test_microphone_is_added_changed_and_removed(client: Client) -> None:
     options: list[tuple[str, dict[str, Any]]] = [("GET", {}), ("DELETE", {}), ("PATCH", {"json": {}})]
     for method, more in options:
         assert (await client.json(method, "/api/microphones/hall", status=404, **more))["type"] == (
-            "/problems/no-such-microphone"
+            "/problems/no_such_microphone"
         )
 
 
@@ -463,7 +463,7 @@ async def test_microphone_of_its_owner_alone_goes_when_it_is_released(client: Cl
 async def test_only_the_owner_releases(client: Client) -> None:
     before = await _put(client, status=201, owner=OWNER)
     for other in ("home_assistant:other", "server", ""):
-        assert (await _release(client, 409, other))["type"] == "/problems/not-owner"
+        assert (await _release(client, 409, other))["type"] == "/problems/not_owner"
     after = await client.json("GET", "/api/microphones/hall")
     assert {**after, "status": None} == {**before, "status": None}
 

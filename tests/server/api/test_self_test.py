@@ -112,13 +112,13 @@ async def test_microphone_that_does_not_listen_says_why(client: Client) -> None:
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
-        ({"label": "a kettle"}, "not-testable", "test alarm, or use mode 'aloud'"),
-        ({"label": "siren"}, "not-watched", "it watches a_kettle, alarm"),
-        ({"label": "!!!"}, "invalid-label", "no words"),
-        ({"timeout_s": 0.5}, "invalid-request", "at least 1"),
-        ({"timeout_s": 121}, "invalid-request", "at most 120"),
-        ({"mode": "loud"}, "invalid-request", "'digital' or 'aloud'"),
-        ({"sound": "x"}, "invalid-request", "not known"),
+        ({"label": "a kettle"}, "not_testable", "test alarm, or use mode 'aloud'"),
+        ({"label": "siren"}, "not_watched", "it watches a_kettle, alarm"),
+        ({"label": "!!!"}, "invalid_label", "no words"),
+        ({"timeout_s": 0.5}, "invalid_request", "at least 1"),
+        ({"timeout_s": 121}, "invalid_request", "at most 120"),
+        ({"mode": "loud"}, "invalid_request", "'digital' or 'aloud'"),
+        ({"sound": "x"}, "invalid_request", "not known"),
     ],
 )
 async def test_what_cannot_be_tested_is_refused_with_what_can(

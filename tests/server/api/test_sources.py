@@ -53,13 +53,13 @@ async def test_camera_that_gives_sound_is_heard_and_left_again(client: Client, r
 async def test_camera_without_an_audio_track_is_told(client: Client) -> None:
     with Camera("--codec", "none", "--video") as camera:
         problem = await _check(client, status=422, type="url", url=camera.url)
-    assert problem["type"] == "/problems/no-audio-track"
+    assert problem["type"] == "/problems/no_audio_track"
     assert "switch audio on" in problem["detail"]
 
 
 async def test_page_that_is_no_sound_is_told(client: Client) -> None:
     problem = await _check(client, status=422, type="url", url=f"{client.url}/")
-    assert problem["type"] == "/problems/not-audio"
+    assert problem["type"] == "/problems/not_audio"
 
 
 async def test_wrong_password_is_told_without_it(
@@ -84,11 +84,11 @@ async def test_server_that_sends_nothing_is_given_up(client: Client, monkeypatch
 @pytest.mark.parametrize(
     ("source", "kind"),
     [
-        ({"type": "url", "url": "file:///etc/passwd"}, "unsupported-url"),
-        ({"type": "url", "url": "rtsp://user:***@127.0.0.1/a"}, "secret-needed"),
-        ({"type": "file", "path": "a.wav"}, "invalid-source"),
-        ({"type": "push"}, "not-checkable"),
-        ({"type": "telepathy"}, "invalid-request"),
+        ({"type": "url", "url": "file:///etc/passwd"}, "unsupported_url"),
+        ({"type": "url", "url": "rtsp://user:***@127.0.0.1/a"}, "secret_needed"),
+        ({"type": "file", "path": "a.wav"}, "invalid_source"),
+        ({"type": "push"}, "not_checkable"),
+        ({"type": "telepathy"}, "invalid_request"),
     ],
 )
 async def test_source_that_cannot_be_tried_is_explained(
@@ -107,9 +107,9 @@ async def test_recording_is_tried_within_the_media_folder_alone(tmp_path: Path) 
     async with running(tmp_path / "data", media=media) as client:
         assert -40 < (await _check(client, type="file", path="tone.flac"))["level_dbfs"] <= 0
         for path, kind in (
-            ("letter.wav", "not-audio"),
-            ("missing.wav", "not-found"),
-            ("../data/token", "outside-media-folder"),
+            ("letter.wav", "not_audio"),
+            ("missing.wav", "not_found"),
+            ("../data/token", "outside_media_folder"),
         ):
             problem = await _check(client, status=422, type="file", path=path)
             assert problem["type"] == f"/problems/{kind}"

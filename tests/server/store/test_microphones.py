@@ -123,7 +123,7 @@ async def test_unreadable_microphone_is_a_status_and_keeps_its_row(damaged: Path
         assert "set it up again or remove it" in attic["status"]["reason"]
         assert hall["status"]["code"] != "bad_settings"
         problem = await client.json("PATCH", "/api/microphones/attic", status=409, json={"name": "A"})
-        assert problem["type"] == "/problems/unreadable-settings"
+        assert problem["type"] == "/problems/unreadable_settings"
     assert _settings(damaged, "attic") == UNREADABLE
 
 

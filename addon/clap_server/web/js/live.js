@@ -6,7 +6,7 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10000;
 
 export class Live {
-  // `seen`: number and epoch of the last change that is known.
+  // `seen`: number and epoch of the last change that is known, and the event that changed.
   constructor(seen, handlers) {
     this.seen = seen;
     this.handlers = handlers;
@@ -30,10 +30,14 @@ export class Live {
       if (this.greeting === null) this.subscribe(message);
       this.epoch = message.epoch;
     }
-    if (message.type === "event") this.seen = { after: message.sequence, epoch: this.epoch };
+    if (message.type === "event") {
+      this.seen = { after: message.sequence, epoch: this.epoch, event_id: message.event.id };
+    }
     if (message.type === "replayed") {
       this.replayed = true;
-      this.seen = { after: message.last_sequence, epoch: this.epoch };
+      if (message.last_sequence !== this.seen.after || this.epoch !== this.seen.epoch) {
+        this.seen = { after: message.last_sequence, epoch: this.epoch };
+      }
     }
     this.handlers[message.type]?.(message);
   }
