@@ -90,7 +90,7 @@ def _fields(schema: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _type(schema: dict[str, Any]) -> str:  # noqa: PLR0911 - one line for each kind of schema
+def _type(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[1]
         return f"[{name}](#{name.lower()})"

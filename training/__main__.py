@@ -103,31 +103,31 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(step: str, config: Config, options: argparse.Namespace) -> None:
     """Run one step, which is imported only now, so that one can be used without what another needs."""
     if step == "prepare":
-        from training.prepare import prepare  # noqa: PLC0415 - see above
+        from training.prepare import prepare
 
         prepare(config, options.data, options.runs)
     elif step == "text":
-        from training.text import distil  # noqa: PLC0415 - see above
+        from training.text import distil
 
         distil(config, options.data, options.runs)
     elif step == "crossvalidate":
-        from training.crossvalidate import crossvalidate  # noqa: PLC0415 - see above
+        from training.crossvalidate import crossvalidate
 
         crossvalidate(config, options.data, options.runs, options.fold)
     elif step == "calibrate":
-        from training.calibrate import calibrate  # noqa: PLC0415 - see above
+        from training.calibrate import calibrate
 
         calibrate(config, options.runs)
     elif step == "report":
-        from training.report import report  # noqa: PLC0415 - see above
+        from training.report import report
 
         report(config, options.data, options.runs)
     elif step == "train":
-        from training.train import train  # noqa: PLC0415 - see above
+        from training.train import train
 
         train(config, options.data, options.runs)
     elif step == "export":
-        from training.export import export  # noqa: PLC0415 - see above
+        from training.export import export
 
         export(config, options.data, options.runs, options.out)
 

@@ -139,7 +139,7 @@ def export(config: Config, data: Path, runs: Path, folder: Path) -> None:
     print(f"{folder}: {size / 1e6:.1f} MB")
 
 
-def write_model(  # noqa: PLR0917 - what a model consists of, in the order of its making
+def write_model(
     config: Config,
     state: Mapping[str, torch.Tensor],
     runs: Path,

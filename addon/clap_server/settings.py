@@ -27,7 +27,7 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CLAP_", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104 - a house server
+    host: str = Field(default="0.0.0.0", description="address to listen on")
     port: int = Field(default=7860, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     ingress_port: int | None = Field(
         default=None,

@@ -41,7 +41,7 @@ def _client(hass: HomeAssistant, entry: ClapSoundConfigEntry) -> ClapSoundClient
     )
 
 
-async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:  # noqa: ARG001 - Home Assistant's signature
+async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Offer the recordings of events."""
     hass.http.register_view(ClipView)
     return True

@@ -35,7 +35,7 @@ _PROBLEM = {"disabled": False, "listening": False, "failed": True, "stalled": Tr
 
 
 async def async_setup_entry(
-    hass: HomeAssistant,  # noqa: ARG001 - Home Assistant's signature
+    hass: HomeAssistant,
     entry: ClapSoundConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:

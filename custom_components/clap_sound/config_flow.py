@@ -110,7 +110,7 @@ class ClapSoundConfigFlow(ConfigFlow, domain=DOMAIN):
         known = {name: value for name, value in entry.data.items() if name != CONF_TOKEN}
         return self._form("reconfigure", RECONFIGURE_SCHEMA, user_input or known)
 
-    async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:  # noqa: ARG002 - Home Assistant's signature
+    async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
         return await self.async_step_reauth_confirm()
 
     async def async_step_reauth_confirm(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:

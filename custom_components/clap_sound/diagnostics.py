@@ -32,7 +32,7 @@ def _without_addresses(value: Any) -> Any:
 
 
 async def async_get_config_entry_diagnostics(
-    hass: HomeAssistant,  # noqa: ARG001 - Home Assistant's signature
+    hass: HomeAssistant,
     entry: ClapSoundConfigEntry,
 ) -> dict[str, Any]:
     coordinator = entry.runtime_data

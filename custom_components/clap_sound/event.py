@@ -22,7 +22,7 @@ PARALLEL_UPDATES = 0
 
 
 async def async_setup_entry(
-    hass: HomeAssistant,  # noqa: ARG001 - Home Assistant's signature
+    hass: HomeAssistant,
     entry: ClapSoundConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:

@@ -30,7 +30,7 @@ STATES = ("connecting", "disabled", "failed", "listening", "stalled")
 
 
 async def async_setup_entry(
-    hass: HomeAssistant,  # noqa: ARG001 - Home Assistant's signature
+    hass: HomeAssistant,
     entry: ClapSoundConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:

@@ -1,4 +1,3 @@
-# ruff: noqa: INP001 - a script beside its pictures, not a package
 """Draws the project's icons and logos: a pane of glass with a sound wave in it, breaking.
 
 Run it again after a change: ``.venv/server/bin/python docs/images/make_brand.py``. The results are committed,

@@ -93,7 +93,7 @@ class Demo:
         self, session: aiohttp.ClientSession, folder: Path, host: str, port: int, home_assistant_port: int
     ) -> None:
         # Both programs reach each other here even when they listen on every address.
-        self._reach = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
+        self._reach = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
         self.server = ServerProcess(session, folder / "server", host=host, port=port, reach=self._reach)
         self.home_assistant = HomeAssistantProcess(
             session, folder / "home-assistant", host=host, port=home_assistant_port, reach=self._reach

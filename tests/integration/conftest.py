@@ -102,7 +102,7 @@ def kitchen(entry: MockConfigEntry) -> str:
 async def until(hass: HomeAssistant, condition: Callable[[], object]) -> None:
     """Wait until ``condition`` holds: it follows from messages over real sockets."""
     async with asyncio.timeout(WAIT_S):
-        while not condition():  # noqa: ASYNC110 - Home Assistant's states have no event of their own
+        while not condition():
             await asyncio.sleep(0.01)
     await hass.async_block_till_done()
 

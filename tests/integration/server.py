@@ -412,7 +412,7 @@ class Peer:
         assert schemas.SelfTest.model_validate_json(await request.read()) == schemas.SelfTest()
         assert request.match_info["id"] in self.settings
         if isinstance(self.self_test, str):
-            return problem(409, "not-listening", self.self_test)
+            return problem(409, "not_listening", self.self_test)
         return answer(self.self_test)
 
     async def _check_source(self, request: web.Request) -> web.Response:

@@ -12,5 +12,5 @@ if TYPE_CHECKING:
 async def until(condition: Callable[[], object], timeout_s: float = 30) -> None:
     """Wait until a condition holds; TimeoutError if it never does."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+        while not condition():
             await asyncio.sleep(0.01)

@@ -123,7 +123,7 @@ def _from_inside(request: web.Request, error: ClapServerError) -> web.Response:
 
 
 def _from_http(error: web.HTTPException) -> web.StreamResponse:
-    if error.status < 400:  # noqa: PLR2004 - HTTP: a redirect
+    if error.status < 400:
         raise error
     code, detail = _HTTP_ERRORS.get(error.status, ("http_error", f"{error.reason}; /docs describes the API"))
     kept = {name: error.headers[name] for name in ("Allow", "Content-Range") if name in error.headers}

@@ -101,7 +101,7 @@ class Authenticator:
                 file.writelines(f"{session}\n" for session in sorted(self._ended))
             temporary.replace(self._file)
         except OSError as error:
-            _LOGGER.error("A sign-out holds only until the restart: %s", error.strerror)  # noqa: TRY400 - in words
+            _LOGGER.error("A sign-out holds only until the restart: %s", error.strerror)
 
     def _read(self) -> set[str]:
         try:
@@ -109,7 +109,7 @@ class Authenticator:
         except FileNotFoundError:
             return set()
         except (OSError, ValueError) as error:
-            _LOGGER.error("Sessions that were signed out of are valid again: %s", error)  # noqa: TRY400 - in words
+            _LOGGER.error("Sessions that were signed out of are valid again: %s", error)
             return set()
 
     def _lasts(self, session: str) -> bool:

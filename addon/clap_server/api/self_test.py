@@ -56,7 +56,7 @@ async def _while_asked(request: web.Request, testing: asyncio.Future[Finding]) -
     """
     while not testing.done():
         if request.transport is None or request.transport.is_closing():
-            raise SelfTestError("caller-gone", "The caller has gone")
+            raise SelfTestError("caller_gone", "The caller has gone")
         await asyncio.wait([testing], timeout=_CALLER_GONE_EVERY_S)
     return testing.result()
 

@@ -209,7 +209,7 @@ async def _step(what: str, work: Awaitable[None], timeout_s: float = STOP_STEP_S
     try:
         await asyncio.wait_for(work, timeout_s)
     except TimeoutError:
-        _LOGGER.error("Stopping: the %s did not end in %.0f s", what, timeout_s)  # noqa: TRY400 - in words
+        _LOGGER.error("Stopping: the %s did not end in %.0f s", what, timeout_s)
     except Exception:
         _LOGGER.exception("Stopping: the %s failed", what)
 

@@ -51,7 +51,7 @@ async def events_socket(request: web.Request) -> web.WebSocketResponse:
     except ConnectionError:
         pass  # The client went; it resumes when it comes back.
     except StoreError as error:
-        _LOGGER.error("A client cannot be told past events: %s", error)  # noqa: TRY400 - in words
+        _LOGGER.error("A client cannot be told past events: %s", error)
         await close(socket, WSCloseCode.INTERNAL_ERROR, str(error))
     except Exception:
         _LOGGER.exception("Serving a WebSocket failed")

@@ -96,7 +96,7 @@ class ReconnectingSource:
         host = source.host if isinstance(source, StreamSource) else None
         self._neighbour = host if host is not None and host.in_home else None
         longest_s = MAX_DELAY_S if self._neighbour is None else HOME_MAX_DELAY_S
-        self._backoff = Backoff(random.Random(), longest_s)  # noqa: S311 - jitter is no secret
+        self._backoff = Backoff(random.Random(), longest_s)
         self._status: SourceStatus | None = None
         self._heard = self._went_well = False
         self._heard_at: float | None = None

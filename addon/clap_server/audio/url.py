@@ -15,7 +15,7 @@ MAX_URL_LENGTH = 2048
 MAX_ESCAPES = 3
 # Besides the link-local ones: of Amazon, Google, Alibaba and Microsoft.
 _METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")))
-SECRET = "***"  # noqa: S105 - what stands in its place
+SECRET = "***"
 
 _URL = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<authority>[^/?#]*)(?P<rest>.*)$", re.DOTALL)
 # The one list of what counts as a secret; clients get addresses without them and need no list of their own.

@@ -169,7 +169,7 @@ class ModelHolder:
                 attempted.set()
                 return
             attempted.set()
-            await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret
+            await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))
             wait_s = min(2 * wait_s, _RETRY_LONGEST_S)
 
     def _load(self, name: str, device: str, progress: Callable[[str], None]) -> ClapModel:

@@ -232,7 +232,7 @@ def shipped_calibration(folder: Path, name: str) -> Calibration | None:
     try:
         content = json.loads(path.read_text("utf-8"))
         if not isinstance(content, dict):
-            raise TypeError("not a JSON object")  # noqa: TRY301 - treated as the others
+            raise TypeError("not a JSON object")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

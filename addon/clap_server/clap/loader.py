@@ -91,10 +91,10 @@ def load_model(
     name = resolve_name(name.strip(), target)
     try:
         if name == BUILTIN:
-            from clap_server.clap.builtin import load_builtin  # noqa: PLC0415 - costs seconds, not always needed
+            from clap_server.clap.builtin import load_builtin
 
             return load_builtin(target)
-        from clap_server.clap.huggingface import HuggingFaceClap  # noqa: PLC0415 - as above
+        from clap_server.clap.huggingface import HuggingFaceClap
 
         folder = Path(name).expanduser()
         identity = None
@@ -132,8 +132,8 @@ def download(name: str, cache_dir: Path, progress: Callable[[str], None]) -> Pat
     Raises:
         ModelError: unknown name, no network and not in the cache, or no room.
     """
-    import httpx  # noqa: PLC0415 - comes with huggingface_hub
-    from huggingface_hub import errors, snapshot_download  # noqa: PLC0415 - costs seconds, not always needed
+    import httpx
+    from huggingface_hub import errors, snapshot_download
 
     bars = _bars_that_tell(name, progress)
 
@@ -177,7 +177,7 @@ def _bars_that_tell(name: str, progress: Callable[[str], None]) -> type[Any]:
     ``snapshot_download`` makes several: of files, of bytes received, of bytes written. Those of bytes carry
     the unit B.
     """
-    from huggingface_hub.utils.tqdm import tqdm  # noqa: PLC0415 - costs seconds, not always needed
+    from huggingface_hub.utils.tqdm import tqdm
 
     lock = threading.Lock()
     told = -1

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ModelError: the model cannot be had.
     """
-    from clap_server.api.present import classification  # noqa: PLC0415 - brings torch: not for --help
+    from clap_server.api.present import classification
 
     library = load_library()
     try:
@@ -119,8 +119,8 @@ def _threshold(text: str) -> float:
 def _scores(
     model: ClapModel, path: Path, labels: list[str], normalize: Normalize | None, terminal: Console
 ) -> FileScores:
-    from clap_server.audio.decode import decode  # noqa: PLC0415 - as in run
-    from clap_server.detection.classify import classify  # noqa: PLC0415 - as in run
+    from clap_server.audio.decode import decode
+    from clap_server.detection.classify import classify
 
     samples = decode(path, model.sample_rate)
     with Progress(

@@ -44,8 +44,8 @@ def load_calibrated(name: str, device: str, library: LabelLibrary, terminal: Con
         ConfigurationError: a setting in the environment is not usable.
         ModelError: the model cannot be had.
     """
-    from clap_server.clap.loader import load_model  # noqa: PLC0415 - brings torch: not for --help
-    from clap_server.detection.calibration.fit import calibrated  # noqa: PLC0415 - as above
+    from clap_server.clap.loader import load_model
+    from clap_server.detection.calibration.fit import calibrated
 
     cache_dir = user_cache_path("clap-server")
     models_dir = DataFolder(load_settings({}).data).models

@@ -22,6 +22,6 @@ def _hop(text: str) -> float:
         value = float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no number: use 0.1 to 5 seconds") from error
-    if not 0.1 <= value <= 5:  # noqa: PLR2004 - the range of a microphone's hop
+    if not 0.1 <= value <= 5:
         raise argparse.ArgumentTypeError("use 0.1 to 5 seconds")
     return value

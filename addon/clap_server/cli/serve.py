@@ -66,7 +66,7 @@ async def _serve(settings: ServerSettings) -> int:
         loop.add_signal_handler(number, ask_to_stop)
     _LOGGER.info("clap-server %s", __version__)
     # Brings torch, which takes seconds: not before the settings are known to be right.
-    from clap_server.api.server import PortInUseError, Server  # noqa: PLC0415 - as said
+    from clap_server.api.server import PortInUseError, Server
 
     server = Server(settings)
     starting = asyncio.create_task(server.start())

@@ -291,7 +291,7 @@ class Batcher:
                 self._executor, batch[0].model.embed_audio, windows
             )
             if len(rows) != len(batch):
-                raise ModelError(f"the model returned {len(rows)} embeddings for {len(batch)} windows")  # noqa: TRY301 - one place turns failures into answers
+                raise ModelError(f"the model returned {len(rows)} embeddings for {len(batch)} windows")
         except asyncio.CancelledError:
             for item in batch:
                 _fail(item, _STOPS)

@@ -120,7 +120,7 @@ class Hearing:
         """
         stretch = self._stretch
         if stretch is None or stretch.sample_rate != self._scoring.present.model.sample_rate:
-            raise SelfTestError("not-listening", "No sound comes at the moment; try again when it does")
+            raise SelfTestError("not_listening", "No sound comes at the moment; try again when it does")
         shadow = self._shadow = Shadow(
             self._id,
             stretch,

@@ -189,11 +189,11 @@ class MicrophoneListener:
     def _testing(self, label_id: str) -> Iterator[WatchedLabel]:
         """One self-test at a time, of a label that is not heard anyway."""
         if self._tested:
-            raise SelfTestError("self-test-running", "This microphone is being tested; wait for that")
+            raise SelfTestError("self_test_running", "This microphone is being tested; wait for that")
         watched = {each.label.id: each for each in self._scoring.plan.labels}[label_id]
         if label_id in self._judging.heard:
             raise SelfTestError(
-                "heard-already", "This sound is being heard now; test again when its event is over"
+                "heard_already", "This sound is being heard now; test again when its event is over"
             )
         self._tested = True
         self._diary.happened(MomentKind.SELF_TEST, f"self-test of {watched.label.names['en']} begins")

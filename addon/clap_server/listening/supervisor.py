@@ -247,7 +247,7 @@ class Supervisor:
             async with self.lock(microphone.id):
                 await self.use(prepared)
         except ClapServerError as error:
-            _LOGGER.error("Microphone %s cannot be used: %s", microphone.id, error)  # noqa: TRY400 - in words
+            _LOGGER.error("Microphone %s cannot be used: %s", microphone.id, error)
             status = SourceStatus(SourceState.FAILED, "bad_settings", str(error))
             self._entries[microphone.id] = _Entry(microphone, Plan((), (), 0.5), None, status)
 
@@ -283,7 +283,7 @@ class Supervisor:
         entry = self._entries.get(microphone_id)
         status = self.snapshot(microphone_id).status
         if entry is None or entry.listener is None or status.state is not SourceState.LISTENING:
-            raise SelfTestError("not-listening", f"The microphone is not listening: {status.reason}")
+            raise SelfTestError("not_listening", f"The microphone is not listening: {status.reason}")
         return entry.listener
 
     def notes(self, microphone_id: str, seconds: float) -> list[WindowNote | MomentNote]:

@@ -224,7 +224,7 @@ class EventStore:
             self._failing = bool(self._pending)
             if len(self._pending) > PENDING_LIMIT:
                 lost = self._pending.pop(0)
-                _LOGGER.error("Event change %d was never stored: %s", lost.sequence, error)  # noqa: TRY400 - in words
+                _LOGGER.error("Event change %d was never stored: %s", lost.sequence, error)
             return
         if reserving:
             self._reserved, self._epoch_is_stored = ahead, True
@@ -352,7 +352,7 @@ class EventStore:
             except (ValueError, TypeError) as error:
                 if row["sequence"] not in self._unreadable:
                     self._unreadable.add(row["sequence"])
-                    _LOGGER.error("Event change %d in the database is unreadable: %s", row["sequence"], error)  # noqa: TRY400 - in words
+                    _LOGGER.error("Event change %d in the database is unreadable: %s", row["sequence"], error)
 
     async def set_feedback(self, event_id: str, verdict: Verdict) -> bool:
         """Keep what the user said of an event.

@@ -78,7 +78,7 @@ class Retention:
                 failing = False
             except StoreError as error:
                 if not failing:
-                    _LOGGER.error("Old clips cannot be removed: %s", error)  # noqa: TRY400 - in words
+                    _LOGGER.error("Old clips cannot be removed: %s", error)
                 failing = True
             await asyncio.sleep(INTERVAL_S)
 

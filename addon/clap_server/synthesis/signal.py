@@ -46,7 +46,7 @@ def fade(samples: NDArray[np.float32], sample_rate: int, fade_s: float = 0.005) 
     return faded
 
 
-def modes(  # noqa: PLR0917 - the six facts of a struck body, in their usual order
+def modes(
     rng: np.random.Generator,
     sample_rate: int,
     duration_s: float,

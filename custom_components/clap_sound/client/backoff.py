@@ -18,7 +18,7 @@ class Backoff:
         pause_s = self._next_s
         self._next_s = min(pause_s * 2, MAX_S)
         # Jitter: not all clients of a restarted server come back at the same moment.
-        return pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - not for cryptography
+        return pause_s * random.uniform(0.5, 1.0)
 
     def reset(self) -> None:
         self._next_s = FIRST_S

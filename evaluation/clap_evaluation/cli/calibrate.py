@@ -109,11 +109,11 @@ def _calibrate(args: argparse.Namespace, models_dir: Path) -> int:
     library = load_library()
     # Before the model, which takes seconds to minutes: a wrong row shall be told at once.
     recordings, labels = _recordings(args, library) if args.manifest else ([], ())
-    from clap_evaluation.calibration.quality import calibration_quality  # noqa: PLC0415 - as above
-    from clap_server.clap.loader import load_model  # noqa: PLC0415 - brings torch: not for --help
-    from clap_server.detection.calibration import store as calibration_store  # noqa: PLC0415 - as above
-    from clap_server.detection.calibration.fit import KNOWN_SD, fit, known  # noqa: PLC0415 - as above
-    from clap_server.detection.scoring import UNCALIBRATED  # noqa: PLC0415 - as above
+    from clap_evaluation.calibration.quality import calibration_quality
+    from clap_server.clap.loader import load_model
+    from clap_server.detection.calibration import store as calibration_store
+    from clap_server.detection.calibration.fit import KNOWN_SD, fit, known
+    from clap_server.detection.scoring import UNCALIBRATED
 
     terminal = Console(stderr=True, highlight=False)
     # What the server downloaded is not downloaded again.
@@ -145,7 +145,7 @@ def _calibrate(args: argparse.Namespace, models_dir: Path) -> int:
 
 
 def _warn(model: ClapModel, source: _Source, after: Calibration) -> None:
-    from clap_server.detection.calibration.fit import is_vague  # noqa: PLC0415 - brings torch
+    from clap_server.detection.calibration.fit import is_vague
 
     warnings = [f"left out: {problem}" for problem in source.problems]
     if is_vague(after):
@@ -170,8 +170,8 @@ def _wrong_use(what: str) -> int:
 
 
 def _reset(args: argparse.Namespace, models_dir: Path) -> int:
-    from clap_server.clap.loader import resolve_device, resolve_name  # noqa: PLC0415 - brings torch
-    from clap_server.detection.calibration import store as calibration_store  # noqa: PLC0415 - as above
+    from clap_server.clap.loader import resolve_device, resolve_name
+    from clap_server.detection.calibration import store as calibration_store
 
     name = args.model.strip()
     if name == "auto":
@@ -213,7 +213,7 @@ def _recorded(
     hop_s: float,
     terminal: Console,
 ) -> _Source:
-    from clap_evaluation.calibration.margins import recorded_margins  # noqa: PLC0415 - only with a manifest
+    from clap_evaluation.calibration.margins import recorded_margins
 
     with counting(terminal) as bar:
         task = bar.add_task("Listening to recordings", total=len(recordings))
@@ -231,7 +231,7 @@ def _recorded(
 
 
 def _synthesised(model: ClapModel, library: LabelLibrary, tell: Callable[[str], None]) -> _Source:
-    from clap_server.detection.calibration.fit import synthesised_margins  # noqa: PLC0415 - brings torch
+    from clap_server.detection.calibration.fit import synthesised_margins
 
     judged = synthesised_margins(model, library, tell)
     return _Source(judged, "synthesised sounds", {"synthesised": True})
@@ -266,7 +266,7 @@ def _print_text(
     *,
     guessed: bool,
 ) -> None:
-    from clap_server.detection.calibration.fit import NEGATIVES_PER_POSITIVE  # noqa: PLC0415 - brings torch
+    from clap_server.detection.calibration.fit import NEGATIVES_PER_POSITIVE
 
     table = Table(box=None, pad_edge=False)
     table.add_column("")

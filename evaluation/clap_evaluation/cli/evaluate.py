@@ -183,7 +183,7 @@ def _tell(
     """Print and draw what there is; return the status."""
     print(json.dumps(as_json(results), indent=2) if args.json else as_text(results))
     if args.plots:
-        from clap_evaluation.plots import write_plots  # noqa: PLC0415 - needs matplotlib
+        from clap_evaluation.plots import write_plots
 
         for result in results:
             folder = args.plots / _slug(result.model) if len(results) > 1 else args.plots

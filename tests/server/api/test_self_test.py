@@ -105,7 +105,7 @@ async def test_microphone_that_does_not_listen_says_why(client: Client) -> None:
     await add(client, "alarm")
     await until(lambda: client.server.context.supervisor.snapshot("hall").status.code == "waiting_for_client")
     problem = await client.json("POST", PATH, json={}, status=409)
-    assert problem["type"] == "/problems/not-listening"
+    assert problem["type"] == "/problems/not_listening"
     assert problem["detail"] == "The microphone is not listening: waiting for the client to send sound"
 
 
@@ -144,7 +144,7 @@ async def test_one_microphone_has_one_test_and_the_server_four(client: Client) -
         asking = asyncio.create_task(client.json("POST", PATH, json={"mode": "aloud", "timeout_s": 2}))
         await until(lambda: listener(client)._judging.withholding.tested)
         problem = await client.json("POST", PATH, json={}, status=409)
-        assert problem["type"] == "/problems/self-test-running"
+        assert problem["type"] == "/problems/self_test_running"
         slots = client.server.context.self_tests
         for _ in range(3):
             await slots.acquire()

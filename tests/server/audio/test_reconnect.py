@@ -387,7 +387,7 @@ def test_what_only_the_user_can_heal_is_tried_seldom() -> None:
 
 
 def backoff_of(seed: int) -> Backoff:
-    return Backoff(random.Random(seed))  # noqa: S311 - repeatable
+    return Backoff(random.Random(seed))
 
 
 async def test_a_camera_without_sound_is_asked_again_later() -> None:

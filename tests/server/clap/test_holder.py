@@ -173,7 +173,7 @@ async def test_the_same_failure_is_told_once(
     watch = Watch(holder)
     await holder.start()
     async with asyncio.timeout(LONG_S):
-        while len(hub.requests) < 4:  # noqa: ASYNC110 - the hub runs in a thread; each attempt asks it
+        while len(hub.requests) < 4:
             await asyncio.sleep(0.01)
     hub.models[NAME] = fused_checkpoint
     await watch.until(lambda: not holder.model.builtin)

@@ -157,7 +157,7 @@ def test_interrupt_ends_with_status_130(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_option_goes_before_variable_before_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings({}).port == 7860
-    assert load_settings({}).host == "0.0.0.0"  # noqa: S104 - the default of a server for the house
+    assert load_settings({}).host == "0.0.0.0"
     assert load_settings({}).data == default_data_dir().absolute()
     monkeypatch.setenv("CLAP_PORT", "8001")
     monkeypatch.setenv("CLAP_MODEL", "")

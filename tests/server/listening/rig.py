@@ -90,7 +90,7 @@ class RememberingSink:
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait until something is so that nobody tells of."""
     async with asyncio.timeout(LIMIT_S):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+        while not condition():
             await asyncio.sleep(0.01)
 
 

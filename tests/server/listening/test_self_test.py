@@ -157,7 +157,7 @@ async def test_one_microphone_has_one_test_at_a_time(live: Live) -> None:
         test = await live.testing(live.listener.test_aloud("alarm", 30))
         with pytest.raises(SelfTestError) as caught:
             await live.listener.test_digitally("alarm", 30)
-        assert caught.value.code == "self-test-running"
+        assert caught.value.code == "self_test_running"
         test.cancel()
         await asyncio.wait([test])
         assert live.listener._judging.withholding.tested == frozenset()
@@ -169,7 +169,7 @@ async def test_what_is_heard_already_is_not_tested(live: Live) -> None:
         await live.sink.until(lambda: bool(live.sink.started))
         with pytest.raises(SelfTestError) as caught:
             await live.listener.test_aloud("alarm", 30)
-        assert caught.value.code == "heard-already"
+        assert caught.value.code == "heard_already"
 
 
 async def test_a_sound_played_aloud_is_told_to_the_caller_alone_and_the_next_one_to_all(live: Live) -> None:

@@ -71,7 +71,7 @@ def load_tokenizer(path: Path, max_tokens: int) -> Tokenizer:
     """Read ``tokenizer.json``; longer texts are cut, shorter ones in a batch filled up with token 0."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.enable_truncation(max_tokens)
-    tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")  # noqa: S106 - the name of a token, not a secret
+    tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")
     return tokenizer
 
 

@@ -269,10 +269,10 @@ def fit(
         gradient = design.T @ (weights * (chance - targets)) + precision @ (parameters - centre)
         curvature = design.T @ (design * (weights * chance * (1 - chance))[:, None]) + precision
         step = np.linalg.solve(curvature, gradient)
-        while loss(parameters - step) > loss(parameters) and np.abs(step).max() > 1e-9:  # noqa: PLR2004 - rounding
+        while loss(parameters - step) > loss(parameters) and np.abs(step).max() > 1e-9:
             step /= 2
         parameters -= step
-        if np.abs(step).max() < 1e-6:  # noqa: PLR2004 - far below what a score shows
+        if np.abs(step).max() < 1e-6:
             break
     # A label must never score lower the better it matches.
     return Calibration(scale=max(_SMALLEST_SCALE, float(parameters[0])), bias=float(parameters[1]))

@@ -32,7 +32,7 @@ def model_key(model: ClapModel, library: LabelLibrary) -> str:
 def _identity(model: ClapModel) -> str:
     if not model.builtin:
         return str(getattr(model, "identity", model.name))
-    from clap_server.clap import builtin  # noqa: PLC0415 - only where that model is in use
+    from clap_server.clap import builtin
 
     with (builtin.FOLDER / "weights.safetensors").open("rb") as file:
         return f"builtin@{hashlib.file_digest(file, 'sha256').hexdigest()}"
@@ -161,7 +161,7 @@ def read(path: Path, consequence: str) -> Calibration | None:
         content = json.loads(path.read_text("utf-8"))
         found = Calibration(scale=float(content["scale"]), bias=float(content["bias"]))
         if not (0 < found.scale < math.inf and math.isfinite(found.bias)):
-            raise ValueError(f"scale {found.scale}, bias {found.bias}")  # noqa: TRY301 - treated as the others
+            raise ValueError(f"scale {found.scale}, bias {found.bias}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
