@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from clap_server import __version__
@@ -191,22 +192,13 @@ async def microphones(context: Context) -> list[MicrophoneInfo]:
 
 def event_info(stored: StoredEvent) -> EventInfo:
     """A sound event."""
-    event = stored.event
+    event = {field.name: getattr(stored.event, field.name) for field in fields(stored.event)}
+    for name in ("threshold", "score", "peak_score"):
+        event[name] = score(event[name])
+    event["peak_level_dbfs"] = float(event["peak_level_dbfs"])
     return EventInfo(
-        id=event.id,
+        **event,
         sequence=stored.sequence,
-        microphone_id=event.microphone_id,
         microphone_name=stored.microphone_name,
-        label_id=event.label_id,
-        label_name=event.label_name,
-        started_at=event.started_at,
-        detected_at=event.detected_at,
-        ended_at=event.ended_at,
-        threshold=score(event.threshold),
-        score=score(event.score),
-        peak_score=score(event.peak_score),
-        peak_level_dbfs=float(event.peak_level_dbfs),
-        has_clip=event.has_clip,
-        pattern=event.pattern,
         feedback=stored.feedback,
     )

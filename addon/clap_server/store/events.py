@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, TypeVar
 from uuid import uuid4
 
 from pydantic import TypeAdapter
 
-from clap_server.detection.patterns import AlarmPattern
 from clap_server.errors import StoreError
 from clap_server.listening.events import SoundEvent
 from clap_server.store.database import CONTENT_ERRORS
@@ -72,6 +72,9 @@ class EventChange:
 
 
 _STORED: TypeAdapter[StoredEvent] = TypeAdapter(StoredEvent)
+_EVENT: TypeAdapter[SoundEvent] = TypeAdapter(SoundEvent)
+_COLUMNS = tuple(field.name for field in fields(SoundEvent))
+"""An event's attributes are columns of the same names."""
 
 
 def _text(moment: datetime) -> str:
@@ -399,37 +402,35 @@ class EventStore:
 
 
 async def _write(connection: aiosqlite.Connection, entry: EventChange) -> None:
-    stored, event = entry.stored, entry.stored.event
-    numbers = (event.threshold, event.score, event.peak_score, event.peak_level_dbfs)
-    if not all(map(math.isfinite, numbers)):
+    stored = entry.stored
+    event = {name: _column(getattr(stored.event, name)) for name in _COLUMNS}
+    if not all(math.isfinite(value) for value in event.values() if isinstance(value, float)):
         raise ValueError("a score or level is not a finite number")
+    row = {**event, "sequence": stored.sequence, "microphone_name": stored.microphone_name}
+    changing = (*(name for name in _COLUMNS if name != "id"), "sequence")
+    # Only names of columns are put together here; values are bound.
     await connection.execute(
-        "INSERT INTO events (id, sequence, microphone_id, microphone_name, label_id, label_name, started_at,"
-        " detected_at, ended_at, threshold, score, peak_score, peak_level_dbfs, has_clip, pattern)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence, ended_at = excluded.ended_at,"
-        " score = excluded.score, peak_score = excluded.peak_score, peak_level_dbfs ="
-        " excluded.peak_level_dbfs,"
-        " has_clip = excluded.has_clip, pattern = excluded.pattern",
-        (
-            event.id,
-            stored.sequence,
-            event.microphone_id,
-            stored.microphone_name,
-            event.label_id,
-            event.label_name,
-            _text(event.started_at),
-            _text(event.detected_at),
-            _text(event.ended_at) if event.ended_at is not None else None,
-            *map(float, numbers),
-            int(event.has_clip),
-            event.pattern,
-        ),
+        f"INSERT INTO events ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608
+        f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in changing)}",
+        tuple(row.values()),
     )
     await connection.execute(
         "INSERT INTO changes (sequence, change, event_id, event) VALUES (?, ?, ?, ?)",
-        (stored.sequence, entry.change, event.id, _STORED.dump_json(stored).decode()),
+        (stored.sequence, entry.change, stored.event.id, _STORED.dump_json(stored).decode()),
     )
+
+
+def _column(value: object) -> object:
+    """What SQLite keeps of an attribute of an event."""
+    match value:
+        case datetime():
+            return _text(value)
+        case bool():
+            return int(value)
+        case Real():
+            return float(value)
+        case _:
+            return value
 
 
 def _change_from_row(row: sqlite3.Row) -> EventChange:
@@ -437,20 +438,5 @@ def _change_from_row(row: sqlite3.Row) -> EventChange:
 
 
 def _from_row(row: sqlite3.Row) -> StoredEvent:
-    ended_at = row["ended_at"]
-    event = SoundEvent(
-        id=row["id"],
-        microphone_id=row["microphone_id"],
-        label_id=row["label_id"],
-        label_name=row["label_name"],
-        started_at=datetime.fromisoformat(row["started_at"]),
-        detected_at=datetime.fromisoformat(row["detected_at"]),
-        ended_at=datetime.fromisoformat(ended_at) if ended_at is not None else None,
-        threshold=row["threshold"],
-        score=row["score"],
-        peak_score=row["peak_score"],
-        peak_level_dbfs=row["peak_level_dbfs"],
-        has_clip=bool(row["has_clip"]),
-        pattern=AlarmPattern(row["pattern"]) if row["pattern"] is not None else None,
-    )
+    event = _EVENT.validate_python({name: row[name] for name in _COLUMNS})
     return StoredEvent(event, row["sequence"], row["microphone_name"], row["feedback"])
