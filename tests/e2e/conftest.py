@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     import pytest
 
     from scripts.harness.api import HomeAssistantApi
+
+# Whoever runs the tests may ignore it, as nohup does, and the demo would heed that and outlive its terminal.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 PATIENCE_S = 240
 """What is waited for comes within a minute, when a scene has come round; a busy machine is slower."""
