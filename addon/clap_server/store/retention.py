@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from clap_server.errors import StoreError
+from clap_server.store.background import Background
 from clap_server.store.clips import TEMPORARY_SUFFIX, day
 from clap_server.store.trouble import explain
 
@@ -52,23 +53,15 @@ class Retention:
         self._events = events
         self._clips = clips
         self._policy = policy
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background("retention", "Old clips are no longer removed")
 
     def start(self) -> None:
         """Sweep in the background until ``stop``."""
-        self._task = asyncio.create_task(self._run(), name="retention")
-        self._task.add_done_callback(self._ended)
+        self._background.start(self._run())
 
     async def stop(self) -> None:
         """End the background work."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _LOGGER.critical("Old clips are no longer removed; please report this", exc_info=error)
+        await self._background.stop()
 
     async def _run(self) -> None:
         failing = False

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import TYPE_CHECKING
 
 from clap_server.errors import StoreError
+from clap_server.store.background import Background
 
 if TYPE_CHECKING:
     from clap_server.store.clips import ClipStore
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from clap_server.store.events import EventStore
     from clap_server.store.folder import DataFolder
     from clap_server.store.trouble import Troubles
-
-_LOGGER = logging.getLogger(__name__)
 
 CHECK_S = 5.0
 # How often it is found out by writing, while nothing is wrong.
@@ -34,23 +32,15 @@ class StorageWatch:
         self._events = events
         self._clips = clips
         self._troubles = troubles
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background("storage watch", "The data folder is no longer watched")
 
     def start(self) -> None:
         """Check in the background until ``stop``."""
-        self._task = asyncio.create_task(self._run(), name="storage watch")
-        self._task.add_done_callback(self._ended)
+        self._background.start(self._run())
 
     async def stop(self) -> None:
         """End the background work."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _LOGGER.critical("The data folder is no longer watched; please report this", exc_info=error)
+        await self._background.stop()
 
     async def _run(self) -> None:
         last_write = time.monotonic()
