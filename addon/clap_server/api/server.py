@@ -21,7 +21,7 @@ from clap_server.api.present import server_info
 from clap_server.api.sink import EventSink
 from clap_server.api.websocket import close
 from clap_server.clap.holder import ModelHolder
-from clap_server.detection.calibration.fit import preparer
+from clap_server.detection.everyday.preparing import preparer
 from clap_server.detection.library import load_library
 from clap_server.errors import ConfigurationError
 from clap_server.listening.supervisor import Supervisor
@@ -122,7 +122,7 @@ class Server:
             settings.model,
             device=settings.device,
             cache_dir=folder.models,
-            prepare=preparer(library, folder.models),
+            prepare=preparer(folder.models),
         )
         sink = EventSink(store, bus, metrics)
         shared = Context(

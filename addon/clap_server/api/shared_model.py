@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from clap_server.clap.model import Calibration, ClapModel
+    from clap_server.clap.everyday import EverydayBank
+    from clap_server.clap.model import ClapModel
     from clap_server.listening.batcher import Batcher
 
 
@@ -69,9 +70,9 @@ class SharedModel:
         return self._model.dimension
 
     @property
-    def calibration(self) -> Calibration | None:
+    def everyday(self) -> EverydayBank | None:
         """As the model's own."""
-        return self._model.calibration
+        return self._model.everyday
 
     def embed_audio(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Embed windows when live ones leave room; see ``ClapModel``.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +14,6 @@ from transformers import AutoTokenizer, ClapFeatureExtractor
 from transformers import ClapModel as TransformersClap
 
 from clap_server.clap.features import LogMel, repeat_pad
-from clap_server.clap.model import CALIBRATION_AUTHOR, CALIBRATION_FILE, Calibration
 from clap_server.clap.text_cache import TextCache
 from clap_server.clap.threads import ALL, use_threads
 from clap_server.errors import ModelError
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from clap_server.clap.everyday import EverydayBank
 
 DType = Literal["auto", "float32", "bfloat16"]
 
@@ -47,7 +47,7 @@ class HuggingFaceClap:
     is switched off after loading, which computes the same when none is.
 
     Args:
-        folder: ``config.json``, ``preprocessor_config.json``, tokenizer and weights; may hold a calibration.
+        folder: ``config.json``, ``preprocessor_config.json``, tokenizer and weights.
         name: what the user calls it.
         device: as torch names it: ``cpu``, ``cuda:0``.
         dtype: ``bfloat16`` computes by autocast, about three times as fast where the device has it;
@@ -74,7 +74,7 @@ class HuggingFaceClap:
         self.name = name
         self.device = device
         self.dtype = resolve_dtype(dtype, device)
-        self.calibration = shipped_calibration(folder, name)
+        self.everyday: EverydayBank | None = None
         check_config(folder, name)
         self._model = _load_weights(folder, name)
         try:
@@ -218,44 +218,8 @@ def _load_weights(folder: Path, name: str) -> Any:
     return model
 
 
-def shipped_calibration(folder: Path, name: str) -> Calibration | None:
-    """Read ``clap_calibration.json`` (``scale`` above 0, ``bias``) that came with the weights.
-
-    One that ``clap-server calibrate`` stored is passed over, as only ``detection.calibration.store`` knows
-    whether it still is for these weights and prompts. So is one that is no JSON object, of which the log
-    tells.
-
-    Raises:
-        ModelError: whoever wrote it gave it no usable scale and bias.
-    """
-    path = folder / CALIBRATION_FILE
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if not isinstance(content, dict):
-            raise TypeError("not a JSON object")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        _LOGGER.warning(
-            "The calibration %s is damaged and not used: delete it, or put a good one there (%s)", path, error
-        )
-        return None
-    if content.get("stored_by") == CALIBRATION_AUTHOR:
-        return None
-    try:
-        calibration = Calibration(scale=float(content["scale"]), bias=float(content["bias"]))
-    except (ValueError, KeyError, TypeError):
-        calibration = None
-    if calibration is None or not (0 < calibration.scale < math.inf and math.isfinite(calibration.bias)):
-        raise ModelError(
-            f"{CALIBRATION_FILE} of the model {name!r} needs a scale above 0 and a finite bias: correct it "
-            "or delete it."
-        )
-    return calibration
-
-
 def weights_hash(folder: Path) -> str:
-    """Identify a checkpoint by the content of all its files but the calibration, which changes no embedding.
+    """Identify a checkpoint by the content of all its files.
 
     Args:
         folder: of the checkpoint.
@@ -265,7 +229,7 @@ def weights_hash(folder: Path) -> str:
     """
     total = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix in {".safetensors", ".bin", ".json", ".txt"} and path.name != CALIBRATION_FILE:
+        if path.suffix in {".safetensors", ".bin", ".json", ".txt"}:
             with path.open("rb") as file:
                 total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -11,21 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
-CALIBRATION_FILE = "clap_calibration.json"
-CALIBRATION_AUTHOR = "clap-server calibrate"
-"""What ``stored_by`` says in a stored calibration of this product's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Turns a margin of cosine similarities into a score: ``sigmoid(scale * margin + bias)``.
-
-    Fitted per model, so that 0.5 and 0.7 mean the same for every label and every model (Platt scaling).
-    """
-
-    scale: float
-    bias: float
+    from clap_server.clap.everyday import EverydayBank
 
 
 class ClapModel(Protocol):
@@ -63,8 +48,8 @@ class ClapModel(Protocol):
         """Length of an embedding."""
 
     @property
-    def calibration(self) -> Calibration | None:
-        """How margins become scores; None if it was never calibrated."""
+    def everyday(self) -> EverydayBank | None:
+        """Everyday sound as it hears it, which says what its margins are worth; None if there is none yet."""
 
     def embed_audio(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Embed windows of mono audio.

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from clap_server.cli import BAD_INPUT_STATUS
-from clap_server.cli.model import load_calibrated
+from clap_server.cli.model import load_prepared
 from clap_server.cli.options import add_device, add_model
 from clap_server.detection.library import NORMAL, load_library, split_labels
 from clap_server.errors import ClapServerError, ConfigurationError, LabelError, ModelError
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         _complain(error)
         return BAD_INPUT_STATUS
     terminal = Console(stderr=True, highlight=False)
-    model = load_calibrated(args.model, args.device, library, terminal)
+    model = load_prepared(args.model, args.device, terminal)
     answers: list[dict[str, Any]] = []
     failed = False
     for file in args.files:

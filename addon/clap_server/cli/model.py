@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from clap_server.clap.model import ClapModel
-    from clap_server.detection.library import LabelLibrary
 
 
 @contextmanager
@@ -37,18 +36,18 @@ def loading(terminal: Console) -> Iterator[Callable[[str], None]]:
         yield tell
 
 
-def load_calibrated(name: str, device: str, library: LabelLibrary, terminal: Console) -> ClapModel:
-    """Load a model whose scores mean what they should, as the server does.
+def load_prepared(name: str, device: str, terminal: Console) -> ClapModel:
+    """Load a model with its bank of everyday sound, as the server does.
 
     Raises:
         ConfigurationError: a setting in the environment is not usable.
         ModelError: the model cannot be had.
     """
     from clap_server.clap.loader import load_model
-    from clap_server.detection.calibration.fit import calibrated
+    from clap_server.detection.everyday.preparing import prepared
 
     cache_dir = user_cache_path("clap-server")
     models_dir = DataFolder(load_settings({}).data).models
     with loading(terminal) as tell:
         model = load_model(name, device=device, cache_dir=cache_dir, progress=tell)
-        return calibrated(model, library, cache_dir, tell, models_dir=models_dir)
+        return prepared(model, cache_dir, tell, own_dir=models_dir)

@@ -1,18 +1,20 @@
 """From embeddings to scores that mean the same for every label.
 
-For a window with embedding ``a``, a label with prompts ``p_1..p_P`` and the bank ``b_1..b_B`` of everything
-that it is not (all embeddings of length 1, so that products are cosines)::
+For a window with embedding ``a``, a label with prompts ``p_1..p_P`` and the background ``b_1..b_B`` of
+everything that it is not (all embeddings of length 1, so that products are cosines)::
 
     margin = T log( 1/P sum_i exp(a.p_i / T) )  -  T log( sum_j exp(a.b_j / T) )      T = TEMPERATURE
-    score  = sigmoid(scale * margin + bias)                                           per model: Calibration
+    score  = 0.7 - 0.14 log10( false events a day that everyday sound would raise at this margin )
 
 - The prompts enter by a soft maximum that does not grow with their number: an alarm may be a bell *or* a
   beep, so the mean of such prompts would be like neither, and a plain maximum would favour labels with many.
-- The bank enters by a soft maximum that does grow: the best other explanation counts, and a further
-  negative can only lower a score.
-- The bank of a label is the background, less what says nearly the same as the label itself (so that
+- The background enters by a soft maximum that does grow: the best other explanation counts, and a further
+  negative can only lower a margin.
+- The background of a label is the library's, less what says nearly the same as the label itself (so that
   ``speech`` or ``heavy rain`` can be a label), plus its own negatives and the microphone's. It depends on
   that label and microphone alone: watching another label never moves a score.
+- What a margin is worth is counted on the model's bank of everyday sound, less the recordings that hold the
+  label: see ``everyday``.
 """
 
 from __future__ import annotations
@@ -21,40 +23,43 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.clap.model import Calibration
+from clap_server.detection.everyday.about import pieces_about
+from clap_server.detection.everyday.known import known_tails
+from clap_server.detection.everyday.rate import SOUNDING_HOURS_A_DAY
+from clap_server.detection.everyday.scale import GUESS, ScoreScale, tail_of, trust
 from clap_server.detection.library import NORMAL, load_library
+from clap_server.detection.likeness import NEAR_IDENTICAL, likeness
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from numpy.typing import NDArray
 
+    from clap_server.clap.everyday import EverydayBank
     from clap_server.clap.model import ClapModel
+    from clap_server.detection.everyday.tail import Tail
     from clap_server.detection.labels import Label
 
 TEMPERATURE = 0.05
 """Width of the soft maxima, in cosine; LAION's checkpoints learnt a logit scale of about 1 / 0.05."""
 
-NEAR_IDENTICAL = 0.9
-"""Cosine between texts from which a background prompt counts as another wording of the label itself."""
-
-UNCALIBRATED = Calibration(scale=20.0, bias=1.0)
-"""Rough guess, in use until a model is calibrated."""
-
 _SECURITY_THRESHOLD = 0.7
 _TINY = np.finfo(np.float64).tiny
-_FILL_WORDS = frozenset({"a", "an", "the", "of", "in", "on", "to", "from", "with", "sound", "recording"})
+# So much of a bank is measured in one go, so that little memory is needed.
+_ROWS_AT_ONCE = 4096
 
 
 class LabelScorer:
-    """Scores windows for a fixed set of labels; the texts are embedded once, here.
+    """Scores windows for a fixed set of labels; the texts are embedded and measured once, here.
 
     Args:
-        model: embeds the texts; its calibration applies.
+        model: embeds the texts; its bank of everyday sound says what margins are worth.
         labels: to score. A label given twice is scored once. One without prompts, which only its pattern
             tells, has score 0.
         background: the bank that is shared by all labels.
-        negatives: what this microphone's sounds are not; added to every label's bank.
+        negatives: what this microphone's sounds are not; added to every label's background.
+        room: everyday sound of this microphone's own; counts the more, the more there is.
+        sounding_hours: of a day, in this room.
 
     The label ``NORMAL`` is defined as the complement, ``1 - max`` over the other labels given here (over the
     library's security labels if there are none): the only score that depends on other labels.
@@ -70,8 +75,10 @@ class LabelScorer:
         labels: Sequence[Label],
         background: Sequence[str],
         negatives: Sequence[str] = (),
+        *,
+        room: EverydayBank | None = None,
+        sounding_hours: float = SOUNDING_HOURS_A_DAY,
     ) -> None:
-        self.calibration = model.calibration or UNCALIBRATED
         self.label_ids = tuple(dict.fromkeys(label.id for label in labels))
         if not self.label_ids:
             raise ValueError("no labels to score")
@@ -105,31 +112,79 @@ class LabelScorer:
             self._prompt_weights[prompts, column] = 1.0 / len(prompts)
             self._bank_weights[self._bank(texts, prompts), column] = 1.0
             self._bank_weights[[row[text] for text in (*label.negatives, *negatives)], column] = 1.0
+        against = (tuple(background), tuple(negatives))
+        self._scales = self._measure(model, list(by_id.values()), against, room, sounding_hours)
 
     def _bank(self, texts: Sequence[str], prompts: list[int]) -> NDArray[np.intp]:
         """Rows of the background that do not say the same as these prompts; at least half of it stays.
 
         A text says the same if the model puts it in nearly the same place, or if a prompt has all its words.
         """
-        likeness = (self._embeddings[self._background] @ self._embeddings[prompts].T).max(axis=1)
-        said = [_words(texts[row]) for row in prompts]
-        for place, row in enumerate(self._background):
-            if any(_words(texts[row]) <= words for words in said):
-                likeness[place] = 1.0
-        order = np.argsort(likeness, kind="stable")
-        keep = max(int((likeness < NEAR_IDENTICAL).sum()), (len(order) + 1) // 2)
+        alike = likeness(
+            [texts[row] for row in self._background],
+            self._embeddings[self._background],
+            [texts[row] for row in prompts],
+            self._embeddings[prompts],
+        )
+        order = np.argsort(alike, kind="stable")
+        keep = max(int((alike < NEAR_IDENTICAL).sum()), (len(order) + 1) // 2)
         return self._background[order[:keep]]
+
+    def _measure(
+        self,
+        model: ClapModel,
+        labels: Sequence[Label],
+        against: tuple[tuple[str, ...], tuple[str, ...]],
+        room: EverydayBank | None,
+        sounding_hours: float,
+    ) -> list[ScoreScale]:
+        """Find what the margins of each label are worth."""
+        banks = [bank for bank in (model.everyday, room) if bank is not None]
+        tails = [self._tails(model, bank, labels, against) for bank in banks]
+        scales = []
+        for found in zip(*tails, strict=True):
+            usable = [tail for tail in found if tail is not None]
+            scales.append(ScoreScale(trust(usable), sounding_hours) if usable else GUESS)
+        return scales or [GUESS] * len(labels)
+
+    def _tails(
+        self,
+        model: ClapModel,
+        bank: EverydayBank,
+        labels: Sequence[Label],
+        against: tuple[tuple[str, ...], tuple[str, ...]],
+    ) -> list[Tail | None]:
+        keys: list[Hashable] = [
+            (label.id, label.library, label.kind, label.prompts, label.negatives, *against)
+            for label in labels
+        ]
+        known = known_tails(bank)
+        found = known.get(keys)
+        missing = [column for column, key in enumerate(keys) if key not in found]
+        if missing:
+            margins = np.concatenate(
+                [
+                    self._margins(bank.embeddings(slice(start, start + _ROWS_AT_ONCE)), missing)
+                    for start in range(0, len(bank.codes), _ROWS_AT_ONCE)
+                ]
+            )
+            for place, column in enumerate(missing):
+                kept = bank.without(pieces_about(bank, model, labels[column]))
+                found[keys[column]] = tail_of(margins[:, place], bank, kept, labels[column].kind)
+            known.put({keys[column]: found[keys[column]] for column in missing})
+        return [found[key] for key in keys]
 
     def _soft(self, audio_embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
         # Cosines are at most 1, so the exponential stays below 5e8: no shift is needed.
         cosines = np.asarray(audio_embeddings, np.float64) @ self._embeddings.T
         return np.asarray(np.exp(cosines / TEMPERATURE))
 
-    def _margins(self, audio_embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _margins(
+        self, audio_embeddings: NDArray[np.float32], columns: Sequence[int] | slice = slice(None)
+    ) -> NDArray[np.float64]:
         soft = self._soft(audio_embeddings)
-        return np.asarray(
-            TEMPERATURE * (np.log(soft @ self._prompt_weights) - np.log(soft @ self._bank_weights))
-        )
+        prompts, bank = self._prompt_weights[:, columns], self._bank_weights[:, columns]
+        return np.asarray(TEMPERATURE * (np.log(soft @ prompts) - np.log(soft @ bank)))
 
     def margins(self, audio_embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
         """How much better each label explains each window than the rest, in cosine.
@@ -153,7 +208,9 @@ class LabelScorer:
         Returns:
             ``(n, m)`` in 0..1, in the order of ``label_ids``.
         """
-        others = sigmoid(self.calibration.scale * self._margins(audio_embeddings) + self.calibration.bias)
+        margins = self._margins(audio_embeddings)
+        columns = [scale.scores(column) for scale, column in zip(self._scales, margins.T, strict=True)]
+        others = np.stack(columns, axis=1)
         return self._in_order(others, 1.0 - others.max(axis=1)).astype(np.float32)
 
     def distribution(self, audio_embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -178,12 +235,3 @@ class LabelScorer:
         columns = dict(zip(self._scored, others.T, strict=True)) | {NORMAL.id: normal}
         none = np.full(len(others), without_prompts)
         return np.stack([columns.get(label_id, none) for label_id in self.label_ids], axis=1)
-
-
-def _words(text: str) -> set[str]:
-    return set(text.casefold().split()) - _FILL_WORDS
-
-
-def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logistic function, without overflow."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * values)))

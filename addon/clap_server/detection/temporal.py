@@ -49,14 +49,12 @@ def check_threshold(threshold: float) -> None:
         raise LabelError(f"a threshold of {threshold:g} {hint}: use one between 0.05 and 0.95")
 
 
-# Of the threshold: with this a window is medium, and with this it keeps a running impulse going.
-_MEDIUM_RATIO = 0.9
+# Of the threshold: with this a window keeps a running impulse going.
 _RELEASE_RATIO = 0.8
-# How close two medium windows must be, and how far apart at least, so that they are two views of the sound.
-_TOGETHER_S = 1.5
-_APART_S = 0.4
 # A running sustained event goes on while scores stay above the threshold less this, and above half of it.
 _HYSTERESIS = 0.15
+TOLERANCE_S = 1e-6
+"""For sums of binary fractions."""
 
 
 class Rule(Protocol):
@@ -79,24 +77,18 @@ class Rule(Protocol):
 
 
 class ImpulsiveRule:
-    """Glass, impact, explosion: one strong window, or two medium ones close together.
-
-    Windows overlap, and neighbours see nearly the same sound, so a second medium one is weak evidence: it
-    helps a sound that just misses the threshold, and only when the window has moved on a good part.
+    """Glass, impact, explosion: one window at the threshold.
 
     Args:
-        threshold: a window with this score is strong, 0 to 1.
+        threshold: a window with this score decides, 0 to 1.
     """
 
     def __init__(self, threshold: float) -> None:
         check_threshold(threshold)
         self._threshold = threshold
-        self._medium = threshold * _MEDIUM_RATIO
         self._release = threshold * _RELEASE_RATIO
-        self._mediums: deque[float] = deque()
         self._present = False
         self._counted = False
-        self._confirmed = False
 
     @property
     def present(self) -> bool:
@@ -105,27 +97,32 @@ class ImpulsiveRule:
 
     @property
     def counted(self) -> bool:
-        """Whether the last window was at least medium."""
+        """Whether the last window reached the threshold."""
         return self._counted
 
     @property
     def progress(self) -> Progress:
-        """Medium windows; a strong one counts for two."""
-        return Progress(2 if self._confirmed else min(1, len(self._mediums)), 2, "windows")
+        """One window, or none."""
+        return Progress(int(self._counted), 1, "windows")
 
-    def starts(self, end_s: float, score: float) -> bool:
+    def starts(self, end_s: float, score: float) -> bool:  # noqa: ARG002 - one window knows no time
         """Take the next score; see ``Rule``."""
         self._present = score >= self._release
-        while self._mediums and end_s - self._mediums[0] > _TOGETHER_S:
-            self._mediums.popleft()
-        self._counted = score >= self._medium
-        self._confirmed = False
-        if self._counted:
-            # The tolerance is for sums of binary fractions.
-            second = bool(self._mediums) and end_s - self._mediums[0] >= _APART_S - 1e-6
-            self._mediums.append(end_s)
-            self._confirmed = score >= self._threshold or second
-        return self._confirmed
+        self._counted = score >= self._threshold
+        return self._counted
+
+
+def confirm_s(hop_s: float) -> float:
+    """So long a sustained sound must be heard within ``span_s``: two windows of three.
+
+    A little under two hops, as windows after an onset cut hops unevenly.
+    """
+    return max(0.8, 1.6 * hop_s)
+
+
+def span_s(hop_s: float) -> float:
+    """What a sustained sound's rule remembers, seconds."""
+    return max(1.5, 3 * hop_s)
 
 
 class SustainedRule:
@@ -140,9 +137,8 @@ class SustainedRule:
 
     def __init__(self, threshold: float, *, hop_s: float) -> None:
         check_threshold(threshold)
-        # Two windows of three; a little under two hops, as windows after an onset cut hops unevenly.
-        self._confirm_s = max(0.8, 1.6 * hop_s)
-        self._span_s = max(1.5, 3 * hop_s)
+        self._confirm_s = confirm_s(hop_s)
+        self._span_s = span_s(hop_s)
         self._threshold = threshold
         self._release = max(threshold - _HYSTERESIS, threshold / 2)
         self._hop_s = hop_s
@@ -180,8 +176,7 @@ class SustainedRule:
             self._heard.append((end_s, min(since_s, self._hop_s)))
         while self._heard and end_s - self._heard[0][0] >= self._span_s:
             self._heard.popleft()
-        # The tolerance is for sums of binary fractions.
-        return self._counted and self._heard_s >= self._confirm_s - 1e-6
+        return self._counted and self._heard_s >= self._confirm_s - TOLERANCE_S
 
 
 def make_rule(kind: LabelKind, threshold: float, *, hop_s: float) -> Rule:

@@ -32,9 +32,7 @@ LABELS = ["Glass breaking", "alarm", "normal", "the neighbour's rooster"]
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_checkpoint(tmp_path_factory.mktemp("checkpoint"), fused=False)
-    (folder / "clap_calibration.json").write_text('{"scale": 20, "bias": 2}')
-    return folder
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint"), fused=False)
 
 
 @pytest.fixture(scope="module")

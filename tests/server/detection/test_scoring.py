@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from clap_server.clap.model import Calibration
+from clap_server.detection.everyday.scale import GUESS
 from clap_server.detection.labels import Label
 from clap_server.detection.library import NORMAL, load_library
-from clap_server.detection.scoring import TEMPERATURE, UNCALIBRATED, LabelScorer
+from clap_server.detection.scoring import TEMPERATURE, LabelScorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from clap_server.clap.everyday import EverydayBank
     from clap_server.clap.model import ClapModel
 
 LIBRARY = load_library()
@@ -36,10 +37,10 @@ class KnownModel:
     def __init__(
         self,
         laid_down: dict[str, NDArray[np.float32]] | None = None,
-        calibration: Calibration | None = Calibration(15.0, 0.5),  # noqa: B008 - frozen
+        everyday: EverydayBank | None = None,
     ) -> None:
         self.laid_down = laid_down or {}
-        self.calibration = calibration
+        self.everyday = everyday
         self.calls = 0
 
     def embed_audio(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -91,8 +92,7 @@ def test_the_margin_is_the_documented_formula() -> None:
     cosines = np.exp(audio @ model.embed_text(["one", "two", "b1", "b2", "not this", "mine"]).T / TEMPERATURE)
     margin = TEMPERATURE * (np.log(cosines[:, :2].mean(axis=1)) - np.log(cosines[:, 2:].sum(axis=1)))
     np.testing.assert_allclose(scorer.margins(windows(4))[:, 0], margin, atol=1e-9)
-    expected = 1 / (1 + np.exp(-(15.0 * margin + 0.5)))
-    np.testing.assert_allclose(scorer.scores(windows(4))[:, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(scorer.scores(windows(4))[:, 0], GUESS.scores(margin), atol=1e-6)
 
 
 def test_texts_are_embedded_once() -> None:
@@ -223,11 +223,6 @@ def test_softmax_is_over_the_given_labels_alone() -> None:
 def test_a_label_given_twice_is_scored_once() -> None:
     twice = [LIBRARY.resolve("alarm"), LIBRARY.resolve("Alarm!")]
     assert LabelScorer(KnownModel(), twice, LIBRARY.background).label_ids == ("alarm",)
-
-
-def test_an_uncalibrated_model_gets_a_rough_guess() -> None:
-    scorer = LabelScorer(KnownModel(calibration=None), [LIBRARY.resolve("alarm")], LIBRARY.background)
-    assert scorer.calibration == UNCALIBRATED
 
 
 def test_nothing_to_score_is_refused() -> None:

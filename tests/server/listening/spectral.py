@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clap_server.clap.model import Calibration
+from clap_server.clap.everyday import EverydayBank
 
 RATE = 16_000
 EDGES_HZ = np.geomspace(60, 7800, 25)
@@ -29,7 +29,7 @@ class SpectralModel:
         self.sample_rate = sample_rate
         self.window_s = window_s
         self.dimension = len(EDGES_HZ) - 1
-        self.calibration = Calibration(scale=14.0, bias=-5.0)
+        self.everyday: EverydayBank | None = None
         self.batches: list[int] = []
 
     def embed_audio(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

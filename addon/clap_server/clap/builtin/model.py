@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from clap_server.clap.builtin.audio_tower import AudioTower, fill_up
 from clap_server.clap.builtin.text_tower import TextTower, load_tokenizer, token_ids
 from clap_server.clap.features import LogMel
-from clap_server.clap.model import Calibration
 from clap_server.clap.threads import use_threads
 from clap_server.errors import ModelError
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from clap_server.clap.everyday import EverydayBank
 
 WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.json"
 _TEXTS_AT_ONCE = 256
@@ -56,7 +57,6 @@ class BuiltinClap:
             self.sample_rate = int(config["sample_rate"])
             self.window_s = float(config["window_s"])
             self.dimension = int(config["audio"]["dimension"])
-            self.calibration: Calibration | None = Calibration(**config["calibration"])
             max_tokens = int(config["text"]["max_tokens"])
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged(folder / CONFIG, error) from error
@@ -67,6 +67,7 @@ class BuiltinClap:
         except Exception as error:  # tokenizers raises plain Exception for every failure
             raise _damaged(path, error) from error
         self.device = device
+        self.everyday: EverydayBank | None = None
         self._device = torch.device(device)
         self._log_mel = LogMel(self.sample_rate, dtype=torch.float32).to(self._device)
         for tower in (self._audio, self._text):
