@@ -76,8 +76,6 @@ def judgement_words(judgement: Judgement, note: WindowNote) -> str:
         case Decision.HELD_OFF if judgement.held_until_s is not None:
             until = time_of_day(note.utc(judgement.held_until_s))
             return f"{scored}: held off until {until}, after the event before"
-        case Decision.UNCONFIRMED if progress.unit == "windows":
-            return f"{scored}, but near it: one window of the two that are needed"
         case Decision.UNCONFIRMED:
             return f"{scored}: heard for {progress.have:.1f} s of the {progress.need:.1f} s that are needed"
         case _:

@@ -20,15 +20,9 @@ def test_one_strong_window_is_enough_for_an_impulse() -> None:
     assert decisions(ImpulsiveRule(0.5), each_hop([0.1, 0.5, 0.1])) == [1.0]
 
 
-def test_one_medium_window_is_not_enough_for_an_impulse_and_two_close_ones_are() -> None:
-    assert decisions(ImpulsiveRule(0.5), each_hop([0.1, 0.46, 0.1, 0.1, 0.1, 0.1])) == []
-    assert decisions(ImpulsiveRule(0.5), each_hop([0.1, 0.46, 0.1, 0.46, 0.1])) == [2.0]
-
-
-def test_medium_windows_far_apart_or_nearly_the_same_do_not_add_up() -> None:
-    assert decisions(ImpulsiveRule(0.5), each_hop([0.46, 0, 0, 0, 0.46])) == []
-    assert decisions(ImpulsiveRule(0.5), [(1.0, 0.46), (1.05, 0.46), (1.3, 0.46)]) == []
-    assert decisions(ImpulsiveRule(0.5), [(1.0, 0.46), (1.3, 0.46), (1.4, 0.46)]) == [1.4]
+def test_windows_under_the_threshold_do_not_add_up_to_an_impulse() -> None:
+    # What they promise together nobody has counted: only what the threshold says may pass.
+    assert decisions(ImpulsiveRule(0.5), each_hop([0.1, 0.49, 0.49, 0.49, 0.1])) == []
 
 
 def test_windows_far_below_the_threshold_never_start_an_impulse_but_keep_it_going() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,8 @@ class BuiltinClap:
             self._tokenizer = load_tokenizer(path, max_tokens)
         except Exception as error:  # tokenizers raises plain Exception for every failure
             raise _damaged(path, error) from error
+        with (folder / WEIGHTS).open("rb") as file:
+            self.identity = f"builtin@{hashlib.file_digest(file, 'sha256').hexdigest()}"
         self.device = device
         self.everyday: EverydayBank | None = None
         self._device = torch.device(device)

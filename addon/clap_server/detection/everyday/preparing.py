@@ -31,12 +31,7 @@ class _Checkpoint(ClapModel, Protocol):
 
 def model_key(model: ClapModel) -> str:
     """Say what a bank is made for: these weights, in this number format."""
-    if not model.builtin:
-        return f"{getattr(model, 'identity', model.name)} {model.dtype}"
-    from clap_server.clap import builtin
-
-    with (builtin.FOLDER / "weights.safetensors").open("rb") as file:
-        return f"builtin@{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    return f"{getattr(model, 'identity', model.name)} {model.dtype}"
 
 
 def prepared(
