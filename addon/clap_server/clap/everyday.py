@@ -125,6 +125,11 @@ class EverydayBank:
         return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), np.float32)
 
     @cached_property
+    def tags(self) -> tuple[str, ...]:
+        """All tags of the pieces, each once."""
+        return tuple(sorted({tag for piece in self.pieces for tag in piece.tags}))
+
+    @cached_property
     def seconds(self) -> NDArray[np.float64]:
         """``(n,)`` sound that each window adds to its recording, seconds."""
         since = np.diff(self.ends_s, prepend=0.0)

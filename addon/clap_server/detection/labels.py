@@ -29,6 +29,7 @@ class Label:
         negatives: descriptions of what it is *not*, added to the background for this label alone.
         kind: impulsive or sustained.
         threshold: default, 0 to 1.
+        security: whether people would be woken for it.
         icon: a Material Design Icons name, ``mdi:glass-fragile``.
         library: whether it comes from the built-in library (False: the user's own words).
     """
@@ -41,6 +42,7 @@ class Label:
     threshold: float = 0.5
     icon: str = "mdi:ear-hearing"
     library: bool = field(default=False)
+    security: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,7 @@ def _label(entry: dict[str, Any]) -> Label:
         negatives=tuple(entry["negatives"]),
         kind=LabelKind(entry["kind"]),
         threshold=entry["threshold"],
+        security=entry.get("security", False),
         icon=entry["icon"],
         library=True,
     )

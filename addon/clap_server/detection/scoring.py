@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 TEMPERATURE = 0.05
 """Width of the soft maxima, in cosine; LAION's checkpoints learnt a logit scale of about 1 / 0.05."""
 
-_SECURITY_THRESHOLD = 0.7
 _TINY = np.finfo(np.float64).tiny
 # So much of a bank is measured in one go, so that little memory is needed.
 _ROWS_AT_ONCE = 4096
@@ -86,11 +85,7 @@ class LabelScorer:
             raise ValueError("a score needs a background to compare with")
         by_id = {label.id: label for label in labels if label.prompts}
         if not by_id:
-            by_id = {
-                label.id: label
-                for label in load_library().labels
-                if label.prompts and label.threshold >= _SECURITY_THRESHOLD
-            }
+            by_id = {label.id: label for label in load_library().described if label.security}
         self._scored = tuple(by_id)
         texts = list(
             dict.fromkeys(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clap_server.detection.everyday.known import known_tails
 from clap_server.detection.likeness import NEAR_IDENTICAL, likeness
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ def pieces_about(bank: EverydayBank, model: ClapModel, label: Label) -> NDArray[
     """
     if label.library:
         return np.array([label.id in piece.holds for piece in bank.pieces], bool)
-    tags = sorted({tag for piece in bank.pieces for tag in piece.tags})
+    tags = bank.tags
     if not tags:
         return np.zeros(len(bank.pieces), bool)
-    embeddings = model.embed_text([*tags, *label.prompts])
-    alike = likeness(tags, embeddings[: len(tags)], label.prompts, embeddings[len(tags) :])
+    embeddings = known_tails(bank).tag_embeddings(lambda: model.embed_text(tags))
+    alike = likeness(tags, embeddings, label.prompts, model.embed_text(label.prompts))
     same = {tag for tag, value in zip(tags, alike, strict=True) if value >= NEAR_IDENTICAL}
     return np.array([not same.isdisjoint(piece.tags) for piece in bank.pieces], bool)

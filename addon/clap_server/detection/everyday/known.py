@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from clap_server.clap.everyday import EverydayBank
     from clap_server.detection.everyday.tail import Tail
@@ -22,7 +25,14 @@ class KnownTails:
 
     def __init__(self) -> None:
         self._tails: OrderedDict[Hashable, Tail | None] = OrderedDict()
+        self._tags: NDArray[np.float32] | None = None
         self._lock = threading.Lock()
+
+    def tag_embeddings(self, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """``(tags, dimension)`` of the bank's tags, computed once."""
+        if self._tags is None:
+            self._tags = compute()
+        return self._tags
 
     def get(self, keys: list[Hashable]) -> dict[Hashable, Tail | None]:
         """Those that are known; None where the bank says too little of the label."""

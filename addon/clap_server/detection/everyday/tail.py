@@ -23,9 +23,12 @@ QUANTILE = 0.95
 LEAST_EXCESSES = 10
 """With fewer maxima above the quantile nothing can be said of rare ones."""
 
-SHAPES = (0.0, 0.5)
-"""Believed shapes. Margins are bounded, so that fits often end below 0; but what is rare and loud is missing
-from any bank, and a tail that ends would call it impossible."""
+SHAPES = (-0.5, 0.5)
+"""Believed shapes: margins are bounded, so that tails mostly are shorter than exponential (below 0)."""
+
+RAREST_OF_HOURS = 100.0
+"""A tail that ends would call what is beyond it impossible. No rate is said to be less than once in so many
+times the hours that were heard."""
 
 _BODY_POINTS = 65
 _STRAIGHT = 1e-6
@@ -50,14 +53,21 @@ class Tail:
     shape: float
     scale: float
 
+    @property
+    def rarest(self) -> float:
+        """The lowest rate that is told, events an hour."""
+        return 1.0 / (RAREST_OF_HOURS * self.hours) if self.hours else 0.0
+
     def per_hour(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """Maxima an hour that reach margins of any shape; falls as they rise."""
         counted = np.exp(np.interp(margins, self.body, np.log(self.body_rates)))
         over = np.maximum(np.asarray(margins, np.float64) - self.body[-1], 0.0) / self.scale
         if abs(self.shape) < _STRAIGHT:
-            return np.asarray(counted * np.exp(-over))
-        with np.errstate(divide="ignore"):
-            return np.asarray(counted * np.maximum(1.0 + self.shape * over, 0.0) ** (-1.0 / self.shape))
+            surviving = np.exp(-over)
+        else:
+            with np.errstate(divide="ignore"):
+                surviving = np.maximum(1.0 + self.shape * over, 0.0) ** (-1.0 / self.shape)
+        return np.asarray(np.maximum(counted * surviving, self.rarest))
 
 
 def fit_tail(
