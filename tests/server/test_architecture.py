@@ -75,7 +75,7 @@ def test_there_is_something_to_check() -> None:
     assert parts == set(ALLOWED)
     assert "clap_server.clap.model" in IMPORTS["clap_server.detection.scoring"]
     assert "clap_server.settings" in IMPORTS["clap_server.api.server"]
-    assert "clap_server.synthesis" in IMPORTS["clap_server.detection.calibration.fit"]
+    assert "clap_server.synthesis" in IMPORTS["clap_server.detection.everyday.making"]
 
 
 @pytest.mark.parametrize("part", ALLOWED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import dataclass
@@ -186,7 +187,7 @@ class EverydayBank:
             FileNotFoundError: there is none.
         """
         try:
-            with np.load(path, allow_pickle=False) as parts:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as parts:
                 about = json.loads(parts["about"].tobytes())
                 if about["format"] != FORMAT:
                     raise ValueError(f"format {about['format']}")
@@ -206,7 +207,7 @@ class EverydayBank:
             found.check()
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise ModelError(f"The bank of everyday sound {path} is damaged: {error}") from error
         return found
 

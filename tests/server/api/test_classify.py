@@ -363,7 +363,7 @@ async def test_scores_do_not_depend_on_the_other_labels(client: Client) -> None:
 async def test_model_that_is_shared_looks_like_the_model(client: Client) -> None:
     shared = client.server.context
     model, seen = shared.holder.model, SharedModel(shared.holder.model, shared.supervisor.batcher)
-    for fact in ("name", "builtin", "device", "dtype", "sample_rate", "window_s", "dimension", "calibration"):
+    for fact in ("name", "builtin", "device", "dtype", "sample_rate", "window_s", "dimension", "everyday"):
         assert getattr(seen, fact) == getattr(model, fact)
 
 

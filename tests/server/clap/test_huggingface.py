@@ -13,7 +13,6 @@ import torch
 from transformers import ClapFeatureExtractor, ClapModel, pipeline
 
 from clap_server.clap.huggingface import DType, HuggingFaceClap, resolve_dtype, weights_hash
-from clap_server.clap.model import CALIBRATION_FILE
 from clap_server.errors import ModelError
 from tests.server.clap.checkpoints import WINDOW_S, write_checkpoint
 
@@ -68,7 +67,7 @@ def test_it_fits_the_interface(model: HuggingFaceClap) -> None:
     fits: OurClapModel = model
     assert (fits.name, fits.builtin, fits.device, fits.dtype) == ("tiny", False, "cpu", "float32")
     assert (fits.sample_rate, fits.window_s, fits.dimension) == (RATE, WINDOW_S, 32)
-    assert fits.calibration is None
+    assert fits.everyday is None
 
 
 def test_audio_embeddings_equal_those_of_transformers(checkpoint: Path, model: HuggingFaceClap) -> None:
@@ -154,8 +153,6 @@ def test_text_embeddings_survive_a_restart_and_are_not_shared_between_weights(
 
 def test_identity_follows_the_content(fused_checkpoint: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(fused_checkpoint, tmp_path / "copy")
-    assert weights_hash(copy) == weights_hash(fused_checkpoint)
-    (copy / CALIBRATION_FILE).write_text('{"scale": 9.0, "bias": 0.0}')
     assert weights_hash(copy) == weights_hash(fused_checkpoint)
     weights = bytearray((copy / "model.safetensors").read_bytes())
     weights[-1] ^= 1

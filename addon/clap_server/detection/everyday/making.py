@@ -26,7 +26,9 @@ VERSION = 1
 
 _SEED = 20261127
 _PIECE_S = 20.0
-_PIECES = 90
+_PIECES = 60
+# Different ones of its kind in a piece.
+_SOUNDS = 3
 _PAUSE_S = (0.3, 2.5)
 _SNR_DB = (0.0, 30.0)
 
@@ -106,7 +108,7 @@ class BankMaker:
 
 
 def synthesised_bank(model: ClapModel, made_for: str, progress: Callable[[str], None]) -> EverydayBank:
-    """Make half an hour of home life from nothing but numbers. Blocks, for minutes with a large model.
+    """Make twenty minutes of home life from nothing but numbers. Blocks, for minutes with a large model.
 
     Each piece is one kind of sound, again and again, in a room, over noise.
 
@@ -130,9 +132,10 @@ def _home(make: Maker, rng: np.random.Generator, rate: int) -> NDArray[np.float3
     noise = synthesis.noise(rng, rate, duration_s=_PIECE_S)[:count]
     scene = np.zeros(count, np.float32)
     scene[: len(noise)] = noise * rng.uniform(0.005, 0.1)
+    sounds = [synthesis.reverberate(make(rng, rate), rng, rate) for _ in range(_SOUNDS)]
     at_s = rng.uniform(*_PAUSE_S)
     while at_s < _PIECE_S - 1.0:
-        sound = synthesis.reverberate(make(rng, rate), rng, rate)
+        sound = sounds[rng.integers(_SOUNDS)]
         scene = synthesis.mix_at(scene, sound, at_s, rng.uniform(*_SNR_DB), rate)
         at_s += len(sound) / rate + rng.uniform(*_PAUSE_S)
     return scene

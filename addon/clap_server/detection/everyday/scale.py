@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 BLOCK_S = 5.0
 """Events nearer than this are one: the shortest time that an impulsive event lasts."""
 
-LEAST_BLOCKS = 240
-"""With fewer, 20 minutes of sound, nothing is said of rare sounds."""
+LEAST_BLOCKS = 220
+"""With fewer, some 18 minutes of sound, nothing is said of rare sounds."""
 
 COMMON_HOURS = 4.0
 """A room's own sound counts as much as the common bank once there is so much of it."""

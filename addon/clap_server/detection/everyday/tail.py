@@ -91,19 +91,22 @@ def fit_tail(
     Raises:
         ValueError: there are too few maxima, or one is not a number.
     """
+    if np.isnan(maxima).any():
+        raise ValueError("a maximum is not a number")
     ordered = np.sort(maxima[np.isfinite(maxima)])
     count = len(ordered)
     excesses = ordered[int(QUANTILE * count) + 1 :] - ordered[int(QUANTILE * count)] if count else ordered
-    if len(excesses) < LEAST_EXCESSES or np.isnan(maxima).any():
+    if len(excesses) < LEAST_EXCESSES:
         raise ValueError(f"{len(excesses)} excesses are too few: {LEAST_EXCESSES} are needed")
     shares = np.linspace(0.5, QUANTILE, _BODY_POINTS)
-    places = np.minimum((shares * count).astype(int), int(QUANTILE * count))
+    body = np.unique(ordered[np.minimum((shares * count).astype(int), int(QUANTILE * count))])
+    rates = (count - np.searchsorted(ordered, body)) / hours
     lowest = float(windows[np.isfinite(windows)].min())
-    body = np.concatenate([[min(lowest, ordered[places[0]])], ordered[places]])
-    rates = np.concatenate([[len(windows) / hours], (count - places) / hours])
-    rises = np.concatenate([np.diff(body) > 0, [True]])  # of equal ones the last, and so the lowest rate
+    if lowest < body[0]:
+        body = np.concatenate([[lowest], body])
+        rates = np.concatenate([[max(len(windows) / hours, rates[0])], rates])
     shape, scale = _fit(excesses, shapes)
-    return Tail(hours, body[rises], rates[rises], shape, scale)
+    return Tail(hours, body, rates, shape, scale)
 
 
 def _fit(excesses: NDArray[np.float64], shapes: tuple[float, float]) -> tuple[float, float]:

@@ -1,0 +1,105 @@
+"""Draws the pictures of docs/detection.md from what the built-in model ships with.
+
+Run ``python docs/images/make_scores.py`` in the server's development environment.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from clap_server.clap.builtin import FOLDER, load_builtin
+from clap_server.detection.everyday.evidence import evidence, maxima
+from clap_server.detection.everyday.preparing import prepared
+from clap_server.detection.everyday.rate import rate_of_score
+from clap_server.detection.everyday.scale import BLOCK_S, tail_of
+from clap_server.detection.everyday.tail import bounds
+from clap_server.detection.labels import LabelKind
+from clap_server.detection.library import load_library
+from clap_server.detection.scoring import LabelScorer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HERE = Path(__file__).resolve().parent
+DPI = 120
+EVERYDAY, SOUND, MUTED = "#d55e00", "#0072b2", "#666666"
+LABEL = "glass_breaking"
+SHOWN = ("glass_breaking", "explosion_gunshot", "fighting_shouting", "alarm", "speech")
+
+
+def scale_picture() -> Figure:
+    """False alarms a day over the score."""
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    scores = np.linspace(0.4, 0.95, 100)
+    axes.semilogy(scores, [rate_of_score(score) for score in scores], color=EVERYDAY)
+    for score, words in ((0.5, "monitoring:\none an hour"), (0.7, "security:\none a day"), (0.9, "one a month")):
+        axes.plot(score, rate_of_score(score), "o", color=EVERYDAY)
+        axes.annotate(words, (score, rate_of_score(score)), (8, 4), textcoords="offset points")
+    axes.set(xlabel="score, or threshold", ylabel="false alarms a day")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def tail_picture() -> Figure:
+    """How often everyday sound reaches a margin: counted, fitted, with bounds."""
+    library, model = load_library(), prepared(load_builtin("cpu"), HERE, print)
+    label, bank = library.get(LABEL), model.everyday
+    assert label is not None
+    assert bank is not None
+    margins = LabelScorer(model, [label], library.background).margins(bank.embeddings())[:, 0]
+    tail = tail_of(margins, bank, np.ones(len(margins), bool), LabelKind.IMPULSIVE)
+    assert tail is not None
+    decided = evidence(margins, bank.ends_s, bank.recordings, label.kind, hop_s=bank.hop_s)
+    highest = np.sort(maxima(decided, bank.ends_s, bank.recordings, block_s=BLOCK_S))[::-1]
+    grid = np.linspace(np.median(highest), highest[0] + 0.1, 200)
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.semilogy(highest, np.arange(1, len(highest) + 1) / tail.hours, ".", color=MUTED, label="counted")
+    fitted = tail.per_hour(grid)
+    axes.semilogy(grid, fitted, color=EVERYDAY, label="fitted")
+    limits = np.array([bounds(rate * tail.hours, tail.hours) for rate in fitted])
+    axes.fill_between(grid, *limits.T, color=EVERYDAY, alpha=0.15, label="95 % bounds")
+    for score in (0.5, 0.7):
+        rate = rate_of_score(score) / 4
+        margin = float(np.interp(-rate, -fitted, grid))
+        axes.axvline(margin, color=SOUND, linestyle=":")
+        axes.annotate(f"score {score:g}", (margin, 300), color=SOUND, ha="right", rotation=90, va="top")
+    axes.set(xlabel="margin of glass breaking, cosine", ylabel="events an hour of sound", ylim=(1e-2, 500))
+    axes.legend(loc="lower left")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def found_picture() -> Figure:
+    """Which share of recorded events reaches a threshold."""
+    known = json.loads((FOLDER / "found.json").read_text("utf-8"))
+    library = load_library()
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes: Axes = figure.subplots()
+    thresholds = np.linspace(0.4, 0.9, 101)
+    for label_id in SHOWN:
+        label = library.get(label_id)
+        assert label is not None
+        scores = np.array(known[label_id]["scores"])
+        shares = [(scores >= threshold).mean() for threshold in thresholds]
+        axes.plot(thresholds, shares, label=f"{label.names['en']} ({len(scores)})")
+    axes.set(xlabel="threshold", ylabel="share of the events that is found", ylim=(0, 1))
+    axes.legend()
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def main() -> None:
+    """Write the pictures beside this file."""
+    for name, figure in (("scale", scale_picture()), ("tail", tail_picture()), ("found", found_picture())):
+        figure.savefig(HERE / f"score-{name}.png", dpi=DPI)
+
+
+if __name__ == "__main__":
+    main()
