@@ -30,6 +30,8 @@ class Label:
         kind: impulsive or sustained.
         threshold: default, 0 to 1.
         icon: a Material Design Icons name, ``mdi:glass-fragile``.
+        rivals: impulsive labels that have the same name here may be heard in one bang, so they compete for it
+            (see ``Contest``); None if it has no rivals.
         library: whether it comes from the built-in library (False: the user's own words).
     """
 
@@ -41,6 +43,7 @@ class Label:
     threshold: float = 0.5
     icon: str = "mdi:ear-hearing"
     library: bool = field(default=False)
+    rivals: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,7 @@ def _label(entry: dict[str, Any]) -> Label:
         threshold=entry["threshold"],
         icon=entry["icon"],
         library=True,
+        rivals=entry.get("rivals"),
     )
 
 

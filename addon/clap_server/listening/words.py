@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clap_server.detection.gate import SILENCE_DBFS
-from clap_server.detection.judgement import Decision, Judgement
+from clap_server.detection.judgement import Decision
 from clap_server.listening.diary import Fate
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from clap_server.detection.judgement import Judgement, Nearer
     from clap_server.detection.labels import WatchedLabel
     from clap_server.listening.diary import WindowNote
 
@@ -73,6 +74,8 @@ def judgement_words(judgement: Judgement, note: WindowNote) -> str:
             return f"{scored}: an event started"
         case Decision.GOING_ON:
             return f"{scored}: its event is going on"
+        case Decision.OUTDONE if (nearer := judgement.nearer) is not None:
+            return _outdone_words(judgement, nearer)
         case Decision.HELD_OFF if judgement.held_until_s is not None:
             until = time_of_day(note.utc(judgement.held_until_s))
             return f"{scored}: held off until {until}, after the event before"
@@ -82,6 +85,14 @@ def judgement_words(judgement: Judgement, note: WindowNote) -> str:
             return f"{scored}: heard for {progress.have:.1f} s of the {progress.need:.1f} s that are needed"
         case _:
             return scored
+
+
+def _outdone_words(judgement: Judgement, nearer: Nearer) -> str:
+    """Why the sound has another label's name."""
+    name, rival = judgement.watched.label.names["en"], nearer.watched.label.names["en"]
+    if nearer.score > judgement.score:
+        return f"{name} {judgement.score:.2f}, but {rival} was nearer: {nearer.score:.2f}"
+    return f"{name} {judgement.score:.2f}, but the same sound was named {rival} before: {nearer.score:.2f}"
 
 
 def score_words(name: str, score: float, threshold: float) -> str:
