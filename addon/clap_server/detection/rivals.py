@@ -50,7 +50,8 @@ _MINUTE_S = 60.0
 _TOLERANCE = 1e-9
 
 
-class Close(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Close:
     """Another label that a sound might have been.
 
     Attributes:
