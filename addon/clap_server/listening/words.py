@@ -90,14 +90,20 @@ def judgement_words(judgement: Judgement, note: WindowNote) -> str:
 def _outdone_words(judgement: Judgement, nearer: Nearer) -> str:
     """Why the sound has another label's name."""
     name, rival = judgement.watched.label.names["en"], nearer.watched.label.names["en"]
+    score, its_score = _apart(judgement.score, nearer.score)
     if nearer.score > judgement.score:
-        return f"{name} {judgement.score:.2f}, but {rival} was nearer: {nearer.score:.2f}"
-    return f"{name} {judgement.score:.2f}, but the same sound was named {rival} before: {nearer.score:.2f}"
+        return f"{name} {score}, but {rival} was nearer: {its_score}"
+    return f"{name} {score}, but the same sound was named {rival} before: {its_score}"
 
 
 def score_words(name: str, score: float, threshold: float) -> str:
     """A score against its threshold: the one place that says what a score means."""
-    # Rounding must not make the two look the same.
-    digits = next((n for n in (2, 3, 4) if f"{score:.{n}f}" != f"{threshold:.{n}f}"), 4)
     relation = "at or above" if score >= threshold else "under"
-    return f"{name} {score:.{digits}f}, {relation} its threshold {threshold:.{digits}f}"
+    scored, limit = _apart(score, threshold)
+    return f"{name} {scored}, {relation} its threshold {limit}"
+
+
+def _apart(one: float, other: float) -> tuple[str, str]:
+    """Two scores with so many digits that rounding does not make them look the same."""
+    digits = next((n for n in (2, 3, 4) if f"{one:.{n}f}" != f"{other:.{n}f}"), 4)
+    return f"{one:.{digits}f}", f"{other:.{digits}f}"
