@@ -10,6 +10,7 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 from .const import DOMAIN, MICROPHONE_KEYS, SUBENTRY_MICROPHONE, TRANSLATED_LABELS
 from .coordinator import ClapSoundConfigEntry, ClapSoundCoordinator
 from .desired import microphone_id
+from .sameness import sameness_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -147,4 +148,6 @@ class LabelEntity(ClapSoundEntity):
             "started_at": event.started_at.isoformat() if event else None,
             "detected_at": event.detected_at.isoformat() if event else None,
             "late": heard.late if heard else None,
+            "replaced_by": event.replaced_by if event else None,
+            **sameness_attributes(self.coordinator.config_entry, event),
         }

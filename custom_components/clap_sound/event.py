@@ -63,7 +63,7 @@ class SoundDetected(ClapSoundEntity, EventEntity):
 
     @callback
     def _sound_started(self, heard: Heard) -> None:
-        attributes = event_attributes(self._entry_id, heard)
+        attributes = event_attributes(self.coordinator.config_entry, heard)
         event_type = attributes.pop("event_type")
         if event_type not in self.event_types:
             # It was detected before the label was taken off.

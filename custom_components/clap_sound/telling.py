@@ -18,6 +18,7 @@ from homeassistant.util import dt as dt_util
 from .clip import clip_path
 from .const import DOMAIN, EVENT_SOUND, KEY_SOUND_DETECTED, NEWS_AGE, SUBENTRY_MICROPHONE
 from .desired import microphone_id
+from .sameness import sameness_attributes
 from .signals import event_signal
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
     return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry_id}")
 
 
-def event_attributes(entry_id: str, heard: Heard) -> dict[str, Any]:
+def event_attributes(entry: ConfigEntry, heard: Heard) -> dict[str, Any]:
     """Return what is told of an event, on the bus and by its entity."""
     event = heard.event
     return {
@@ -75,7 +76,8 @@ def event_attributes(entry_id: str, heard: Heard) -> dict[str, Any]:
         "started_at": event.started_at.isoformat(),
         "detected_at": event.detected_at.isoformat(),
         "late": heard.late,
-        "clip": clip_path(entry_id, event.id),
+        "clip": clip_path(entry.entry_id, event.id),
+        **sameness_attributes(entry, event),
     }
 
 
@@ -206,7 +208,7 @@ class EventTeller:
                 ATTR_ENTITY_ID: entity_id,
                 ATTR_DEVICE_ID: device.id if device else None,
                 "microphone": subentry.title,
-                **event_attributes(self._entry.entry_id, heard),
+                **event_attributes(self._entry, heard),
             },
         )
         if heard.late:

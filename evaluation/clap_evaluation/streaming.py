@@ -39,6 +39,7 @@ class WindowScores:
         hop_s: seconds between regular windows.
         window_s: length of a full window, seconds.
         patterns: that were decoded or stopped, in order.
+        all_onsets_s: of each window, all its onsets.
     """
 
     label_ids: tuple[str, ...]
@@ -53,6 +54,7 @@ class WindowScores:
     hop_s: float
     window_s: float
     patterns: tuple[DecodedPattern, ...] = ()
+    all_onsets_s: tuple[tuple[float, ...], ...] = ()
 
     @property
     def best(self) -> NDArray[np.float32]:
@@ -72,14 +74,22 @@ class WindowScores:
         firsts = [0, *self.pieces[:-1].tolist()]
         levels = self.piece_levels_dbfs.tolist()
         return [
-            Window(start_s, end_s, level_dbfs, None if isnan(onset_s) else onset_s, tuple(levels[first:last]))
-            for start_s, end_s, level_dbfs, onset_s, first, last in zip(
+            Window(
+                start_s,
+                end_s,
+                level_dbfs,
+                None if isnan(onset_s) else onset_s,
+                tuple(levels[first:last]),
+                onsets_s,
+            )
+            for start_s, end_s, level_dbfs, onset_s, first, last, onsets_s in zip(
                 self.starts_s.tolist(),
                 self.ends_s.tolist(),
                 self.levels_dbfs.tolist(),
                 self.onsets_s.tolist(),
                 firsts,
                 self.pieces.tolist(),
+                self.all_onsets_s or [()] * len(self.starts_s),
                 strict=True,
             )
         ]
@@ -124,6 +134,7 @@ def score_stream(
         hop_s=hop_s,
         window_s=model.window_s,
         patterns=tuple(patterns),
+        all_onsets_s=tuple(window.onsets_s for window in windows),
     )
 
 

@@ -163,6 +163,8 @@ class Peer:
         *,
         age: timedelta = timedelta(),
         pattern: AlarmPattern | None = None,
+        close: list[schemas.CloseLabel] | None = None,
+        group: schemas.EventGroupInfo | None = None,
     ) -> schemas.EventInfo:
         started_at = datetime.now(UTC) - age
         microphone = self.microphone(microphone_id)
@@ -183,12 +185,17 @@ class Peer:
             peak_level_dbfs=-12.5,
             has_clip=False,
             pattern=pattern,
+            close=close or [],
+            group=group,
         )
         await self._change("started", event)
         return event
 
     async def confirm_event(self, event: schemas.EventInfo, pattern: AlarmPattern) -> schemas.EventInfo:
-        confirmed = event.model_copy(update={"pattern": pattern})
+        return await self.tell_more(event, pattern=pattern)
+
+    async def tell_more(self, event: schemas.EventInfo, **news: Any) -> schemas.EventInfo:
+        confirmed = event.model_copy(update=news)
         await self.send(schemas.EventConfirmedMessage(event=confirmed))
         return confirmed
 

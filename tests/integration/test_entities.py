@@ -10,6 +10,7 @@ from homeassistant.core import callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 
+from clap_server.api import schemas
 from clap_server.detection.patterns import AlarmPattern
 from tests.integration.conftest import make_entry, microphone_data, state_of, until
 from tests.integration.server import status
@@ -334,12 +335,68 @@ async def test_a_pattern_that_confirms_an_event_shows_and_tells_no_second_sound(
     assert [told.data["label"] for told in heard] == ["Alarm", "Glass breaking"]
 
 
+def sound_at(*microphones: tuple[str, float]) -> schemas.EventGroupInfo:
+    margin_db = microphones[0][1] - microphones[1][1] if len(microphones) > 1 else None
+    return schemas.EventGroupInfo(
+        id="first",
+        nearest=microphones[0][0],
+        margin_db=margin_db,
+        unsure=margin_db is not None and margin_db < 3,
+        microphones=[
+            schemas.HeardAtMicrophone(id=id_, level_above_l90_db=level) for id_, level in microphones
+        ],
+    )
+
+
+async def test_what_else_a_sound_might_be_and_where_it_was_loudest_is_told(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    heard: list[Event] = []
+    hass.bus.async_listen("clap_sound_event", heard.append)
+    close = [schemas.CloseLabel(label="metal_impact", score=0.7512)]
+    event = await peer.start_event(kitchen, close=close, group=sound_at((kitchen, 30.0)))
+    await until(hass, lambda: len(heard) == 1)
+    wanted = {
+        "close": [{"label": "metal_impact", "score": 0.751}],
+        "group_id": "first",
+        "nearest_microphone": "Kitchen",
+        "nearest_margin_db": None,
+        "nearest_unsure": False,
+    }
+    assert heard[0].data.items() >= wanted.items()
+    for entity_id in (HEARD, GLASS):
+        state = hass.states.get(entity_id)
+        assert state is not None
+        assert state.attributes.items() >= wanted.items()
+
+    def shown() -> tuple[str, float, bool]:
+        state = hass.states.get(GLASS)
+        assert state is not None
+        facts = state.attributes
+        return facts["nearest_microphone"], facts["nearest_margin_db"], facts["nearest_unsure"]
+
+    # Another microphone hears it too, of which only the server knows.
+    event = await peer.tell_more(event, group=sound_at(("hall", 32.0), (kitchen, 30.0)))
+    await until(hass, lambda: shown() == ("hall", 2.0, True))
+    ended = await peer.end_event(event.model_copy(update={"replaced_by": "explosion_gunshot"}))
+    await until(hass, lambda: state_of(hass, GLASS) == "off")
+    state = hass.states.get(GLASS)
+    assert state is not None
+    assert state.attributes["replaced_by"] == "explosion_gunshot"
+    # It may change even after the end, and turns nothing on.
+    await peer.tell_more(ended, group=sound_at((kitchen, 36.0), ("hall", 32.0)))
+    await until(hass, lambda: shown() == ("Kitchen", 4.0, False))
+    assert state_of(hass, GLASS) == "off"
+    assert len(heard) == 1
+
+
 async def test_a_server_that_knows_no_patterns_is_understood(
     hass: HomeAssistant, peer: Peer, kitchen: str
 ) -> None:
     told = (await peer.start_event(kitchen)).model_dump(mode="json")
     await until(hass, lambda: state_of(hass, GLASS) == "on")
-    del told["pattern"]
+    for field in ("pattern", "close", "replaced_by", "group"):
+        del told[field]
     ended = {**told, "sequence": told["sequence"] + 1, "ended_at": told["started_at"]}
     await peer.send({"type": "event", "sequence": ended["sequence"], "change": "ended", "event": ended})
     await until(hass, lambda: state_of(hass, GLASS) == "off")

@@ -104,6 +104,11 @@ async def test_sound_that_is_news_is_told_by_state_and_event(
             "detected_at": event.detected_at.isoformat(),
             "late": False,
             "clip": f"/api/clap_sound/{entry.entry_id}/events/{event.id}/clip.mp3",
+            "close": [],
+            "group_id": None,
+            "nearest_microphone": None,
+            "nearest_margin_db": None,
+            "nearest_unsure": None,
         }
     ]
     for entity_id in (HEARD, GLASS):

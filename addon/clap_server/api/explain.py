@@ -11,6 +11,7 @@ from clap_server.api.present import microphone_status, score
 from clap_server.api.problems import read_number
 from clap_server.api.route import Parameter, Route
 from clap_server.api.schemas import (
+    CloseLabel,
     ExplainedLabel,
     ExplainedMoment,
     ExplainedWindow,
@@ -148,12 +149,14 @@ def _window(note: WindowNote) -> ExplainedWindow:
 def _label(
     watched: WatchedLabel, value: float, judgement: Judgement | None, note: WindowNote
 ) -> ExplainedLabel:
-    progress = held_until = None
+    progress = held_until = nearer = None
     if judgement is not None:
         made = judgement.progress
         progress = RuleProgress(have=round(made.have, 3), need=round(made.need, 3), unit=made.unit)
         if judgement.held_until_s is not None:
             held_until = note.utc(judgement.held_until_s)
+        if judgement.nearer is not None:
+            nearer = CloseLabel(label=judgement.nearer.watched.label.id, score=score(judgement.nearer.score))
     return ExplainedLabel(
         label_id=watched.label.id,
         name=watched.label.names["en"],
@@ -163,6 +166,7 @@ def _label(
         progress=progress,
         held_until=held_until,
         words=nearest_words(note, watched),
+        nearer=nearer,
     )
 
 

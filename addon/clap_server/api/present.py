@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from clap_server import __version__
 from clap_server.api.schemas import (
     Classification,
+    CloseLabel,
+    EventGroupInfo,
     EventInfo,
+    HeardAtMicrophone,
     LabelInfo,
     LabelScore,
     MicrophoneInfo,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from clap_server.detection.classify import FileScores
     from clap_server.detection.labels import Label, WatchedLabel
     from clap_server.listening.config import Microphone, SourceSettings
+    from clap_server.listening.events import EventGroup
     from clap_server.listening.supervisor import MicrophoneSnapshot
     from clap_server.store.events import StoredEvent
 
@@ -124,6 +128,7 @@ def label_info(label: Label) -> LabelInfo:
         threshold=label.threshold,
         icon=label.icon,
         library=label.library,
+        rivals=label.rivals,
     )
 
 
@@ -190,12 +195,27 @@ async def microphones(context: Context) -> list[MicrophoneInfo]:
     return found
 
 
+def _group(group: EventGroup) -> EventGroupInfo:
+    return EventGroupInfo(
+        id=group.id,
+        nearest=group.nearest,
+        margin_db=None if group.margin_db is None else round(group.margin_db, 1),
+        unsure=group.unsure,
+        microphones=[
+            HeardAtMicrophone(id=heard.id, level_above_l90_db=round(heard.level_above_l90_db, 1))
+            for heard in group.microphones
+        ],
+    )
+
+
 def event_info(stored: StoredEvent) -> EventInfo:
     """A sound event."""
     event = {field.name: getattr(stored.event, field.name) for field in fields(stored.event)}
     for name in ("threshold", "score", "peak_score"):
         event[name] = score(event[name])
     event["peak_level_dbfs"] = float(event["peak_level_dbfs"])
+    event["close"] = [CloseLabel(label=close.label, score=score(close.score)) for close in stored.event.close]
+    event["group"] = None if stored.event.group is None else _group(stored.event.group)
     return EventInfo(
         **event,
         sequence=stored.sequence,

@@ -81,6 +81,9 @@ class LabelInfo(Schema):
     threshold: Score
     icon: str
     library: bool
+    rivals: str | None = Field(
+        default=None, description="labels with the same name here compete for each bang; null: with none"
+    )
 
 
 class LabelLibrary(Schema):
@@ -164,6 +167,13 @@ class RuleProgress(Schema):
     unit: Literal["windows", "s"] = Field(description="windows, or seconds of the sound")
 
 
+class CloseLabel(Schema):
+    """Another label that an impulsive sound might have been."""
+
+    label: str = Field(description="id of the label")
+    score: Score = Field(description="its highest in the windows of the sound")
+
+
 class ExplainedLabel(Schema):
     """What became of a label in a window."""
 
@@ -175,6 +185,9 @@ class ExplainedLabel(Schema):
     progress: RuleProgress | None = Field(description="null if the score is under half of the threshold")
     held_until: datetime | None = Field(description="nothing new starts before, if that decided")
     words: str = Field(description="what decided")
+    nearer: CloseLabel | None = Field(
+        default=None, description="by what the sound was named, if that decided (`outdone`)"
+    )
 
 
 class NearestWindow(ExplainedLabel):
@@ -261,6 +274,27 @@ class SelfTestResult(Schema):
     live_score: Score | None = Field(description="digital: of the room alone in the window that decided")
 
 
+class HeardAtMicrophone(Schema):
+    """A microphone at which a sound was heard."""
+
+    id: str
+    level_above_l90_db: float = Field(
+        description="peak level above the level that its sound exceeds for 90 % of the time"
+    )
+
+
+class EventGroupInfo(Schema):
+    """The same label at microphones within 1.5 s: one sound, with an event for each microphone."""
+
+    id: str = Field(description="the same for all its events")
+    nearest: str = Field(description="id of the microphone at which it stood out most")
+    margin_db: float | None = Field(
+        description="by how much more than at the next one; null if no other heard it"
+    )
+    unsure: bool = Field(description="the margin is under 3 dB, so either may be the nearest")
+    microphones: list[HeardAtMicrophone] = Field(description="the nearest first")
+
+
 class EventInfo(Schema):
     """A sound event."""
 
@@ -282,6 +316,22 @@ class EventInfo(Schema):
         default=None,
         description="of an alarm's beeps, by which it was recognised or, while it went on, confirmed;"
         " null if the model alone heard it",
+    )
+    close: list[CloseLabel] = Field(
+        default=[], description="what else an impulsive sound might have been, the best first"
+    )
+    replaced_by: str | None = Field(
+        default=None,
+        description="id of the label by which the same sound was named better a moment later: it has its own"
+        " event, and this one ended at once",
+    )
+    noise_floor_dbfs: float | None = Field(
+        default=None, description="L90 of the microphone when it started; null in old events"
+    )
+    group: EventGroupInfo | None = Field(
+        default=None,
+        description="the same sound at all microphones, as far as is known; it may grow for some seconds;"
+        " null in old events",
     )
     feedback: Literal["correct", "false_alarm"] | None = None
 
@@ -426,9 +476,10 @@ class EventMessage(Schema):
 
 
 class EventConfirmedMessage(Schema):
-    """An event that goes on now has its ``pattern``. It has no number and is not replayed.
+    """More is known of an event: its ``pattern``, what is ``close``, or its ``group``, even when it is over.
 
-    The event's end tells it too, so a client need not know this message.
+    It has no number and is not replayed. The event's end tells it too, as far as it is known by then, so a
+    client need not know this message.
     """
 
     type: Literal["event_confirmed"] = "event_confirmed"

@@ -17,6 +17,7 @@ from clap_server.api.schemas import (
     MicrophoneStatus,
     ScoresMessage,
 )
+from clap_server.listening.groups import EventGroups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from clap_server.api.bus import EventBus
     from clap_server.api.metrics import Metrics
     from clap_server.audio.source import SourceStatus
-    from clap_server.listening.events import SoundEvent
+    from clap_server.listening.events import EventGroup, SoundEvent
     from clap_server.listening.sink import Recording
     from clap_server.store.store import Store
 
@@ -40,6 +41,7 @@ class EventSink:
         self._metrics = metrics
         # Numbers must be published in their order: a client resumes after the newest that it saw.
         self._order = asyncio.Lock()
+        self._groups = EventGroups()
         # Of events that go on: a microphone that is removed is forgotten before they end.
         self._names: dict[str, str] = {}
 
@@ -48,16 +50,20 @@ class EventSink:
         name = await self._record("started", event)
         self._metrics.event_started(event.microphone_id, event.label_id)
         pattern = "" if event.pattern is None else f", pattern {event.pattern}"
-        _LOGGER.info("%s: %s (score %.2f%s)", name, event.label_name, event.score, pattern)
+        close = "".join(f", close: {close.label} {close.score:.2f}" for close in event.close)
+        _LOGGER.info("%s: %s (score %.2f%s%s)", name, event.label_name, event.score, pattern, close)
 
     async def event_confirmed(self, event: SoundEvent) -> None:
-        """Store and publish the pattern, which the event's end tells again to those who missed it."""
+        """Store and publish what became known, which the event's end tells again to those who missed it."""
         async with self._order:
-            stored = await self._store.events.confirm(event)
+            changed = self._groups.take(event)
+            stored = await self._store.events.confirm(replace(event, group=changed.pop(event.id)))
             if stored is not None:
                 self._bus.publish(EventConfirmedMessage(event=event_info(stored)))
+            await self._regroup(changed)
         name = self._names.get(event.id, event.microphone_id)
-        _LOGGER.info("%s: %s is confirmed by its pattern %s", name, event.label_name, event.pattern)
+        if event.pattern is not None:
+            _LOGGER.info("%s: %s is confirmed by its pattern %s", name, event.label_name, event.pattern)
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         """Store the clip, then the end; without the clip if it cannot be stored."""
@@ -78,11 +84,21 @@ class EventSink:
         if change == "ended":
             self._names.pop(event.id, None)
         async with self._order:
+            changed = self._groups.take(event)
+            event = replace(event, group=changed.pop(event.id))
             entry = await self._store.events.record(change, event, name)
             self._bus.publish(
                 EventMessage(sequence=entry.sequence, change=change, event=event_info(entry.stored))
             )
+            await self._regroup(changed)
         return name
+
+    async def _regroup(self, groups: Mapping[str, EventGroup]) -> None:
+        """Store and publish, of events at other microphones, that their group is another."""
+        for event_id, group in groups.items():
+            stored = await self._store.events.regroup(event_id, group)
+            if stored is not None:
+                self._bus.publish(EventConfirmedMessage(event=event_info(stored)))
 
     def scores(
         self, microphone_id: str, at: datetime, scores: Mapping[str, float], level_dbfs: float

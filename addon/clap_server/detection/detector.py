@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from clap_server.detection.judgement import Decision, Judgement
+from clap_server.detection.judgement import Decision, Judgement, Nearer
+from clap_server.detection.labels import LabelKind
 from clap_server.detection.patterns import RAISED_BY
+from clap_server.detection.rivals import Bid, Close, Contest
 from clap_server.detection.temporal import TIMING, Rule, Timing, make_rule
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class Detection:
         peak_score: highest so far, 0 to 1.
         peak_level_dbfs: highest so far, dBFS.
         pattern: the first by which it was recognised, at its start or since; None if only by the model.
+        close: what else an impulsive sound might have been, the best first.
+        replaced_by: id of the label by which the same sound was named better, which ended this detection.
     """
 
     watched: WatchedLabel
@@ -59,6 +63,8 @@ class Detection:
     peak_score: float
     peak_level_dbfs: float
     pattern: AlarmPattern | None = None
+    close: tuple[Close, ...] = ()
+    replaced_by: str | None = None
 
 
 class _Track:
@@ -74,31 +80,53 @@ class _Track:
         self._free_at_s = float("-inf")
         self._approach: _Approach | None = None
         self._held_off = False
+        self._nearer: Nearer | None = None
 
     def change(self, watched: WatchedLabel, *, hop_s: float) -> None:
         """Take another threshold or hop; a running event goes on by the new rule."""
         self.watched = watched
         self._rule = make_rule(watched.label.kind, watched.threshold, hop_s=hop_s)
 
-    def update(self, window: Window, score: float) -> Detection | None:
-        """Take one score; return the detection if it just started."""
-        confirmed = self._rule.starts(window.end_s, score)
+    def hear(self, window: Window, score: float) -> bool:
+        """Take one score; return whether the rule is now convinced."""
+        convinced = self._rule.starts(window.end_s, score)
         self._held_off = False
+        self._nearer = None
         if not self._rule.present:
             self._approach = None
-            return None
-        if self.current is not None:
+        elif self.current is not None:
             self._heard_s = max(self._heard_s, window.end_s)
             self.current = replace(
                 self.current,
                 peak_score=max(self.current.peak_score, score),
                 peak_level_dbfs=max(self.current.peak_level_dbfs, window.level_dbfs),
             )
-            return None
-        approach = self._approach = self._approached(window, score)
-        self._held_off = confirmed and window.end_s < self._free_at_s
-        if not confirmed or self._held_off:
-            return None
+        else:
+            self._approach = self._approached(window, score)
+        return convinced
+
+    def is_free(self, now_s: float) -> bool:
+        """Whether an event may start; if not, that is what decided about this window."""
+        self._held_off = self.current is None and now_s < self._free_at_s
+        return self.current is None and not self._held_off
+
+    def lose(self, nearer: Nearer) -> None:
+        """Another label names the sound."""
+        self._nearer = nearer
+
+    def start(self, window: Window, score: float, onset_s: float | None = None) -> Detection:
+        """Start an event with the window that was heard last.
+
+        Args:
+            window: that one.
+            score: in it.
+            onset_s: of a sound that only this window told apart from the one before; None if all that was
+                heard of the label until now leads to it.
+        """
+        approach = self._approach
+        if onset_s is not None or approach is None:
+            first_s = (window.start_s + window.end_s) / 2 if onset_s is None else onset_s
+            approach = _Approach(window.end_s, first_s, score, window.level_dbfs)
         self._heard_s = window.end_s
         self.current = Detection(
             self.watched,
@@ -163,6 +191,8 @@ class _Track:
         if self.current is not None:
             started = self.current.detected_s == end_s
             decision = Decision.STARTED if started else Decision.GOING_ON
+        elif self._nearer is not None:
+            decision = Decision.OUTDONE
         elif self._held_off:
             decision = Decision.HELD_OFF
         elif self._rule.counted:
@@ -172,7 +202,7 @@ class _Track:
         else:
             return None
         held_until_s = self._free_at_s if self._held_off else None
-        return Judgement(self.watched, score, decision, self._rule.progress, held_until_s)
+        return Judgement(self.watched, score, decision, self._rule.progress, held_until_s, self._nearer)
 
     def end_if_due(self, now_s: float) -> Detection | None:
         """End the event if its time is over; return it if it just ended."""
@@ -184,12 +214,12 @@ class _Track:
             return None
         return self.end(now_s)
 
-    def end(self, now_s: float) -> Detection | None:
+    def end(self, now_s: float, *, replaced_by: str | None = None) -> Detection | None:
         """End the event now."""
         if self.current is None:
             return None
         ended_s = max(self._heard_s, now_s) if self.patterns else min(self._heard_s, now_s)
-        ended = replace(self.current, ended_s=ended_s)
+        ended = replace(self.current, ended_s=ended_s, replaced_by=replaced_by)
         self.current = None
         self._approach = None
         self._free_at_s = now_s + self._timing.hold_off_s
@@ -201,6 +231,9 @@ class Detector:
 
     Feed it every window, in order; where none come, ``tick`` lets time pass. Patterns come when they are
     decoded, which may be before windows of the same time.
+
+    Impulsive labels that are rivals compete for each bang (see ``Contest``), so at most one event of them
+    goes on at a time.
 
     A pattern starts an event at once, and one that goes on does not end before the pattern stops, nor is it
     cut off after the longest time: what decodes patterns always tells when they stop.
@@ -218,6 +251,8 @@ class Detector:
         self.watched = tuple(labels)
         """With the thresholds in force."""
         self._tracks = {watched.label.id: self._track(watched) for watched in labels}
+        self._contests: dict[tuple[str, str], tuple[Contest, list[_Track]]] = {}
+        self._compete()
         self._patterns: dict[AlarmPattern, DecodedPattern] = {}
         self._now_s = float("-inf")
 
@@ -239,15 +274,64 @@ class Detector:
             scores: label id to 0..1; a label that is missing (a window that was not scored) counts as 0.
 
         Returns:
-            The detections that started (``ended_s`` is None) or ended.
+            The detections that ended; those that started (``ended_s`` is None); and those that go on and
+            might now be another label as well (see ``Detection.close``).
         """
         self._now_s = max(self._now_s, window.end_s)
-        started = [
-            detection
-            for id_, track in self._tracks.items()
-            if (detection := track.update(window, scores.get(id_, 0.0))) is not None
-        ]
-        return self._those(track.end_if_due(self._now_s) for track in self._tracks.values()) + started
+        convinced = {id_: track.hear(window, scores.get(id_, 0.0)) for id_, track in self._tracks.items()}
+        ended: list[Detection | None] = []
+        started: list[Detection | None] = []
+        for contest, tracks in self._contests.values():
+            ids = [track.watched.label.id for track in tracks]
+            bids = [Bid(id_, scores.get(id_, 0.0), convinced[id_]) for id_ in ids]
+            before, detection = self._decide(contest, window, bids)
+            ended.append(before)
+            started.append(detection)
+        for id_, track in self._tracks.items():
+            sustained = track.watched.label.kind is LabelKind.SUSTAINED
+            if sustained and convinced[id_] and track.is_free(window.end_s):
+                started.append(track.start(window, scores[id_]))
+        ended += [track.end_if_due(self._now_s) for track in self._tracks.values()]
+        doubted = [self._doubted(contest) for contest, _ in self._contests.values()]
+        return self._those(ended + started + doubted)
+
+    def _decide(
+        self, contest: Contest, window: Window, bids: Sequence[Bid]
+    ) -> tuple[Detection | None, Detection | None]:
+        """Let labels compete for a window; return what ended by it, and what started."""
+        last = None if contest.named is None else self._tracks.get(contest.named)
+        going_on = last is not None and last.current is not None
+        free = last is None or last.is_free(window.end_s)
+        named = contest.judge(window, bids, going_on=going_on, held_off=not (going_on or free))
+        ended = started = None
+        if named is not None:
+            onset_s = named.onset_s
+            if last is not None and (current := last.current) is not None:
+                if named.replaces:
+                    onset_s = current.onset_s
+                    ended = last.end(window.end_s, replaced_by=named.label_id)
+                else:
+                    ended = last.end(window.end_s if onset_s is None else max(onset_s, current.detected_s))
+            track = self._tracks[named.label_id]
+            started = track.current = replace(track.start(window, named.score, onset_s), close=contest.close)
+        winner = None if contest.named is None else self._tracks.get(contest.named)
+        if winner is not None and winner.current is not None:
+            nearer = Nearer(winner.watched, contest.peak)
+            outdone = {bid.label_id for bid in bids if bid.convinced}
+            if named is not None and named.replaces:
+                outdone.add(str(named.before))
+            for label_id in outdone - {contest.named}:
+                self._tracks[label_id].lose(nearer)
+        return ended, started
+
+    def _doubted(self, contest: Contest) -> Detection | None:
+        """Keep what else a sound that goes on might be; return its detection if that is more than before."""
+        track = None if contest.named is None else self._tracks.get(contest.named)
+        if track is None or track.current is None or track.current.close == contest.close:
+            return None
+        known = {close.label for close in track.current.close}
+        track.current = replace(track.current, close=contest.close)
+        return track.current if any(close.label not in known for close in contest.close) else None
 
     def take_pattern(self, pattern: DecodedPattern) -> list[Detection]:
         """Take an alarm that was decoded or that stopped.
@@ -310,12 +394,26 @@ class Detector:
                 del before[watched.label.id]
             else:
                 self._tracks[watched.label.id] = self._track(watched)
+        self._compete()
         ended = self._those(track.end(self._now_s) for track in before.values())
         going_on = [*self._patterns.values()]
         return ended + [detection for pattern in going_on for detection in self.take_pattern(pattern)]
 
     def _track(self, watched: WatchedLabel) -> _Track:
         return _Track(watched, TIMING[watched.label.kind], hop_s=self.hop_s)
+
+    def _compete(self) -> None:
+        """Put the impulsive labels into their contests; one whose last winner is still watched goes on."""
+        before, self._contests = self._contests, {}
+        for id_, track in self._tracks.items():
+            label = track.watched.label
+            if label.kind is LabelKind.IMPULSIVE:
+                key = ("label", id_) if label.rivals is None else ("rivals", label.rivals)
+                contest, tracks = self._contests.get(key) or (before.get(key, (Contest(), []))[0], [])
+                self._contests[key] = (contest, [*tracks, track])
+        for key, (contest, tracks) in self._contests.items():
+            if contest.named is not None and contest.named not in self._tracks:
+                self._contests[key] = (Contest(), tracks)
 
     @staticmethod
     def _those(detections: Iterable[Detection | None]) -> list[Detection]:

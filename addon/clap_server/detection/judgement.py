@@ -16,6 +16,7 @@ class Decision(StrEnum):
     UNDER_THRESHOLD = "under_threshold"
     UNCONFIRMED = "unconfirmed"
     HELD_OFF = "held_off"
+    OUTDONE = "outdone"
     GOING_ON = "going_on"
     STARTED = "started"
 
@@ -30,6 +31,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Nearer:
+    """The label that names the sound instead, with its best score in it, 0 to 1."""
+
+    watched: WatchedLabel
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """What became of a label in a window.
 
@@ -39,6 +48,7 @@ class Judgement:
         decision: what the window did.
         progress: of the label's rule, after this window.
         held_until_s: stream time until which nothing new starts, if that decided.
+        nearer: what the sound was named by, if that decided.
     """
 
     watched: WatchedLabel
@@ -46,6 +56,7 @@ class Judgement:
     decision: Decision
     progress: Progress
     held_until_s: float | None = None
+    nearer: Nearer | None = None
 
     @property
     def rank(self) -> tuple[int, float]:

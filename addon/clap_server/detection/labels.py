@@ -31,6 +31,8 @@ class Label:
         threshold: default, 0 to 1.
         security: whether people would be woken for it.
         icon: a Material Design Icons name, ``mdi:glass-fragile``.
+        rivals: impulsive labels that have the same name here may be heard in one bang, so they compete for it
+            (see ``Contest``); None if it has no rivals.
         library: whether it comes from the built-in library (False: the user's own words).
     """
 
@@ -43,6 +45,7 @@ class Label:
     icon: str = "mdi:ear-hearing"
     library: bool = field(default=False)
     security: bool = False
+    rivals: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

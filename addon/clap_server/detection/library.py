@@ -183,6 +183,7 @@ def _label(entry: dict[str, Any]) -> Label:
         security=entry.get("security", False),
         icon=entry["icon"],
         library=True,
+        rivals=entry.get("rivals"),
     )
 
 

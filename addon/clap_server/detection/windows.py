@@ -43,6 +43,7 @@ class Window:
         level_dbfs: RMS level of its loudest 50 ms.
         onset_s: stream time of its sharpest onset; None if nothing in it rises suddenly.
         piece_levels_dbfs: RMS levels of the pieces of ``PIECE_S`` that ended since the window before.
+        onsets_s: stream times of all its onsets, oldest first.
     """
 
     start_s: float
@@ -50,6 +51,7 @@ class Window:
     level_dbfs: float
     onset_s: float | None
     piece_levels_dbfs: tuple[float, ...] = ()
+    onsets_s: tuple[float, ...] = ()
 
 
 class WindowCutter:
@@ -164,8 +166,16 @@ class WindowCutter:
     def _cut(self, end: int) -> Window:
         start = max(0, end - self._length)
         start_s, end_s = start / self._rate, end / self._rate
-        level_dbfs, onset_s = self._loudest_dbfs(start, end), self._sharpest_s(start_s, end_s)
-        return Window(start_s, end_s, level_dbfs, onset_s, self._pieces(end))
+        onsets = self._onsets_in(start_s, end_s)
+        sharpest = max(onsets, key=lambda onset: onset.rise_db, default=None)
+        return Window(
+            start_s,
+            end_s,
+            self._loudest_dbfs(start, end),
+            None if sharpest is None else sharpest.at_s,
+            self._pieces(end),
+            tuple(onset.at_s for onset in onsets),
+        )
 
     def _loudest_dbfs(self, start: int, end: int) -> float:
         power = self._between(-(-start // self._frames.size), end // self._frames.size)
@@ -176,13 +186,12 @@ class WindowCutter:
         groups = power[len(power) - count * _LOUDEST_FRAMES :].reshape(count, _LOUDEST_FRAMES)
         return dbfs(float(groups.mean(axis=1).max()))
 
-    def _sharpest_s(self, start_s: float, end_s: float) -> float | None:
+    def _onsets_in(self, start_s: float, end_s: float) -> list[Onset]:
         while self._onsets and self._onsets[0].at_s < start_s:
             self._onsets.popleft()
         # The frame that rose must be in it as a whole: whatever came later may or may not be known by now.
         latest_s = end_s - self._frames.size / self._rate + 1e-9
-        inside = [onset for onset in self._onsets if onset.at_s <= latest_s]
-        return max(inside, key=lambda onset: onset.rise_db).at_s if inside else None
+        return [onset for onset in self._onsets if onset.at_s <= latest_s]
 
     def _pieces(self, end: int) -> tuple[float, ...]:
         """The levels that the gate has not been told yet."""

@@ -6,6 +6,40 @@ from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - part of the dataclass, read at run time by pydantic
 
 from clap_server.detection.patterns import AlarmPattern  # noqa: TC001 - as datetime
+from clap_server.detection.rivals import Close  # noqa: TC001 - as datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HeardAt:
+    """A microphone of an event group.
+
+    Attributes:
+        id: its own.
+        level_above_l90_db: the event's peak level above the level that the microphone's sound exceeds for
+            90 % of the time (L90, ISO 1996-1), dB.
+    """
+
+    id: str
+    level_above_l90_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class EventGroup:
+    """One sound as all the microphones heard it that named it alike.
+
+    Attributes:
+        id: of its first event that was told.
+        nearest: id of the microphone at which it stood out most.
+        margin_db: by how much it stood out more there than at the next one; None if that is the only one.
+        unsure: the margin is so small that either may be the nearest.
+        microphones: the nearest first.
+    """
+
+    id: str
+    nearest: str
+    margin_db: float | None
+    unsure: bool
+    microphones: tuple[HeardAt, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +62,11 @@ class SoundEvent:
         has_clip: whether a recording is stored.
         pattern: of an alarm's beeps, by which it was recognised, at its start or since; None if the model
             alone heard it.
+        close: what else an impulsive sound might have been, the best first.
+        replaced_by: id of the label by which the same sound was named better, which ended this event.
+        noise_floor_dbfs: L90 of the microphone when it started, dBFS; None in events of older versions.
+        group: all events of the same sound, at whatever microphone, as far as is known; None until the server
+            has put it into one, and in events of older versions.
     """
 
     id: str
@@ -43,3 +82,7 @@ class SoundEvent:
     peak_level_dbfs: float
     has_clip: bool = False
     pattern: AlarmPattern | None = None
+    close: tuple[Close, ...] = ()
+    replaced_by: str | None = None
+    noise_floor_dbfs: float | None = None
+    group: EventGroup | None = None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from clap_server.audio.ring import RingBuffer
     from clap_server.detection.detector import Detection
+    from clap_server.detection.gate import NoiseGate
     from clap_server.listening.clock import StreamClock
     from clap_server.listening.sink import ListeningSink
 
@@ -47,14 +48,23 @@ class EventReporter:
         ring: holds the stream, at least ``RING_S`` of it.
         clock: knows when that was.
         sink: is told.
+        gate: knows the noise floor.
     """
 
-    def __init__(self, microphone_id: str, ring: RingBuffer, clock: StreamClock, sink: ListeningSink) -> None:
+    def __init__(
+        self,
+        microphone_id: str,
+        ring: RingBuffer,
+        clock: StreamClock,
+        sink: ListeningSink,
+        gate: NoiseGate,
+    ) -> None:
         self._microphone_id = microphone_id
         self._ring = ring
         self._rate = ring.sample_rate
         self._clock = clock
         self._sink = sink
+        self._gate = gate
         self._open: dict[str, _Open] = {}
 
     def keep(self) -> None:
@@ -65,7 +75,7 @@ class EventReporter:
                 entry.samples = self._ring.read(entry.first_sample, end)
 
     async def report(self, detection: Detection) -> None:
-        """Tell the sink about a start, an end, or the pattern of an event that goes on."""
+        """Tell the sink about a start, an end, or what became known of an event that goes on."""
         entry = self._open.get(detection.watched.label.id)
         if detection.ended_s is not None:
             await self._ended(detection, detection.ended_s)
@@ -91,6 +101,9 @@ class EventReporter:
             peak_score=detection.peak_score,
             peak_level_dbfs=detection.peak_level_dbfs,
             pattern=detection.pattern,
+            close=detection.close,
+            # Held while a sound is reported, so it is that from before the sound.
+            noise_floor_dbfs=self._gate.floor_dbfs,
         )
         self._open[event.label_id] = _Open(event, first, self._clock.utc(first / self._rate))
         # A decision that came late may have its whole recording in the ring, about to be forgotten.
@@ -130,4 +143,6 @@ def _updated(event: SoundEvent, detection: Detection) -> SoundEvent:
         peak_score=detection.peak_score,
         peak_level_dbfs=detection.peak_level_dbfs,
         pattern=detection.pattern,
+        close=detection.close,
+        replaced_by=detection.replaced_by,
     )

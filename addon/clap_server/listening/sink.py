@@ -38,7 +38,7 @@ class ListeningSink(Protocol):
         """A label's score crossed its threshold, by the rules of its kind, or its pattern was decoded."""
 
     async def event_confirmed(self, event: SoundEvent) -> None:
-        """An event that goes on was recognised by its pattern too."""
+        """More is known of an event that goes on: its pattern, or what else it might be."""
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         """The sound is over; ``recording`` holds it, unless the model was so late that it is forgotten."""

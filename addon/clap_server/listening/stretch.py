@@ -53,7 +53,7 @@ class Stretch:
         self.front = Front(sample_rate, window_s=window_s, hop_s=plan.hop_s, gate=gate, keep_s=RING_S)
         self.clock = StreamClock()
         self.detector = Detector(plan.labels, hop_s=plan.hop_s)
-        self.reporter = EventReporter(microphone_id, self.front.ring, self.clock, sink)
+        self.reporter = EventReporter(microphone_id, self.front.ring, self.clock, sink, gate)
         self._level_due = round(_LEVEL_EVERY_S * sample_rate)
         self._gated = True
         self._taken_at = time.monotonic()

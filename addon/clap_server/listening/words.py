@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clap_server.detection.gate import SILENCE_DBFS
-from clap_server.detection.judgement import Decision, Judgement
+from clap_server.detection.judgement import Decision
 from clap_server.listening.diary import Fate
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from clap_server.detection.judgement import Judgement, Nearer
     from clap_server.detection.labels import WatchedLabel
     from clap_server.listening.diary import WindowNote
 
@@ -73,6 +74,8 @@ def judgement_words(judgement: Judgement, note: WindowNote) -> str:
             return f"{scored}: an event started"
         case Decision.GOING_ON:
             return f"{scored}: its event is going on"
+        case Decision.OUTDONE if (nearer := judgement.nearer) is not None:
+            return _outdone_words(judgement, nearer)
         case Decision.HELD_OFF if judgement.held_until_s is not None:
             until = time_of_day(note.utc(judgement.held_until_s))
             return f"{scored}: held off until {until}, after the event before"
@@ -82,9 +85,23 @@ def judgement_words(judgement: Judgement, note: WindowNote) -> str:
             return scored
 
 
+def _outdone_words(judgement: Judgement, nearer: Nearer) -> str:
+    """Why the sound has another label's name."""
+    name, rival = judgement.watched.label.names["en"], nearer.watched.label.names["en"]
+    score, its_score = _apart(judgement.score, nearer.score)
+    if nearer.score > judgement.score:
+        return f"{name} {score}, but {rival} was nearer: {its_score}"
+    return f"{name} {score}, but the same sound was named {rival} before: {its_score}"
+
+
 def score_words(name: str, score: float, threshold: float) -> str:
     """A score against its threshold: the one place that says what a score means."""
-    # Rounding must not make the two look the same.
-    digits = next((n for n in (2, 3, 4) if f"{score:.{n}f}" != f"{threshold:.{n}f}"), 4)
     relation = "at or above" if score >= threshold else "under"
-    return f"{name} {score:.{digits}f}, {relation} its threshold {threshold:.{digits}f}"
+    scored, limit = _apart(score, threshold)
+    return f"{name} {scored}, {relation} its threshold {limit}"
+
+
+def _apart(one: float, other: float) -> tuple[str, str]:
+    """Two scores with so many digits that rounding does not make them look the same."""
+    digits = next((n for n in (2, 3, 4) if f"{one:.{n}f}" != f"{other:.{n}f}"), 4)
+    return f"{one:.{digits}f}", f"{other:.{digits}f}"

@@ -9,13 +9,14 @@ import math
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from numbers import Real
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from uuid import uuid4
 
 from pydantic import TypeAdapter
 
+from clap_server.detection.rivals import Close
 from clap_server.errors import StoreError
-from clap_server.listening.events import SoundEvent
+from clap_server.listening.events import EventGroup, SoundEvent
 from clap_server.store.database import CONTENT_ERRORS
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ _STORED: TypeAdapter[StoredEvent] = TypeAdapter(StoredEvent)
 _EVENT: TypeAdapter[SoundEvent] = TypeAdapter(SoundEvent)
 _COLUMNS = tuple(field.name for field in fields(SoundEvent))
 """An event's attributes are columns of the same names."""
+_JSON: dict[str, TypeAdapter[Any]] = {
+    "close": TypeAdapter(tuple[Close, ...]),
+    "group": TypeAdapter(EventGroup | None),
+}
+"""Those that are kept as JSON."""
 
 
 def _text(moment: datetime) -> str:
@@ -179,7 +185,7 @@ class EventStore:
         return entry
 
     async def confirm(self, event: SoundEvent) -> StoredEvent | None:
-        """Keep the pattern that an event has got while it goes on.
+        """Keep what became known of an event while it goes on: its pattern, what else it might be, its group.
 
         If it cannot be written, the event's end will bring it.
 
@@ -194,10 +200,44 @@ class EventStore:
             with contextlib.suppress(StoreError):
                 async with self._database.transaction() as connection:
                     await connection.execute(
-                        "UPDATE events SET pattern = ?, peak_score = ?, peak_level_dbfs = ? WHERE id = ?",
-                        (event.pattern, event.peak_score, event.peak_level_dbfs, event.id),
+                        "UPDATE events SET pattern = ?, peak_score = ?, peak_level_dbfs = ?, close = ?,"
+                        ' "group" = ? WHERE id = ?',
+                        (
+                            event.pattern,
+                            event.peak_score,
+                            event.peak_level_dbfs,
+                            _column("close", event.close),
+                            _column("group", event.group),
+                            event.id,
+                        ),
                     )
         return stored
+
+    async def regroup(self, event_id: str, group: EventGroup) -> StoredEvent | None:
+        """Keep what became known of the group of an event, which may be over.
+
+        Returns:
+            The event as it is now; None if there is none, or it cannot be read.
+        """
+
+        def regrouped(stored: StoredEvent) -> StoredEvent:
+            return replace(stored, event=replace(stored.event, group=group))
+
+        async with self._lock:
+            found: StoredEvent | None = None
+            for number, entry in enumerate(self._pending):
+                if entry.stored.event.id == event_id:
+                    found = regrouped(entry.stored)
+                    self._pending[number] = replace(entry, stored=found)
+            if (started := self._active.get(event_id)) is not None:
+                found = self._active[event_id] = regrouped(started)
+            with contextlib.suppress(StoreError):
+                async with self._database.transaction() as connection:
+                    await connection.execute(
+                        'UPDATE events SET "group" = ? WHERE id = ?', (_column("group", group), event_id)
+                    )
+                found = found or await self.get(event_id)
+        return found
 
     async def flush(self) -> None:
         """Try again to write what could not be written."""
@@ -403,14 +443,15 @@ class EventStore:
 
 async def _write(connection: aiosqlite.Connection, entry: EventChange) -> None:
     stored = entry.stored
-    event = {name: _column(getattr(stored.event, name)) for name in _COLUMNS}
+    event = {name: _column(name, getattr(stored.event, name)) for name in _COLUMNS}
     if not all(math.isfinite(value) for value in event.values() if isinstance(value, float)):
         raise ValueError("a score or level is not a finite number")
     row = {**event, "sequence": stored.sequence, "microphone_name": stored.microphone_name}
-    changing = (*(name for name in _COLUMNS if name != "id"), "sequence")
+    changing = (*(f'"{name}"' for name in _COLUMNS if name != "id"), "sequence")
+    columns = ", ".join(f'"{name}"' for name in row)
     # Only names of columns are put together here; values are bound.
     await connection.execute(
-        f"INSERT INTO events ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608
+        f"INSERT INTO events ({columns}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608
         f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in changing)}",
         tuple(row.values()),
     )
@@ -420,8 +461,10 @@ async def _write(connection: aiosqlite.Connection, entry: EventChange) -> None:
     )
 
 
-def _column(value: object) -> object:
+def _column(name: str, value: object) -> object:
     """What SQLite keeps of an attribute of an event."""
+    if name in _JSON:
+        return _JSON[name].dump_json(value).decode() if value else None
     match value:
         case datetime():
             return _text(value)
@@ -438,5 +481,10 @@ def _change_from_row(row: sqlite3.Row) -> EventChange:
 
 
 def _from_row(row: sqlite3.Row) -> StoredEvent:
-    event = _EVENT.validate_python({name: row[name] for name in _COLUMNS})
+    columns = {name: row[name] for name in _COLUMNS}
+    for name, adapter in _JSON.items():
+        text = columns.pop(name)
+        if text is not None:
+            columns[name] = adapter.validate_json(text)
+    event = _EVENT.validate_python(columns)
     return StoredEvent(event, row["sequence"], row["microphone_name"], row["feedback"])

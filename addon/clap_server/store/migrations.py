@@ -67,4 +67,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     ("ALTER TABLE events ADD COLUMN pattern TEXT",),
+    (
+        # JSON, as the events of the API have them.
+        "ALTER TABLE events ADD COLUMN close TEXT",
+        "ALTER TABLE events ADD COLUMN replaced_by TEXT",
+        "ALTER TABLE events ADD COLUMN noise_floor_dbfs REAL",
+        'ALTER TABLE events ADD COLUMN "group" TEXT',
+    ),
 )

@@ -80,7 +80,7 @@ class EventMessage:
 
 @dataclass(frozen=True, slots=True)
 class EventConfirmedMessage:
-    """An event that goes on was recognised by its pattern too."""
+    """More is known of an event: its pattern, what else it might be, or where else it was heard."""
 
     event: EventInfo
 

@@ -217,10 +217,56 @@ def events_from_json(data: Json) -> tuple[EventInfo, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class CloseLabel:
+    """The id of another label that a sound might have been, with its score, 0 to 1."""
+
+    label: str
+    score: float
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(str(data["label"]), float(data["score"]))
+
+
+@dataclass(frozen=True, slots=True)
+class EventGroup:
+    """One sound at all microphones that heard it.
+
+    Attributes:
+        id: the same for all its events.
+        nearest: id of the microphone at which it stood out most.
+        margin_db: by how much more than at the next one; None if no other heard it.
+        unsure: the margin is small, so either may be the nearest.
+        microphones: ids, the nearest first.
+    """
+
+    id: str
+    nearest: str
+    margin_db: float | None
+    unsure: bool
+    microphones: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        margin_db = data["margin_db"]
+        return cls(
+            id=str(data["id"]),
+            nearest=str(data["nearest"]),
+            margin_db=None if margin_db is None else float(margin_db),
+            unsure=bool(data["unsure"]),
+            microphones=tuple(str(item["id"]) for item in data["microphones"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class EventInfo:
     """A sound event; times are UTC, scores 0 to 1.
 
-    ``pattern``: of an alarm's beeps, by which it was recognised; None if the model alone heard it.
+    Attributes:
+        pattern: of an alarm's beeps, by which it was recognised; None if the model alone heard it.
+        close: what else it might have been, the best first.
+        replaced_by: id of the label by which the same sound was named better, with an event of its own.
+        group: the same sound at all microphones; None if the server does not tell.
     """
 
     id: str
@@ -238,6 +284,9 @@ class EventInfo:
     peak_level_dbfs: float
     has_clip: bool
     pattern: str | None
+    close: tuple[CloseLabel, ...]
+    replaced_by: str | None
+    group: EventGroup | None
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
@@ -257,6 +306,9 @@ class EventInfo:
             peak_level_dbfs=float(data["peak_level_dbfs"]),
             has_clip=bool(data["has_clip"]),
             pattern=_optional_text(data.get("pattern")),
+            close=tuple(CloseLabel.from_json(item) for item in data.get("close", ())),
+            replaced_by=_optional_text(data.get("replaced_by")),
+            group=None if (group := data.get("group")) is None else EventGroup.from_json(group),
         )
 
 

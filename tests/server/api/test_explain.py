@@ -5,14 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+from clap_server.api.explain import explanation
 from clap_server.audio.push import PushFormat
+from clap_server.detection.detector import Detector
+from clap_server.detection.labels import WatchedLabel
+from clap_server.detection.library import load_library
+from clap_server.detection.windows import Window
+from clap_server.listening.condition import STARTING
+from clap_server.listening.diary import Fate, GateView, WindowNote
+from clap_server.listening.supervisor import MicrophoneSnapshot
 from tests.server.listening.spectral import RATE, crash, scene
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from tests.support.running_server import Client
@@ -73,6 +81,34 @@ async def test_a_microphone_without_sound_says_why(client: Client) -> None:
     ]
     at = datetime.fromisoformat(answer["moments"][-1]["at"])
     assert datetime.now(UTC) - at < timedelta(minutes=1)
+
+
+def test_a_label_that_lost_says_to_which() -> None:
+    library = load_library()
+    watched = tuple(WatchedLabel(library.resolve(id_), 0.7) for id_ in ("metal_impact", "glass_breaking"))
+    scores = {"metal_impact": 0.81, "glass_breaking": 0.86}
+    window = Window(8.0, 10.0, -20.0, 9.8, (), (9.8,))
+    detector = Detector(watched, hop_s=0.5)
+    detector.update(window, scores)
+    note = WindowNote(
+        window,
+        datetime.now(UTC),
+        GateView(-60.0, -54.0, reporting=False),
+        Fate.SCORED,
+        watched,
+        tuple(scores),
+        np.array([*scores.values()], np.float32),
+        tuple(detector.judgements(window, scores)),
+    )
+    snapshot = MicrophoneSnapshot(STARTING, datetime.now(UTC), watched, frozenset(), 1, 0, 0)
+    answer = explanation("hall", 60, [note], snapshot)
+    glass, metal = answer.labels
+    assert (glass.decision, glass.nearer) == ("started", None)
+    assert (metal.decision, metal.near) == ("outdone", True)
+    assert metal.nearer is not None
+    assert (metal.nearer.label, metal.nearer.score) == ("glass_breaking", 0.86)
+    assert metal.words == "Metal impact 0.81, but Glass breaking was nearer: 0.86"
+    assert any(sentence.endswith(metal.words) for sentence in answer.conclusions)
 
 
 @pytest.mark.parametrize("seconds", ["0", "301", "x", "1.5", ""])

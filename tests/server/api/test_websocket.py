@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +13,7 @@ from aiohttp import WSMsgType
 from clap_server.api import bus as bus_module
 from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.detection.patterns import AlarmPattern
+from clap_server.detection.rivals import Close
 from clap_server.errors import StoreError
 from tests.server.listening.spectral import SpectralModel
 from tests.support.running_server import Client, ReadyHolder, running
@@ -155,6 +156,68 @@ async def test_an_event_that_goes_on_is_told_with_its_pattern_and_so_is_its_end(
     assert told["event"] == shown
     assert (told["event"]["pattern"], told["event"]["sequence"]) == ("T3", 1)
     assert (ended["change"], ended["event"]["pattern"], ended["sequence"]) == ("ended", "T3", 2)
+
+
+async def test_one_sound_at_two_microphones_is_told_as_one_group_live_and_in_the_list(
+    client: Client,
+) -> None:
+    hall = sound_event(microphone_id="hall", noise_floor_dbfs=-60.0, peak_level_dbfs=-40.0)
+    kitchen = sound_event(
+        microphone_id="kitchen",
+        started_at=START + timedelta(seconds=0.2),
+        noise_floor_dbfs=-60.0,
+        peak_level_dbfs=-38.0,
+    )
+    async with client.subscribed() as socket:
+        await _collect(socket, "replayed")
+        await _sink(client).event_started(hall)
+        await _sink(client).event_ended(replace(hall, ended_at=START), None)
+        await _sink(client).event_started(kitchen)
+        told = [await socket.receive_json(timeout=30) for _ in range(4)]
+        await _sink(client).event_ended(replace(kitchen, ended_at=START, peak_level_dbfs=-30.0), None)
+        told += [await socket.receive_json(timeout=30) for _ in range(2)]
+    kinds = [(message["type"], message.get("change"), message["event"]["id"]) for message in told]
+    assert kinds == [
+        ("event", "started", hall.id),
+        ("event", "ended", hall.id),
+        ("event", "started", kitchen.id),
+        ("event_confirmed", None, hall.id),
+        ("event", "ended", kitchen.id),
+        ("event_confirmed", None, hall.id),
+    ]
+    assert [message["event"]["group"]["nearest"] for message in told] == ["hall"] * 2 + ["kitchen"] * 4
+    both = {
+        "id": hall.id,
+        "nearest": "kitchen",
+        "margin_db": 2.0,
+        "unsure": True,
+        "microphones": [
+            {"id": "kitchen", "level_above_l90_db": 22.0},
+            {"id": "hall", "level_above_l90_db": 20.0},
+        ],
+    }
+    assert told[2]["event"]["group"] == told[3]["event"]["group"] == both
+    listed = (await client.json("GET", "/api/events"))["events"]
+    assert [event["group"]["margin_db"] for event in listed] == [10.0, 10.0]
+    assert listed[0] == told[5]["event"]
+
+
+async def test_what_else_a_sound_might_be_is_told_live_and_by_what_it_was_replaced(client: Client) -> None:
+    event = sound_event(close=(Close("metal_impact", 0.75),))
+    async with client.subscribed() as socket:
+        await _collect(socket, "replayed")
+        await _sink(client).event_started(event)
+        started = await socket.receive_json(timeout=30)
+        more = replace(event, close=(Close("door_slam", 0.79), Close("metal_impact", 0.75)))
+        await _sink(client).event_confirmed(more)
+        told = await socket.receive_json(timeout=30)
+        await _sink(client).event_ended(replace(more, ended_at=START, replaced_by="door_slam"), None)
+        ended = await socket.receive_json(timeout=30)
+    assert started["event"]["close"] == [{"label": "metal_impact", "score": 0.75}]
+    assert started["event"]["replaced_by"] is None
+    assert [close["label"] for close in told["event"]["close"]] == ["door_slam", "metal_impact"]
+    assert ended["event"]["close"] == told["event"]["close"]
+    assert ended["event"]["replaced_by"] == "door_slam"
 
 
 async def test_client_without_a_past_gets_no_replay(client: Client) -> None:

@@ -6,19 +6,19 @@ import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from clap_server.detection.judgement import Decision
 from clap_server.listening.diary import Diary, Fate, MomentKind, MomentNote, WindowNote
 from clap_server.listening.words import judgement_words, score_words, window_words
 from tests.server.listening.rig import MORNING, ArraySource, Rig, eventually
-from tests.server.listening.spectral import SpectralModel, crash, room, scene, tone
+from tests.server.listening.spectral import RATE, SpectralModel, crash, room, scene, tone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -55,9 +55,17 @@ async def test_each_window_is_noted_with_its_time_level_gate_and_scores(tmp_path
     assert "its event is going on" in words(rig, "glass_breaking")[1]
 
 
-async def test_a_second_break_within_the_hold_off_says_until_when_it_was_held(tmp_path: Path) -> None:
-    # The first lasts 5 s from its decision at 30.2; nothing new starts for 1 s after.
-    rig = Rig(ArraySource(scene(44, (30, crash()), (35.8, crash(seed=2)))), tmp_path)
+def swell() -> NDArray[np.float32]:
+    """The bands of glass, rising so slowly that there is no onset."""
+    sound = np.concatenate([crash(seed=seed)[: RATE // 10] for seed in range(20)])
+    return np.asarray(sound * 10 ** (np.linspace(-55, -10, len(sound)) / 20), np.float32)
+
+
+async def test_what_has_no_onset_of_its_own_in_the_hold_off_says_until_when_it_was_held(
+    tmp_path: Path,
+) -> None:
+    # The first lasts 5 s from its decision at 30.2; without an onset nothing new starts for 1 s after.
+    rig = Rig(ArraySource(scene(44, (30, crash()), (34.7, swell()))), tmp_path)
     async with rig.running():
         await rig.until_heard(44)
     held = [

@@ -7,6 +7,7 @@ import pytest
 
 from clap_server.audio.ring import RingBuffer
 from clap_server.detection.detector import Detection
+from clap_server.detection.gate import NoiseGate
 from clap_server.detection.labels import WatchedLabel
 from clap_server.listening.clock import StreamClock
 from clap_server.listening.reporter import LONGEST_S, RING_S, EventReporter
@@ -22,7 +23,7 @@ class Stream:
         self.sink = RememberingSink()
         self.ring = RingBuffer(RATE, RING_S)
         self.clock = StreamClock()
-        self.reporter = EventReporter("kitchen", self.ring, self.clock, self.sink)
+        self.reporter = EventReporter("kitchen", self.ring, self.clock, self.sink, NoiseGate())
 
     def run(self, duration_s: float) -> None:
         for _ in range(round(duration_s * 10)):

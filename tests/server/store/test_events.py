@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clap_server.detection.patterns import AlarmPattern
+from clap_server.detection.rivals import Close
 from clap_server.errors import StoreError
+from clap_server.listening.events import EventGroup, HeardAt
 from clap_server.store.folder import DataFolder
 from clap_server.store.migrations import MIGRATIONS
 from clap_server.store.store import Store
@@ -308,7 +310,8 @@ async def test_database_from_before_patterns_keeps_its_events(tmp_path: Path) ->
             (event.id, *[moment.isoformat() for moment in (event.started_at, event.detected_at, START)]),
         )
         facts = {**asdict(event), "ended_at": START}
-        del facts["pattern"]
+        for field in ("pattern", "close", "replaced_by", "noise_floor_dbfs", "group"):
+            del facts[field]
         told = {"event": facts, "sequence": 1, "microphone_name": "Kitchen", "feedback": None}
         connection.execute(
             "INSERT INTO changes VALUES (1, 'ended', ?, ?)",
@@ -325,3 +328,67 @@ async def test_database_from_before_patterns_keeps_its_events(tmp_path: Path) ->
         await store.close()
     assert stored.event == change.stored.event == replace(event, ended_at=START)
     assert stored.feedback == "correct"
+
+
+GROUP = EventGroup("first", "hall", 2.5, True, (HeardAt("hall", 32.5), HeardAt("kitchen", 30.0)))
+
+
+async def test_what_else_a_sound_might_be_and_its_group_are_kept_and_replayed(store: Store) -> None:
+    event = sound_event(
+        close=(Close("metal_impact", 0.75), Close("door_slam", 0.7)),
+        replaced_by="explosion_gunshot",
+        noise_floor_dbfs=-58.0,
+        group=GROUP,
+    )
+    await store.events.record("started", event, "Kitchen")
+    again = await _reopened(store)
+    try:
+        stored = await again.events.get(event.id)
+        started, ended = await again.events.changes_after(0)
+    finally:
+        await again.close()
+    assert stored is not None
+    assert started.stored.event == event
+    assert stored.event == ended.stored.event == replace(event, ended_at=event.detected_at)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_an_event_gets_another_group_without_another_number(store: Store, is_over: bool) -> None:
+    event = sound_event()
+    await store.events.record("started", event, "Kitchen")
+    if is_over:
+        event = replace(event, ended_at=START)
+        await store.events.record("ended", event, "Kitchen")
+    number = store.events.last_sequence
+    told = await store.events.regroup(event.id, GROUP)
+    assert told is not None
+    assert (told.event, told.sequence) == (replace(event, group=GROUP), number)
+    assert await store.events.get(event.id) == told
+    assert store.events.last_sequence == number
+    if not is_over:
+        more = replace(told.event, close=(Close("metal_impact", 0.75),))
+        assert await store.events.confirm(more) is not None
+        stored = await store.events.get(event.id)
+        assert stored is not None
+        assert stored.event == more
+
+
+async def test_an_event_that_is_gone_has_no_group(store: Store) -> None:
+    assert await store.events.regroup("gone", GROUP) is None
+
+
+async def test_an_event_that_waits_for_room_on_the_disk_is_written_with_its_newest_group(
+    store: Store,
+) -> None:
+    await _fill_disk(store)
+    event = sound_event(microphone_id="k" * 100_000)
+    await store.events.record("started", event, "Kitchen")
+    over = replace(event, ended_at=START)
+    await store.events.record("ended", over, "Kitchen")
+    assert store.events.unwritten == 2
+    told = await store.events.regroup(event.id, GROUP)
+    assert told is not None
+    assert told.event == replace(over, group=GROUP)
+    await _free_disk(store)
+    await store.events.flush()
+    assert await store.events.get(event.id) == told
