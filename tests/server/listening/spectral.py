@@ -5,11 +5,13 @@ A tone of 3 kHz is an 'alarm', a burst between 5 and 7 kHz is 'glass'; other wor
 
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clap_server.clap.everyday import EverydayBank
+if TYPE_CHECKING:
+    from clap_server.clap.everyday import EverydayBank
 
 RATE = 16_000
 EDGES_HZ = np.geomspace(60, 7800, 25)
