@@ -4,8 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - part of the dataclass, read at run time by pydantic
+from enum import StrEnum
 
 from clap_server.detection.patterns import AlarmPattern  # noqa: TC001 - as datetime
+
+
+class ClipWithheld(StrEnum):
+    """Why an event that is over has no recording, or has none yet.
+
+    ``coming``: it is not whole yet. ``event_only``, ``speech``: the microphone keeps none, or none in which
+    somebody speaks. ``check_failed``: whether somebody speaks could not be told, so it was dropped.
+    ``muted``: the microphone was muted while it went on. ``lost``: the sound was forgotten before the model
+    answered, or listening broke off. ``not_stored``: the disk did not take it. ``removed``: it was there.
+    """
+
+    COMING = "coming"
+    EVENT_ONLY = "event_only"
+    SPEECH = "speech"
+    CHECK_FAILED = "check_failed"
+    MUTED = "muted"
+    LOST = "lost"
+    NOT_STORED = "not_stored"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +48,7 @@ class SoundEvent:
         has_clip: whether a recording is stored.
         pattern: of an alarm's beeps, by which it was recognised, at its start or since; None if the model
             alone heard it.
+        clip_withheld: why no recording is stored; None if one is, or while the sound lasts.
     """
 
     id: str
@@ -43,3 +64,4 @@ class SoundEvent:
     peak_level_dbfs: float
     has_clip: bool = False
     pattern: AlarmPattern | None = None
+    clip_withheld: ClipWithheld | None = None

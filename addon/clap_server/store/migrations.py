@@ -67,4 +67,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     ("ALTER TABLE events ADD COLUMN pattern TEXT",),
+    (
+        "ALTER TABLE events ADD COLUMN clip_withheld TEXT",
+        "ALTER TABLE microphones ADD COLUMN muted INTEGER NOT NULL DEFAULT 0",
+    ),
 )
