@@ -175,6 +175,8 @@ class MicrophoneInfo:
     """A microphone as it is; secrets in ``source`` are redacted by the server.
 
     ``adopted``: it was the server's own before its owner took it, and becomes that again when released.
+    ``recording``: what is kept of the sound around an event, by the names of the API; empty from servers that
+    do not tell.
     """
 
     id: str
@@ -186,6 +188,9 @@ class MicrophoneInfo:
     enabled: bool
     owner: str
     adopted: bool
+    muted: bool
+    denoise: bool
+    recording: Mapping[str, Any]
     status: MicrophoneStatus
 
     @classmethod
@@ -200,6 +205,9 @@ class MicrophoneInfo:
             enabled=bool(data["enabled"]),
             owner=str(data["owner"]),
             adopted=bool(data["adopted"]),
+            muted=bool(data.get("muted", False)),
+            denoise=bool(data.get("denoise", False)),
+            recording=dict(data.get("recording") or {}),
             status=MicrophoneStatus.from_json(data["status"]),
         )
 
@@ -221,6 +229,7 @@ class EventInfo:
     """A sound event; times are UTC, scores 0 to 1.
 
     ``pattern``: of an alarm's beeps, by which it was recognised; None if the model alone heard it.
+    ``clip_withheld``: a code of why an event that is over has no recording.
     """
 
     id: str
@@ -238,6 +247,7 @@ class EventInfo:
     peak_level_dbfs: float
     has_clip: bool
     pattern: str | None
+    clip_withheld: str | None = None
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
@@ -257,6 +267,7 @@ class EventInfo:
             peak_level_dbfs=float(data["peak_level_dbfs"]),
             has_clip=bool(data["has_clip"]),
             pattern=_optional_text(data.get("pattern")),
+            clip_withheld=_optional_text(data.get("clip_withheld")),
         )
 
 
