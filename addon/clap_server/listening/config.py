@@ -144,7 +144,7 @@ class MicrophoneSettings(_Model):
     denoise: bool = Field(
         default=False,
         strict=True,
-        description="let the model hear the sound through RNNoise, which is made for speech: it takes breaking"
+        description="let the model hear the sound through RNNoise, made for speech: it takes breaking"
         " glass, shots and alarms for noise too, so measure before you use it",
     )
     owner: Annotated[
