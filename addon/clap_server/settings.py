@@ -60,6 +60,9 @@ class ServerSettings(BaseSettings):
     )
     clip_retention_days: float = Field(default=30, gt=0, description="days that clips are kept")
     clip_max_gb: float = Field(default=5, gt=0, description="gigabytes that all clips may take")
+    clip_max_count: int | None = Field(
+        default=None, ge=1, description="clips that are kept in all; as many as fit if left out"
+    )
     event_retention_days: float = Field(default=365, gt=0, description="days that events are kept")
 
     @field_validator("log_level", mode="before")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PARALLEL_UPDATES = 0
 
-_HEARS = {"disabled": False, "listening": True, "failed": False, "stalled": False}
+_HEARS = {"disabled": False, "listening": True, "failed": False, "muted": False, "stalled": False}
 # Sound comes, but an alarm may be missed.
 _IMPAIRED = frozenset({"wrong_rate", "choppy", "only_noise"})
 # Home Assistant's own triggers for smoke and carbon monoxide then work.
@@ -31,7 +31,7 @@ _DEVICE_CLASSES = {
     "carbon_monoxide_alarm": BinarySensorDeviceClass.CO,
     "smoke_alarm": BinarySensorDeviceClass.SMOKE,
 }
-_PROBLEM = {"disabled": False, "listening": False, "failed": True, "stalled": True}
+_PROBLEM = {"disabled": False, "listening": False, "failed": True, "muted": False, "stalled": True}
 
 
 async def async_setup_entry(

@@ -17,8 +17,17 @@ CONF_THRESHOLD: Final = "threshold"
 CONF_ADVANCED: Final = "advanced"
 CONF_NEGATIVES: Final = "negatives"
 CONF_HOP_S: Final = "hop_s"
+CONF_DENOISE: Final = "denoise"
+CONF_RECORDING: Final = "recording"
+CONF_KEEP: Final = "keep"
+CONF_PRE_ROLL_S: Final = "pre_roll_s"
+CONF_POST_ROLL_S: Final = "post_roll_s"
+CONF_CLIP_DAYS: Final = "clip_days"
+CONF_MAX_CLIPS: Final = "max_clips"
+CONF_MAX_MB: Final = "max_mb"
 
 KEY_LEVEL: Final = "level"
+KEY_MUTE: Final = "mute"
 KEY_PROBLEM: Final = "problem"
 KEY_SELF_TEST: Final = "self_test"
 KEY_SOUND_DETECTED: Final = "sound_detected"
@@ -26,6 +35,7 @@ KEY_STATUS: Final = "status"
 KEY_TOP_SOUND: Final = "top_sound"
 MICROPHONE_KEYS: Final = (
     KEY_LEVEL,
+    KEY_MUTE,
     KEY_PROBLEM,
     KEY_SELF_TEST,
     KEY_SOUND_DETECTED,
@@ -42,6 +52,11 @@ DEFAULT_THRESHOLD: Final = 0.5
 """The server's, for sounds in the user's own words."""
 DEFAULT_LABELS: Final = ("glass_breaking", "alarm")
 MAX_LABELS: Final = 200
+
+KEEP_MODES: Final = ("clip", "no_speech", "event_only")
+"""Of which events the server keeps a recording."""
+DEFAULT_RECORDING: Final = {CONF_KEEP: "clip", CONF_PRE_ROLL_S: 3.0, CONF_POST_ROLL_S: 1.0}
+"""The server's; its limits of age, number and size hold where a microphone has none of its own."""
 
 OWNER_SERVER: Final = "server"
 

@@ -20,6 +20,7 @@ from .client import (
 )
 from .client.keeper import ConnectionKeeper
 from .client.messages import (
+    EventClipMessage,
     EventConfirmedMessage,
     EventMessage,
     LevelMessage,
@@ -217,7 +218,7 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
                 self._removed(message.microphone_id)
             case EventMessage():
                 self._event(message)
-            case EventConfirmedMessage():
+            case EventConfirmedMessage() | EventClipMessage():
                 self.async_set_updated_data(self.data.with_confirmed(message.event))
 
     def _removed(self, identifier: str) -> None:

@@ -91,7 +91,7 @@ class ClapSoundData:
         return replace(self, latest={**self.latest, heard.key: heard})
 
     def with_confirmed(self, event: EventInfo) -> Self:
-        """Take in what became known of an event that goes on."""
+        """Take in what became known of an event after it was told: its pattern, or its recording."""
         key = (event.microphone_id, event.label_id)
         newest = self.latest.get(key)
         if newest is None or newest.event.id != event.id:

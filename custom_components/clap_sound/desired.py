@@ -11,11 +11,13 @@ from .client import ClapSoundClient, InvalidRequestError
 from .client.url import is_stream_url
 from .const import (
     CONF_CAMERA,
+    CONF_DENOISE,
     CONF_HOP_S,
     CONF_LABEL,
     CONF_LABELS,
     CONF_MICROPHONE,
     CONF_NEGATIVES,
+    CONF_RECORDING,
     CONF_SERVER_SOURCE,
     CONF_SOURCE,
     CONF_THRESHOLD,
@@ -84,7 +86,11 @@ def microphone_settings(
     name: str, source: Mapping[str, Any], data: Mapping[str, Any], owner_name: str
 ) -> dict[str, Any]:
     """Build what PUT /api/microphones/{id} wants from the data of a subentry."""
+    # Only what differs from the server's defaults, which earlier versions of it do not know.
+    recording = data.get(CONF_RECORDING)
     return {
+        **({CONF_RECORDING: dict(recording)} if recording else {}),
+        **({CONF_DENOISE: True} if data.get(CONF_DENOISE) else {}),
         "name": name,
         "source": dict(source),
         "labels": [

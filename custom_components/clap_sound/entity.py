@@ -108,6 +108,11 @@ class ClapSoundEntity(CoordinatorEntity[ClapSoundCoordinator]):
         return self.coordinator.data.microphones.get(self._microphone_id)
 
     @property
+    def is_muted(self) -> bool:
+        """Whether the microphone is muted: then nothing is known of its sound."""
+        return self.microphone is not None and self.microphone.muted
+
+    @property
     def labels(self) -> Mapping[str, WatchedLabel]:
         """What the microphone listens for, by id."""
         return {label.id: label for label in self.microphone.labels} if self.microphone else {}
@@ -145,6 +150,7 @@ class LabelEntity(ClapSoundEntity):
             "score": round(event.peak_score, 3) if event else None,
             "pattern": event.pattern if event else None,
             "event_id": event.id if event else None,
+            "clip_withheld": event.clip_withheld if event else None,
             "started_at": event.started_at.isoformat() if event else None,
             "detected_at": event.detected_at.isoformat() if event else None,
             "late": heard.late if heard else None,

@@ -14,6 +14,7 @@ from homeassistant.config_entries import (
 from homeassistant.const import CONF_NAME
 from homeassistant.data_entry_flow import section
 from homeassistant.helpers.selector import (
+    BooleanSelector,
     EntitySelector,
     EntitySelectorConfig,
     NumberSelector,
@@ -34,13 +35,23 @@ from .client.url import is_stream_url
 from .const import (
     CONF_ADVANCED,
     CONF_CAMERA,
+    CONF_CLIP_DAYS,
+    CONF_DENOISE,
     CONF_HOP_S,
+    CONF_KEEP,
     CONF_LABELS,
+    CONF_MAX_CLIPS,
+    CONF_MAX_MB,
     CONF_MICROPHONE,
     CONF_NEGATIVES,
+    CONF_POST_ROLL_S,
+    CONF_PRE_ROLL_S,
+    CONF_RECORDING,
     CONF_SERVER_SOURCE,
     CONF_SOURCE,
     DEFAULT_HOP_S,
+    DEFAULT_RECORDING,
+    KEEP_MODES,
     OWNER_SERVER,
     SOURCE_CAMERA,
     SOURCE_SERVER,
@@ -76,6 +87,38 @@ _STREAM_ERRORS = {
 }
 
 _NAME = {probatio.Required(CONF_NAME): TextSelector()}
+
+
+def _number(lowest: float, highest: float, step: float, unit: str) -> NumberSelector:
+    return NumberSelector(
+        NumberSelectorConfig(
+            min=lowest, max=highest, step=step, mode=NumberSelectorMode.BOX, unit_of_measurement=unit
+        )
+    )
+
+
+_ROLL = _number(0, 10, 0.5, "s")
+_RECORDING = section(
+    probatio.Schema(
+        {
+            probatio.Required(CONF_KEEP, default=DEFAULT_RECORDING[CONF_KEEP]): SelectSelector(
+                SelectSelectorConfig(
+                    options=list(KEEP_MODES), mode=SelectSelectorMode.LIST, translation_key="keep"
+                )
+            ),
+            probatio.Required(CONF_PRE_ROLL_S, default=DEFAULT_RECORDING[CONF_PRE_ROLL_S]): _number(
+                0, 10, 0.5, "s"
+            ),
+            probatio.Required(CONF_POST_ROLL_S, default=DEFAULT_RECORDING[CONF_POST_ROLL_S]): _number(
+                0, 10, 0.5, "s"
+            ),
+            probatio.Optional(CONF_CLIP_DAYS): _number(1, 3650, 1, "d"),
+            probatio.Optional(CONF_MAX_CLIPS): _number(1, 1_000_000, 1, ""),
+            probatio.Optional(CONF_MAX_MB): _number(1, 1_000_000, 1, "MB"),
+        }
+    ),
+    {"collapsed": True},
+)
 _ADVANCED = section(
     probatio.Schema(
         {
@@ -85,6 +128,7 @@ _ADVANCED = section(
                     min=0.1, max=5, step=0.1, mode=NumberSelectorMode.SLIDER, unit_of_measurement="s"
                 )
             ),
+            probatio.Required(CONF_DENOISE, default=False): BooleanSelector(),
         }
     ),
     {"collapsed": True},
@@ -111,6 +155,19 @@ _RECONFIGURE_SCHEMA = probatio.Schema(
         ),
     }
 )
+
+
+def _own_wishes(recording: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what differs from the server's defaults."""
+    wishes = {
+        name: value
+        for name, value in recording.items()
+        if value is not None and value != DEFAULT_RECORDING.get(name)
+    }
+    if CONF_MAX_CLIPS in wishes:
+        # Forms give all numbers as fractions.
+        wishes[CONF_MAX_CLIPS] = int(wishes[CONF_MAX_CLIPS])
+    return wishes
 
 
 class MicrophoneFlow(ConfigSubentryFlow):
@@ -201,6 +258,8 @@ class MicrophoneFlow(ConfigSubentryFlow):
                 CONF_LABELS: LabelChoices.of_microphone(chosen),
                 CONF_NEGATIVES: list(chosen.negatives),
                 CONF_HOP_S: chosen.hop_s,
+                CONF_DENOISE: chosen.denoise,
+                CONF_RECORDING: _own_wishes(chosen.recording),
             }
             return await self.async_step_labels()
         options = [SelectOptionDict(value=item.id, label=item.name) for item in self._adoptable]
@@ -294,6 +353,10 @@ class MicrophoneFlow(ConfigSubentryFlow):
             CONF_NEGATIVES: [text.strip() for text in advanced.get(CONF_NEGATIVES, ()) if text.strip()],
             CONF_HOP_S: advanced[CONF_HOP_S],
         }
+        if advanced[CONF_DENOISE]:
+            data[CONF_DENOISE] = True
+        if recording := _own_wishes(user_input[CONF_RECORDING]):
+            data[CONF_RECORDING] = recording
         if not (await self._server_accepts(source, data) and await self._sound_comes(source, details)):
             return None
         if self.source == SOURCE_USER:
@@ -361,15 +424,19 @@ class MicrophoneFlow(ConfigSubentryFlow):
         advanced = {
             CONF_NEGATIVES: self._data.get(CONF_NEGATIVES, []),
             CONF_HOP_S: self._data.get(CONF_HOP_S, DEFAULT_HOP_S),
+            CONF_DENOISE: self._data.get(CONF_DENOISE, False),
         }
+        recording = {**DEFAULT_RECORDING, **self._data.get(CONF_RECORDING, {})}
         schema = probatio.Schema(
             {
                 **fields,
                 probatio.Required(CONF_LABELS, default=default): choices.selector(),
+                probatio.Required(CONF_RECORDING, default=recording): _RECORDING,
                 probatio.Required(CONF_ADVANCED, default=advanced): _ADVANCED,
             }
         )
-        return self._form(step_id, schema, user_input or {**known, CONF_ADVANCED: advanced}, last_step=True)
+        sections = {CONF_RECORDING: recording, CONF_ADVANCED: advanced}
+        return self._form(step_id, schema, user_input or {**known, **sections}, last_step=True)
 
     def _form(
         self,

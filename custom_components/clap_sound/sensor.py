@@ -26,7 +26,7 @@ NOTHING_BELOW_SCORE = 0.2
 """Below this no label is a fair description of what is heard."""
 SCORE_STEP = 0.1
 LEVEL_INTERVAL = timedelta(seconds=2)
-STATES = ("connecting", "disabled", "failed", "listening", "stalled")
+STATES = ("connecting", "disabled", "failed", "listening", "muted", "stalled")
 
 
 async def async_setup_entry(
@@ -75,7 +75,7 @@ class TopSound(ClapSoundEntity, SensorEntity):
     def _handle_coordinator_update(self) -> None:
         if labels := self.labels:
             self._attr_options = [*labels, NOTHING]
-            if self._attr_native_value not in self._attr_options:
+            if self._attr_native_value not in self._attr_options or self.is_muted:
                 self._attr_native_value, self._score = None, None
         super()._handle_coordinator_update()
 
@@ -110,6 +110,14 @@ class Level(ClapSoundEntity, SensorEntity):
     def __init__(self, entry: ClapSoundConfigEntry, subentry: ConfigSubentry) -> None:
         super().__init__(entry, subentry, KEY_LEVEL)
         self._written_at: datetime | None = None
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        if self.is_muted:
+            self._attr_native_value, self._written_at = None, None
+            self._attr_extra_state_attributes = {}
+        super()._handle_coordinator_update()
 
     @override
     async def async_added_to_hass(self) -> None:

@@ -273,6 +273,7 @@ def score_placements(
     background: Sequence[str],
     *,
     hop_s: float = 0.5,
+    denoise: bool = False,
     progress: Callable[[], None] | None = None,
 ) -> dict[tuple[str, str], list[ScoredRecording]]:
     """Score the placements in every condition.
@@ -283,6 +284,7 @@ def score_placements(
         labels: to be measured.
         background: bank of the label library.
         hop_s: seconds between windows.
+        denoise: whether the model hears them through RNNoise.
         progress: called before each placement.
 
     Returns:
@@ -304,7 +306,7 @@ def score_placements(
             if model.sample_rate != SAMPLE_RATE:
                 samples = soxr.resample(samples, SAMPLE_RATE, model.sample_rate)
             occurrence = Occurrence(0, placement.label_id, placed.onset_s, placed.offset_s, "")
-            result = score(model, scorer, [samples], [occurrence], hop_s=hop_s)
+            result = score(model, scorer, [samples], [occurrence], hop_s=hop_s, denoise=denoise)
             scored.setdefault((placement.label_id, condition.name), []).append(result)
     return scored
 

@@ -31,6 +31,7 @@ from clap_evaluation.psds import PsdsScenario, psds
 from clap_evaluation.reading import read_blocks
 from clap_evaluation.reliability import Reliability, reliability
 from clap_evaluation.scored import ScoredRecording, score
+from clap_server.audio.denoise import check_denoise
 from clap_server.detection.library import NORMAL
 from clap_server.detection.scoring import LabelScorer
 from clap_server.errors import AudioError, ConfigurationError
@@ -112,6 +113,7 @@ def evaluate(
     hop_s: float = 0.5,
     conditions: bool = True,
     clips_per_label: int = CLIPS_PER_LABEL,
+    denoise: bool = False,
     on_scored: Callable[[ScoredRecording], None] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -127,6 +129,7 @@ def evaluate(
         hop_s: seconds between windows.
         conditions: whether to measure at signal-to-noise ratios and distances too.
         clips_per_label: recordings of each label for that, at most.
+        denoise: whether the model hears them through RNNoise; the name of the model says so.
         on_scored: gets each recording as soon as it is scored.
         progress: called with what is being done, how many are done, and of how many.
 
@@ -134,15 +137,20 @@ def evaluate(
         The figures. A recording that cannot be used is left out and named in ``problems``.
 
     Raises:
-        ConfigurationError: not one recording could be used or a label cannot be measured.
+        ConfigurationError: not one recording could be used, a label cannot be measured, or nothing can be
+            denoised here.
         KeyboardInterrupt: before the first recording was scored.
     """
+    if denoise:
+        check_denoise()
     if any(label.id == NORMAL.id for label in labels):
         raise ConfigurationError(
             f"{NORMAL.id!r} cannot be measured, as it is what other labels leave: name the others."
         )
     scorer = LabelScorer(model, labels, background)
-    scored = _score_all(model, scorer, recordings, hop_s=hop_s, on_scored=on_scored, progress=progress)
+    scored = _score_all(
+        model, scorer, recordings, hop_s=hop_s, denoise=denoise, on_scored=on_scored, progress=progress
+    )
     if not scored.results:
         if scored.interrupted:
             raise KeyboardInterrupt
@@ -158,7 +166,9 @@ def evaluate(
                 progress("noise and distance", next(done), len(placements))
 
         try:
-            placed = score_placements(model, placements, labels, background, hop_s=hop_s, progress=advance)
+            placed = score_placements(
+                model, placements, labels, background, hop_s=hop_s, denoise=denoise, progress=advance
+            )
         except KeyboardInterrupt:
             scored.interrupted = True
             left_out = "interrupted"
@@ -167,7 +177,7 @@ def evaluate(
             # Where there are figures, this is not looked at.
             left_out = "no background could be used"
     return summarise(
-        model.name,
+        f"{model.name}, denoised" if denoise else model.name,
         scored.results,
         labels,
         conditions=found,
@@ -197,6 +207,7 @@ def _score_all(
     recordings: Sequence[Recording],
     *,
     hop_s: float,
+    denoise: bool,
     on_scored: Callable[[ScoredRecording], None] | None,
     progress: Progress | None,
 ) -> _Scored:
@@ -207,7 +218,15 @@ def _score_all(
                 progress("recordings", number, len(recordings))
             try:
                 blocks = read_blocks(recording.path, model.sample_rate)
-                result = score(model, scorer, blocks, recording.occurrences, name=recording.name, hop_s=hop_s)
+                result = score(
+                    model,
+                    scorer,
+                    blocks,
+                    recording.occurrences,
+                    name=recording.name,
+                    hop_s=hop_s,
+                    denoise=denoise,
+                )
                 _check_times(result)
             except AudioError as error:
                 scored.problems.append(f"Row {recording.row}: {recording.name}: {error}")

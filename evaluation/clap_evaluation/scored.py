@@ -161,6 +161,7 @@ def score(
     *,
     name: str = "",
     hop_s: float = 0.5,
+    denoise: bool = False,
 ) -> ScoredRecording:
     """Score sound that is known to hold something.
 
@@ -173,6 +174,7 @@ def score(
         occurrences: what they hold; one or more.
         name: of the recording.
         hop_s: seconds between windows.
+        denoise: whether the model hears it through RNNoise.
     """
     rate = model.sample_rate
     start = SoundStart(rate)
@@ -185,5 +187,5 @@ def score(
             length += len(block)
             yield block
 
-    windows = score_stream(model, scorer, observed(), hop_s=hop_s, tail_s=TAIL_S)
+    windows = score_stream(model, scorer, observed(), hop_s=hop_s, tail_s=TAIL_S, denoise=denoise)
     return ScoredRecording(name, tuple(occurrences), length / rate, windows, start.onset_s)

@@ -102,6 +102,7 @@ def score_stream(
     *,
     hop_s: float,
     tail_s: float = 0.0,
+    denoise: bool = False,
 ) -> WindowScores:
     """Score a recording as if it were live; one more window ends where the recording ends.
 
@@ -113,11 +114,14 @@ def score_stream(
         blocks: each ``(n,)`` mono at the model's rate; not all empty.
         hop_s: seconds between windows.
         tail_s: so long go windows on after the end; see ``Front.finish``.
+        denoise: see ``Front``.
     """
     heard: list[Heard] = []
     scores: list[NDArray[np.float32]] = []
     patterns: list[DecodedPattern] = []
-    for batch, embeddings in hear(model, blocks, hop_s=hop_s, tail_s=tail_s, on_pattern=patterns.append):
+    for batch, embeddings in hear(
+        model, blocks, hop_s=hop_s, tail_s=tail_s, on_pattern=patterns.append, denoise=denoise
+    ):
         heard += batch
         scores.append(scorer.scores(embeddings))
     windows = [window for window, _ in heard]

@@ -65,6 +65,15 @@ def test_each_label_gets_its_figures(clips: Path, capsys: pytest.CaptureFixture[
         assert entry["average_precision"] == 1.0
 
 
+def test_a_denoised_model_is_measured_and_named_as_such(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(str(clips), "--json", "--hop", "1.0", "--no-conditions", "--denoise") == 0
+    [denoised] = json.loads(capsys.readouterr().out)["evaluations"]
+    assert denoised["model"] == "builtin, denoised"
+    assert denoised["clips"] == 8
+
+
 def test_models_are_compared_in_one_run_and_each_has_its_folder(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,6 +87,8 @@ class Peer:
         self.library = load_library()
         self.settings: dict[str, MicrophoneSettings] = {}
         self.adopted: set[str] = set()
+        self.muted: set[str] = set()
+        self.refuse_mute: str | None = None
         self.forgotten: set[str] = set()
         self.statuses: dict[str, dict[str, Any]] = {}
         self.changes: list[schemas.EventMessage] = []
@@ -124,6 +126,8 @@ class Peer:
         app.router.add_put("/api/microphones/{id}", self._put_microphone)
         app.router.add_post("/api/microphones/check", self._check_microphone)
         app.router.add_post("/api/microphones/{id}/release", self._release_microphone)
+        app.router.add_put("/api/microphones/{id}/mute", self._mute)
+        app.router.add_delete("/api/microphones/{id}/mute", self._mute)
         app.router.add_post("/api/microphones/{id}/self-test", self._self_test)
         app.router.add_post("/api/sources/check", self._check_source)
         app.router.add_get("/api/events", self._get_events)
@@ -314,13 +318,21 @@ class Peer:
             negatives=list(settings.negatives),
             hop_s=settings.hop_s,
             enabled=settings.enabled,
+            muted=microphone_id in self.muted,
+            recording=settings.recording,
+            denoise=settings.denoise,
             owner=settings.owner,
             adopted=microphone_id in self.adopted,
-            status=self.statuses.get(microphone_id, status()),
+            status=self._status(microphone_id),
             windows_scored=0,
             windows_gated=0,
             windows_dropped=0,
         )
+
+    def _status(self, microphone_id: str) -> dict[str, Any]:
+        if microphone_id in self.muted:
+            return status("muted", "muted", "muted: nothing is listened to until it is unmuted")
+        return self.statuses.get(microphone_id, status())
 
     def microphones(self) -> list[dict[str, Any]]:
         return [self.microphone(microphone_id) for microphone_id in self.settings]
@@ -414,6 +426,15 @@ class Peer:
         else:
             await self.remove_microphone(microphone_id)
         return web.Response(status=204)
+
+    async def _mute(self, request: web.Request) -> web.Response:
+        microphone_id = request.match_info["id"]
+        assert microphone_id in self.settings
+        if self.refuse_mute is not None:
+            return problem(409, "refused", self.refuse_mute)
+        (self.muted.add if request.method == "PUT" else self.muted.discard)(microphone_id)
+        await self.tell_microphone(microphone_id)
+        return answer(self.microphone(microphone_id))
 
     async def _self_test(self, request: web.Request) -> web.Response:
         assert schemas.SelfTest.model_validate_json(await request.read()) == schemas.SelfTest()

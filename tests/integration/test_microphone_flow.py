@@ -13,7 +13,7 @@ from homeassistant.data_entry_flow import FlowResultType, InvalidData, section
 from homeassistant.helpers.entity_component import DATA_INSTANCES
 from homeassistant.setup import async_setup_component
 
-from clap_server.listening.config import MicrophoneSettings
+from clap_server.listening.config import KeepMode, MicrophoneSettings, RecordingSettings
 from custom_components.clap_sound.client import ClapSoundConnectionError
 from tests.integration.conftest import make_entry, microphone_data, state_of, until
 
@@ -78,7 +78,10 @@ def shown(result: SubentryFlowResult, field: str) -> Any:
     for key, value in result["data_schema"].schema.items():
         if key == field:
             if isinstance(value, section):
-                return {str(inner): inner.description["suggested_value"] for inner in value.schema.schema}
+                return {
+                    str(inner): (inner.description or {}).get("suggested_value")
+                    for inner in value.schema.schema
+                }
             if key.description and "suggested_value" in key.description:
                 return key.description["suggested_value"]
             return None if key.default is probatio.UNDEFINED else key.default()
@@ -133,6 +136,41 @@ async def test_labels_from_library_and_own_words_with_advanced_settings(
     ]
     assert settings.negatives == ("dishes in the sink",)
     assert settings.hop_s == 1.5
+
+
+async def test_what_is_kept_of_the_sound_is_chosen_and_shown_again(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry
+) -> None:
+    result = await begin(hass, bare_entry, "Hallway", "url")
+    before = {"keep": "clip", "pre_roll_s": 3.0, "post_roll_s": 1.0}
+    assert shown(result, "recording") == before | dict.fromkeys(("clip_days", "max_clips", "max_mb"))
+    wanted = {"keep": "no_speech", "pre_roll_s": 0.5, "post_roll_s": 1.0, "clip_days": 7.0, "max_clips": 20.0}
+    advanced = {"hop_s": 0.5, "denoise": True}
+    result = await answer(hass, result, url=URL, recording=wanted, advanced=advanced)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await until(hass, lambda: bool(peer.settings))
+    (settings,) = peer.settings.values()
+    assert settings.denoise is True
+    assert settings.recording == RecordingSettings(
+        keep=KeepMode.NO_SPEECH, pre_roll_s=0.5, clip_days=7, max_clips=20
+    )
+    (subentry,) = bare_entry.subentries.values()
+    assert subentry.data["recording"] == {
+        "keep": "no_speech",
+        "pre_roll_s": 0.5,
+        "clip_days": 7.0,
+        "max_clips": 20,
+    }
+    result = await bare_entry.start_subentry_reconfigure_flow(hass, subentry.subentry_id)
+    result = await answer(hass, result, name="Hallway", source="url")
+    assert shown(result, "recording") == wanted | {"max_mb": None}
+    assert shown(result, "advanced")["denoise"] is True
+    result = await answer(hass, result, recording=before, advanced={"hop_s": 0.5, "denoise": False})
+    assert result["reason"] == "reconfigure_successful"
+    await until(hass, lambda: not next(iter(peer.settings.values())).denoise)
+    (subentry,) = bare_entry.subentries.values()
+    assert not {"recording", "denoise"} & subentry.data.keys()
+    assert next(iter(peer.settings.values())).recording == RecordingSettings()
 
 
 async def test_label_names_are_offered_in_the_language_of_home_assistant(
@@ -388,7 +426,7 @@ async def test_microphone_of_the_server_is_adopted_with_its_source(
         {"label": "Siren", "threshold": 42},
         {"label": "my own words", "threshold": 50},
     ]
-    assert shown(result, "advanced") == {"negatives": ["a saw"], "hop_s": 0.25}
+    assert shown(result, "advanced") == {"negatives": ["a saw"], "hop_s": 0.25, "denoise": False}
     result = await answer(hass, result, labels=[])
     assert result["errors"] == {"labels": "no_labels"}
     result = await answer(
@@ -449,7 +487,7 @@ async def test_reconfigure_changes_name_address_and_labels_and_hides_the_passwor
         {"label": "Glass breaking", "threshold": 70},
         {"label": "Alarm", "threshold": 70},
     ]
-    assert shown(result, "advanced") == {"negatives": [], "hop_s": 0.5}
+    assert shown(result, "advanced") == {"negatives": [], "hop_s": 0.5, "denoise": False}
     result = await answer(hass, result, url="rtsp://camera:***@192.0.2.1/other")
     assert result["errors"] == {"url": "hidden_password"}
     result = await answer(

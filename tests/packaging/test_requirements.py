@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LAYER = ROOT / "scripts" / "lib" / "layer.py"
 SERVER = ADDON / "requirements" / "server.txt"
+DENOISE = ADDON / "requirements" / "denoise.txt"
 DEVICES = ADDON / "requirements" / "devices.txt"
 HOME_ASSISTANT = ROOT / "requirements" / "home-assistant.txt"
 DEVELOPMENT = {
@@ -41,7 +42,8 @@ def test_layer_for_development_repeats_nothing_of_what_runs(file: Path) -> None:
 
 def test_no_lock_file_is_committed_twice() -> None:
     files = [path for path in tracked() if path.parent.name == "requirements"]
-    assert set(files) == {*DEVELOPMENT, *DEVELOPMENT.values(), DEVICES, ADDON / "requirements" / "torch.txt"}
+    torch = ADDON / "requirements" / "torch.txt"
+    assert set(files) == {*DEVELOPMENT, *DEVELOPMENT.values(), DENOISE, DEVICES, torch}
 
 
 @pytest.mark.parametrize("file", DEVELOPMENT, ids=lambda file: file.name)
@@ -55,8 +57,12 @@ def test_what_may_need_a_compiler_is_apart() -> None:
     assert names(SERVER) & names(DEVICES) == set()
 
 
+def test_noise_suppression_brings_nothing_but_itself() -> None:
+    assert names(DENOISE) == {"pyrnnoise"}
+
+
 def test_every_pin_has_a_hash() -> None:
-    for file in (*DEVELOPMENT, *DEVELOPMENT.values(), DEVICES):
+    for file in (*DEVELOPMENT, *DEVELOPMENT.values(), DENOISE, DEVICES):
         for block in re.findall(r"^[\w.-]+==.*\n(?:[ \t].*\n)*", file.read_text(), re.MULTILINE):
             assert "--hash=sha256:" in block, block
 

@@ -13,6 +13,7 @@ from clap_server.api.route import Parameter, Route
 from clap_server.api.schemas import MAX_SEQUENCE, EventInfo, EventList, Feedback
 from clap_server.api.spectrogram import spectrogram
 from clap_server.audio.decode import decode
+from clap_server.listening.events import ClipWithheld
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,11 +79,30 @@ def _file(event: SoundEvent, path: Path | None, content_type: str) -> web.Stream
     if path is None:
         if event.ended_at is None:
             raise not_found("The sound still goes on; its recording is there when it ends", "no_clip_yet")
-        raise not_found(
-            "There is no recording of this event: it could not be stored, or was removed to make room",
-            "no_clip",
-        )
+        if event.clip_withheld is ClipWithheld.COMING:
+            raise not_found("The recording is not whole yet; it is there in some seconds", "no_clip_yet")
+        raise not_found(f"There is no recording of this event: {_why_none(event.clip_withheld)}", "no_clip")
     return File(path, headers={**_PRIVATE, "Content-Type": content_type})
+
+
+def _why_none(reason: ClipWithheld | None) -> str:
+    match reason:
+        case ClipWithheld.EVENT_ONLY:
+            return "its microphone keeps events only"
+        case ClipWithheld.SPEECH:
+            return "somebody speaks in it, and its microphone keeps no such recordings"
+        case ClipWithheld.CHECK_FAILED:
+            return "whether somebody speaks in it could not be told, so it was dropped"
+        case ClipWithheld.MUTED:
+            return "the microphone was muted while the sound went on"
+        case ClipWithheld.LOST:
+            return "its sound was lost before it could be recorded"
+        case ClipWithheld.NOT_STORED:
+            return "the disk did not take it; GET /api/info says what is wrong with it"
+        case ClipWithheld.REMOVED:
+            return "it was removed, as it was too old or there were too many"
+        case _:
+            return "it could not be stored, or was removed to make room"
 
 
 async def post_feedback(request: web.Request) -> web.Response:
@@ -134,7 +154,7 @@ ROUTES = (
         get_flac,
         "Recording without loss",
         "Events",
-        description="With 3 s before the sound. Parts of it can be asked for (`Range`).",
+        description="With its microphone's pre-roll and post-roll. Parts can be asked for (`Range`).",
         answer="audio/flac",
         file=True,
         errors=(404,),

@@ -8,7 +8,7 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 from pydantic import ValidationError
 from pydantic_core import from_json
 
@@ -25,6 +25,8 @@ from clap_server.api.schemas import (
     MicrophoneRemovedMessage,
     Release,
 )
+from clap_server.api.websocket import close
+from clap_server.audio.denoise import check_denoise
 from clap_server.audio.source import SourceError
 from clap_server.audio.url import check_url, restore_url
 from clap_server.errors import AudioError, ConfigurationError, LabelError
@@ -135,6 +137,47 @@ async def release_microphone(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def mute_microphone(request: web.Request) -> web.Response:
+    """Stop listening at once, until it is unmuted.
+
+    Muted is no setting, but a state of the server beside the settings. Who owns a microphone declares its
+    settings again at each connect; a mute must outlast that, whoever declared what before, and anyone who may
+    use the server may mute. ``enabled: false`` is the owner's wish for a microphone that is not in use.
+    """
+    shared = context(request)
+    microphone_id = request.match_info["id"]
+    existing(shared, microphone_id)
+    # At once, whoever changes the microphone at the moment.
+    shared.supervisor.silence(microphone_id)
+    async with shared.supervisor.lock(microphone_id):
+        microphone = existing(shared, microphone_id)
+        await shared.supervisor.mute(microphone_id)
+        before = shared.store.microphones.is_muted(microphone_id)
+        try:
+            await shared.store.microphones.set_muted(microphone_id, muted=True)
+        finally:
+            # Muted it is, even if the next start will not know of it.
+            if not before:
+                shared.bus.publish(MicrophoneChangedMessage(microphone=microphone_info(shared, microphone)))
+        pusher = shared.pushers.get(microphone_id)
+        if pusher is not None:
+            await close(pusher, WSCloseCode.POLICY_VIOLATION, "This microphone is muted now")
+        return _answer(shared, microphone)
+
+
+async def unmute_microphone(request: web.Request) -> web.Response:
+    """Listen again, as the settings say."""
+    shared = context(request)
+    microphone_id = request.match_info["id"]
+    async with shared.supervisor.lock(microphone_id):
+        microphone = existing(shared, microphone_id)
+        if shared.store.microphones.is_muted(microphone_id):
+            await shared.store.microphones.set_muted(microphone_id, muted=False)
+            shared.supervisor.unmute(microphone_id)
+            shared.bus.publish(MicrophoneChangedMessage(microphone=microphone_info(shared, microphone)))
+        return _answer(shared, microphone)
+
+
 async def _put(
     shared: Context, microphone_id: str, change: Callable[[Microphone | None], MicrophoneSettings]
 ) -> tuple[Microphone, bool]:
@@ -207,6 +250,11 @@ def _checked(
         except SourceError as error:
             raise invalid("source.url", error.reason, error.code) from error
         settings = settings.model_copy(update={"source": source})
+    if settings.denoise:
+        try:
+            check_denoise()
+        except ConfigurationError as error:
+            raise invalid("denoise", str(error), "denoise_unavailable") from error
     seen: dict[str, str] = {}
     for index, choice in enumerate(settings.labels):
         try:
@@ -360,6 +408,31 @@ ROUTES = (
         "Microphones",
         description="Its events and clips stay.",
         status=204,
+        errors=(404,),
+    ),
+    Route(
+        "PUT",
+        "/api/microphones/{id}/mute",
+        mute_microphone,
+        "Mute a microphone",
+        "Microphones",
+        description=(
+            "A hard mute. The connection to its source is closed at once and the sound in memory is wiped;"
+            " there are no levels, scores or events. Events that go on end, without a recording. Pushed"
+            " sound is refused (409, `microphone_muted`). Its state is `muted`, also after a restart and"
+            " whatever settings are declared meanwhile. Muting twice is fine."
+        ),
+        answer=MicrophoneInfo,
+        errors=(404,),
+    ),
+    Route(
+        "DELETE",
+        "/api/microphones/{id}/mute",
+        unmute_microphone,
+        "Unmute a microphone",
+        "Microphones",
+        description="It listens again, if its settings say so. Unmuting one that is not muted is fine.",
+        answer=MicrophoneInfo,
         errors=(404,),
     ),
     Route(

@@ -45,6 +45,7 @@ _MESSAGES: tuple[type[BaseModel], ...] = (
     schemas.MicrophoneMessage,
     schemas.EventMessage,
     schemas.EventConfirmedMessage,
+    schemas.EventClipMessage,
     schemas.ReplayedMessage,
     schemas.ScoresMessage,
     schemas.LevelMessage,

@@ -66,6 +66,10 @@ def _require_push(shared: Context, microphone_id: str) -> None:
             "not_a_push_microphone",
             "This microphone gets its sound elsewhere; set its source's type to 'push'",
         )
+    if shared.store.microphones.is_muted(microphone_id):
+        raise ProblemError(
+            409, "microphone_muted", "This microphone is muted and takes no sound; unmute it first"
+        )
     if not microphone.settings.enabled:
         raise ProblemError(409, "microphone_disabled", "This microphone is switched off; enable it first")
 

@@ -12,8 +12,9 @@ from clap_server.detection.judgement import Decision
 from clap_server.detection.labels import LabelKind
 from clap_server.detection.patterns import AlarmPattern
 from clap_server.errors import StorageCode
-from clap_server.listening.config import MicrophoneSettings, SourceSettings
+from clap_server.listening.config import MicrophoneSettings, RecordingSettings, SourceSettings
 from clap_server.listening.diary import Fate, MomentKind
+from clap_server.listening.events import ClipWithheld
 from clap_server.listening.self_test import Outcome
 
 API_VERSION = 1
@@ -125,6 +126,9 @@ class MicrophoneInfo(Schema):
     negatives: list[str]
     hop_s: float
     enabled: bool
+    muted: bool = Field(description="nothing is listened to until it is unmuted")
+    recording: RecordingSettings
+    denoise: bool
     owner: str
     adopted: bool = Field(description="the server's own before its owner took it; a release gives it back")
     status: MicrophoneStatus
@@ -334,6 +338,11 @@ class EventInfo(Schema):
         " null in old events",
     )
     feedback: Literal["correct", "false_alarm"] | None = None
+    clip_withheld: ClipWithheld | None = Field(
+        default=None,
+        description="why an event that is over has no recording; null if it has one, while its sound lasts,"
+        " and for events of earlier versions",
+    )
 
 
 class EventList(Schema):
@@ -483,6 +492,17 @@ class EventConfirmedMessage(Schema):
     """
 
     type: Literal["event_confirmed"] = "event_confirmed"
+    event: EventInfo
+
+
+class EventClipMessage(Schema):
+    """The recording of an event that is over is there now, or it is known why there is none.
+
+    It comes after an end whose ``clip_withheld`` is ``coming``: the post-roll was still to come. It has no
+    number and is not replayed; a replayed end has it already.
+    """
+
+    type: Literal["event_clip"] = "event_clip"
     event: EventInfo
 
 

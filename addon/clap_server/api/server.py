@@ -40,7 +40,7 @@ _LOGGER = logging.getLogger(__name__)
 STOP_STEP_S = 5.0
 # Longer than the supervisor waits for a microphone, and that is longer than a clip may take: so the last
 # events are told before the sockets and the database are closed.
-STOP_MICROPHONES_S = 15.0
+STOP_MICROPHONES_S = 20.0
 
 
 class PortInUseError(ConfigurationError):
@@ -105,6 +105,7 @@ class Server:
             clip_days=settings.clip_retention_days,
             clip_bytes=round(settings.clip_max_gb * GIGABYTE),
             event_days=settings.event_retention_days,
+            max_clips=settings.clip_max_count,
         )
         # Told at once: the start may yet fail, and it would not be told again.
         self.token, token_is_new = folder.token(settings.token)
@@ -151,7 +152,10 @@ class Server:
         self._unsubscribe = holder.subscribe(self._info_changed)
         await shared.supervisor.start()
         for microphone in store.microphones.all():
-            await shared.supervisor.restore(microphone, store.microphones.unreadable(microphone.id))
+            stored = store.microphones
+            await shared.supervisor.restore(
+                microphone, stored.unreadable(microphone.id), muted=stored.is_muted(microphone.id)
+            )
         shared.ready = True
         _LOGGER.info("Ready, with %d microphones", len(store.microphones.all()))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from clap_server.api.present import event_info, score
 from clap_server.api.schemas import (
+    EventClipMessage,
     EventConfirmedMessage,
     EventMessage,
     LevelMessage,
@@ -17,6 +18,7 @@ from clap_server.api.schemas import (
     MicrophoneStatus,
     ScoresMessage,
 )
+from clap_server.listening.events import ClipWithheld
 from clap_server.listening.groups import EventGroups
 
 if TYPE_CHECKING:
@@ -67,14 +69,29 @@ class EventSink:
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         """Store the clip, then the end; without the clip if it cannot be stored."""
-        has_clip = False
+        ended = event if recording is None else replace(event, clip_withheld=ClipWithheld.NOT_STORED)
         try:
-            if recording is not None and recording.samples.size:
-                has_clip = await self._store.clips.save(event, recording)
-                self._metrics.clip(stored=has_clip)
+            if recording is not None:
+                ended = await self._with_clip(event, recording)
         finally:
             # Whatever becomes of the clip, also when this is cancelled: without its end an event would stick.
-            await self._record("ended", replace(event, has_clip=has_clip))
+            await self._record("ended", ended)
+
+    async def clip_came(self, event: SoundEvent, recording: Recording | None) -> None:
+        """Store the clip of an event that is over, and tell of it, or why there is none."""
+        settled = event if recording is None else await self._with_clip(event, recording)
+        async with self._order:
+            stored = await self._store.events.settle_clip(settled)
+            if stored is not None:
+                self._bus.publish(EventClipMessage(event=event_info(stored)))
+
+    async def _with_clip(self, event: SoundEvent, recording: Recording) -> SoundEvent:
+        """Store the clip; the event as it is then."""
+        if not recording.samples.size:
+            return replace(event, clip_withheld=ClipWithheld.LOST)
+        stored = await self._store.clips.save(event, recording)
+        self._metrics.clip(stored=stored)
+        return replace(event, has_clip=stored, clip_withheld=None if stored else ClipWithheld.NOT_STORED)
 
     async def _record(self, change: Literal["started", "ended"], event: SoundEvent) -> str:
         microphone = self._store.microphones.get(event.microphone_id)

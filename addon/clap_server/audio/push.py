@@ -160,6 +160,12 @@ class PushSource:
         if self._pusher is not None:
             self._pusher.close()
 
+    def wipe(self) -> None:
+        """End the present client's turn and forget what it sent."""
+        self.disconnect()
+        self._queue.clear()
+        self._queued_s = 0.0
+
     def put(self, pusher: Pusher, samples: NDArray[np.float32], rate: int, notice: str | None) -> None:
         """For ``Pusher``: queue ``(n,)`` mono samples at ``rate`` Hz; the oldest are dropped."""
         if pusher is not self._pusher:

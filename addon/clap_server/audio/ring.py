@@ -67,6 +67,10 @@ class RingBuffer:
         self._data[: len(kept) - head] = kept[head:]
         self._total += count
 
+    def wipe(self) -> None:
+        """Forget the sound: what is read of it from here on is silence."""
+        self._data[: min(self._total, self.capacity)] = 0
+
     def read(self, first_sample: int, last_sample: int) -> NDArray[np.float32]:
         """Copy out samples ``first_sample`` (included) to ``last_sample`` (excluded).
 

@@ -18,6 +18,7 @@ class SourceState(StrEnum):
     """The state of a microphone's sound."""
 
     DISABLED = "disabled"
+    MUTED = "muted"
     CONNECTING = "connecting"
     LISTENING = "listening"
     STALLED = "stalled"

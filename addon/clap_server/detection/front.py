@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from clap_server.audio.denoise import Denoiser
 from clap_server.audio.ring import RingBuffer
 from clap_server.detection.gate import NoiseGate
 from clap_server.detection.patterns import DecodedPattern, PatternDecoder
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 
 _LEVEL_S = 0.5
+# Windows may wait for the model that long.
+_CLEAN_S = 15.0
 
 
 class Heard(NamedTuple):
@@ -46,6 +49,13 @@ class Front:
         hop_s: seconds between windows.
         gate: knows the microphone's noise already; a new one if left out.
         keep_s: how much sound stays in the ring at least, seconds.
+        denoise: whether the model hears the sound through RNNoise. It alone does: patterns, levels, the gate,
+            onsets and recordings are of the sound as it came. A denoiser for speech would take the beeps of
+            an alarm for noise, and would make a floor of silence over which everything is loud; and a
+            recording is to show what there was.
+
+    Raises:
+        ConfigurationError: it is to be denoised, which cannot be done here.
     """
 
     def __init__(
@@ -56,11 +66,15 @@ class Front:
         hop_s: float,
         gate: NoiseGate | None = None,
         keep_s: float = 0.0,
+        denoise: bool = False,
     ) -> None:
         self._window_s = window_s
         self._hop_s = hop_s
         self.ring = RingBuffer(sample_rate, max(keep_s, window_s + 2 * PIECE_S))
         self.gate = gate or NoiseGate()
+        self._denoiser = Denoiser(sample_rate) if denoise else None
+        # What the model hears, sample for sample beside the other.
+        self._clean = RingBuffer(sample_rate, window_s + _CLEAN_S) if denoise else self.ring
         self._decoder = PatternDecoder(sample_rate)
         self._cutter = WindowCutter(sample_rate, window_s=window_s, hop_s=hop_s)
 
@@ -84,6 +98,8 @@ class Front:
         """
         for piece in self.pieces(samples):
             self.ring.append(piece)
+            if self._denoiser is not None:
+                self._clean.append(self._denoiser.take(piece))
             yield from self._decoder.feed(piece)
             for window in self._cutter.advance(piece):
                 yield Heard(window, self.gate.admits(window, reporting=reporting()))
@@ -115,12 +131,17 @@ class Front:
         """RMS level of the last half second, without DC and hum."""
         return self._cutter.level_dbfs(_LEVEL_S)
 
+    def wipe(self) -> None:
+        """Forget the sound."""
+        self.ring.wipe()
+        self._clean.wipe()
+
     def samples(self, window: Window) -> NDArray[np.float32]:
-        """Copy out the sound of a window, as far as there is any.
+        """Copy out the sound of a window as the model is to hear it, as far as there is any.
 
         Raises:
             AudioError: it is no longer held.
         """
         rate, total = self.ring.sample_rate, self.ring.total_samples
         first, last = round(window.start_s * rate), round(window.end_s * rate)
-        return self.ring.read(min(first, total), min(last, total))
+        return self._clean.read(min(first, total), min(last, total))

@@ -33,6 +33,7 @@ def hear(
     reporting: bool = False,
     tail_s: float = 0.0,
     on_pattern: Callable[[DecodedPattern], None] | None = None,
+    denoise: bool = False,
 ) -> Iterator[tuple[list[Heard], NDArray[np.float32]]]:
     """Cut a recording into the windows of live sound, with one more up to its end, and embed them all.
 
@@ -45,13 +46,20 @@ def hear(
         reporting: whether the gate is told all the time that an event is going on.
         tail_s: see ``Front.finish``.
         on_pattern: called with each pattern that is decoded or stops.
+        denoise: see ``Front``.
 
     Yields:
         Some windows, with what the gate says of each, and their embeddings ``(windows, dimension)``; nothing
         if there are no samples.
     """
     for batch, samples in cut(
-        model, blocks, hop_s=hop_s, reporting=reporting, tail_s=tail_s, on_pattern=on_pattern
+        model,
+        blocks,
+        hop_s=hop_s,
+        reporting=reporting,
+        tail_s=tail_s,
+        on_pattern=on_pattern,
+        denoise=denoise,
     ):
         yield batch, model.embed_audio(samples)
 
@@ -64,9 +72,10 @@ def cut(
     reporting: bool = False,
     tail_s: float = 0.0,
     on_pattern: Callable[[DecodedPattern], None] | None = None,
+    denoise: bool = False,
 ) -> Iterator[tuple[list[Heard], list[NDArray[np.float32]]]]:
     """As ``hear``, with the sound of the windows in place of their embeddings."""
-    front = Front(model.sample_rate, window_s=model.window_s, hop_s=hop_s)
+    front = Front(model.sample_rate, window_s=model.window_s, hop_s=hop_s, denoise=denoise)
     batch: list[Heard] = []
     samples: list[NDArray[np.float32]] = []
     for heard in _windows(front, blocks, reporting=reporting, tail_s=tail_s):

@@ -76,6 +76,7 @@ class Condition:
         self._losses = Losses()
         self._health_told: tuple[str | None, ...] = (None,) * 4
         self._told: SourceStatus | None = None
+        self._check_problem: str | None = None
 
     def source_is(self, status: SourceStatus) -> None:
         """The source says how it is."""
@@ -115,6 +116,12 @@ class Condition:
         if self._losses.reason != before:
             self._update()
 
+    def speech_check_is(self, problem: str | None) -> None:
+        """Recordings were checked for speech, or could not be, for a reason in words."""
+        if self._check_problem != problem:
+            self._check_problem = problem
+            self._update()
+
     def _update(self) -> None:
         status = self._status()
         if status != self._told:
@@ -147,5 +154,8 @@ class Condition:
 
     @property
     def _notice(self) -> str | None:
-        remarks = [remark for remark in (self._source.notice, self.health.notice) if remark is not None]
+        check = self._check_problem
+        unchecked = None if check is None else f"recordings are dropped, speech cannot be looked for: {check}"
+        all_there_is = self._source.notice, self.health.notice, unchecked
+        remarks = [remark for remark in all_there_is if remark is not None]
         return "; ".join(remarks) or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -79,6 +80,51 @@ class LabelChoice(_Model):
     )
 
 
+class KeepMode(StrEnum):
+    """Of which events a recording is kept.
+
+    ``event_only``: of none, and none is ever made. ``no_speech``: of those in which nobody speaks; one that
+    cannot be checked is not kept either.
+    """
+
+    CLIP = "clip"
+    EVENT_ONLY = "event_only"
+    NO_SPEECH = "no_speech"
+
+
+LONGEST_PRE_ROLL_S = 10.0
+LONGEST_POST_ROLL_S = 10.0
+
+
+class RecordingSettings(_Model):
+    """What is kept of the sound around an event, and for how long.
+
+    The limits that are left out are the server's own; one that is set replaces the server's for this
+    microphone. The server's limit of all clips together holds besides.
+    """
+
+    keep: KeepMode = Field(
+        default=KeepMode.CLIP,
+        description="`event_only`: nothing is ever recorded; `no_speech`: recordings in which speech is"
+        " found, or that cannot be checked, are dropped before they are written",
+    )
+    pre_roll_s: float = Field(
+        default=3.0, ge=0, le=LONGEST_PRE_ROLL_S, strict=True, description="seconds before the sound"
+    )
+    post_roll_s: float = Field(
+        default=1.0, ge=0, le=LONGEST_POST_ROLL_S, strict=True, description="seconds after it"
+    )
+    clip_days: float | None = Field(
+        default=None, gt=0, le=3650, strict=True, description="days that its clips are kept"
+    )
+    max_clips: int | None = Field(
+        default=None, ge=1, le=1_000_000, strict=True, description="so many of its clips at most"
+    )
+    max_mb: float | None = Field(
+        default=None, gt=0, le=1_000_000, strict=True, description="megabytes that its clips may take"
+    )
+
+
 class MicrophoneSettings(_Model):
     """One microphone as its owner wants it."""
 
@@ -92,6 +138,15 @@ class MicrophoneSettings(_Model):
         default=HOP_S_DEFAULT, ge=0.1, le=5, strict=True, description="seconds between windows"
     )
     enabled: bool = Field(default=True, strict=True)
+    recording: RecordingSettings = Field(
+        default=RecordingSettings(), description="what is kept of the sound around an event"
+    )
+    denoise: bool = Field(
+        default=False,
+        strict=True,
+        description="let the model hear the sound through RNNoise, made for speech: it takes breaking"
+        " glass, shots and alarms for noise too, so measure before you use it",
+    )
     owner: Annotated[
         str,
         Field(

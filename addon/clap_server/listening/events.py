@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - part of the dataclass, read at run time by pydantic
+from enum import StrEnum
 
 from clap_server.detection.patterns import AlarmPattern  # noqa: TC001 - as datetime
 from clap_server.detection.rivals import Close  # noqa: TC001 - as datetime
@@ -42,6 +43,25 @@ class EventGroup:
     microphones: tuple[HeardAt, ...]
 
 
+class ClipWithheld(StrEnum):
+    """Why an event that is over has no recording, or has none yet.
+
+    ``coming``: it is not whole yet. ``event_only``, ``speech``: the microphone keeps none, or none in which
+    somebody speaks. ``check_failed``: whether somebody speaks could not be told, so it was dropped.
+    ``muted``: the microphone was muted while it went on. ``lost``: the sound was forgotten before the model
+    answered, or listening broke off. ``not_stored``: the disk did not take it. ``removed``: it was there.
+    """
+
+    COMING = "coming"
+    EVENT_ONLY = "event_only"
+    SPEECH = "speech"
+    CHECK_FAILED = "check_failed"
+    MUTED = "muted"
+    LOST = "lost"
+    NOT_STORED = "not_stored"
+    REMOVED = "removed"
+
+
 @dataclass(frozen=True, slots=True)
 class SoundEvent:
     """A sound that crossed its threshold.
@@ -67,6 +87,7 @@ class SoundEvent:
         noise_floor_dbfs: L90 of the microphone when it started, dBFS; None in events of older versions.
         group: all events of the same sound, at whatever microphone, as far as is known; None until the server
             has put it into one, and in events of older versions.
+        clip_withheld: why no recording is stored; None if one is, or while the sound lasts.
     """
 
     id: str
@@ -86,3 +107,4 @@ class SoundEvent:
     replaced_by: str | None = None
     noise_floor_dbfs: float | None = None
     group: EventGroup | None = None
+    clip_withheld: ClipWithheld | None = None

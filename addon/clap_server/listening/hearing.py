@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clap_server.listening.condition import Condition
     from clap_server.listening.counters import Counters
     from clap_server.listening.diary import Diary
+    from clap_server.listening.events import ClipWithheld
     from clap_server.listening.judging import Judging
     from clap_server.listening.scoring import ScoringKeeper
     from clap_server.listening.sink import ListeningSink
@@ -86,6 +87,7 @@ class Hearing:
         self._silence = Silence()
         self._shedding = False
         self._lost_s = 0.0
+        self._wiped = False
 
     async def run(self) -> None:
         """Listen until the source ends for good."""
@@ -112,6 +114,16 @@ class Hearing:
         self._break_shadow()
         self._under_way.clear()
 
+    def wipe(self, reason: ClipWithheld) -> None:
+        """Forget the sound at once and take no more; ``reason`` is why events have no recording."""
+        self._wiped = True
+        if self._stretch is not None:
+            self._stretch.wipe(reason)
+        self.forget()
+
+    def _is_wiped(self) -> bool:
+        return self._wiped
+
     def begin_shadow(self, watched: WatchedLabel, sound: NDArray[np.float32]) -> Shadow:
         """Hear the stream a second time, with a sound in it, until ``end_shadow``.
 
@@ -130,6 +142,7 @@ class Hearing:
             hop_s=self._scoring.plan.hop_s,
             sound=sound,
             batcher=self._batcher,
+            denoise=self._scoring.plan.denoise,
         )
         return shadow
 
@@ -175,6 +188,8 @@ class Hearing:
             self._shadow = None
 
     async def _take(self, block: AudioBlock) -> None:
+        if self._is_wiped():
+            return
         if block.after_gap:
             self._note(MomentKind.GAP, "gap: sound is missing in the stream", block)
             self._end_stretch()
@@ -193,11 +208,14 @@ class Hearing:
                 window_s=self._scoring.present.model.window_s,
                 gate=self._gate,
                 sink=self._sink,
+                on_check=self._condition.speech_check_is,
             )
         stretch = self._stretch
         if self._shadow is not None:
             self._under_way += self._shadow.take(block)
         for heard in stretch.take(block):
+            if self._is_wiped():
+                return
             if isinstance(heard, DecodedPattern):
                 self._judging.take_pattern(stretch, heard)
                 continue

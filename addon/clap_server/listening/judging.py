@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clap_server.listening.condition import Condition
     from clap_server.listening.counters import Counters
     from clap_server.listening.diary import Diary, GateView
+    from clap_server.listening.events import ClipWithheld
     from clap_server.listening.plan import Plan
     from clap_server.listening.sink import ListeningSink
     from clap_server.listening.stretch import Stretch
@@ -151,9 +152,11 @@ class Judging:
             match item:
                 case Gap():
                     self._tell_quiet(stretch, self._judged_s, FLOOR_DBFS)
+                    stretch.reporter.stream_is_over()
                     detections = stretch.detector.finish(stretch.length_s)
                     self._stretches.remove(stretch)
                 case Change():
+                    stretch.reporter.settings = item.plan.recording
                     detections = stretch.detector.change(item.plan.labels, hop_s=item.plan.hop_s)
                 case Heard():
                     detections = await self._detect(item)
@@ -161,6 +164,7 @@ class Judging:
                     self._judged_s = item.window.end_s
             self._judged_at = time.monotonic()
             await self._report(stretch, detections, self._judged_s)
+            self._tell_recordings_soon(stretch)
 
     async def keep_time(self) -> None:
         """Let time pass for events when no window is judged, until cancelled."""
@@ -169,6 +173,8 @@ class Judging:
             now = time.monotonic()
             if self._asked_at is not None and now - self._asked_at > _ANSWER_S:
                 self._condition.model_fails(ModelError(f"the model has not answered for {_ANSWER_S:g} s"))
+            for stretch in self._stretches:
+                self._tell_recordings_soon(stretch)
             if now - self._judged_at > _GRACE_S:
                 for stretch in [stretch for stretch in self._stretches if stretch.detector.active]:
                     await self._report(stretch, stretch.detector.tick(stretch.now_s), stretch.now_s)
@@ -179,10 +185,21 @@ class Judging:
         while not self._queue.empty():
             self._queue.get_nowait()
         for stretch in stretches:
+            stretch.reporter.stream_is_over()
             self._tell_soon(stretch, stretch.detector.finish(stretch.length_s), stretch.length_s)
+            self._tell_recordings_soon(stretch)
         self.withholding.stop()
         if self._telling:
             await _completed(self._telling)
+
+    def wipe(self, reason: ClipWithheld) -> None:
+        """Forget the sound of all that waits; ``reason`` is why events have no recording."""
+        waiting: list[Heard | Gap | Change] = []
+        while not self._queue.empty():
+            waiting.append(self._queue.get_nowait())
+        for stretch in dict.fromkeys([*self._stretches, *(item.stretch for item in waiting)]):
+            stretch.wipe(reason)
+            self._enter(stretch)
 
     def _enter(self, stretch: Stretch) -> None:
         if stretch not in self._stretches:
@@ -250,6 +267,19 @@ class Judging:
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)
         return telling
+
+    def _tell_recordings_soon(self, stretch: Stretch) -> None:
+        """In the background, for those that wait for nothing any more: their events are told already."""
+        if stretch.reporter.recordings_are_due:
+            telling = asyncio.ensure_future(self._tell_recordings(stretch))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+
+    async def _tell_recordings(self, stretch: Stretch) -> None:
+        try:
+            await stretch.reporter.tell_recordings()
+        except Exception:
+            _LOGGER.exception("%s: a recording could not be told", self._id)
 
     async def _tell_events(self, stretch: Stretch, detections: Sequence[Detection]) -> None:
         async with self._report_lock:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from clap_server.listening.batcher import Batcher
     from clap_server.listening.counters import Counters
     from clap_server.listening.diary import Diary
+    from clap_server.listening.events import ClipWithheld
     from clap_server.listening.plan import Plan
     from clap_server.listening.scoring import Scoring
     from clap_server.listening.sink import ListeningSink
@@ -131,6 +132,11 @@ class MicrophoneListener:
         """
         self._scoring.change(plan, scoring)
         self._hearing.replan()
+
+    def wipe(self, reason: ClipWithheld) -> None:
+        """Forget all sound at once, before listening is ended; events have no recording for this reason."""
+        self._judging.wipe(reason)
+        self._hearing.wipe(reason)
 
     async def test_digitally(self, label_id: str, timeout_s: float) -> Finding:
         """Have a copy of the stream, with an example mixed in, judged; the real one goes on undisturbed.

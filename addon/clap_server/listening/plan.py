@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from clap_server.detection.labels import WatchedLabel
 from clap_server.detection.temporal import make_rule
 from clap_server.errors import LabelError
+from clap_server.listening.config import RecordingSettings
 
 if TYPE_CHECKING:
     from clap_server.detection.library import LabelLibrary
@@ -22,11 +23,15 @@ class Plan:
         labels: with distinct ids.
         negatives: what it is not, in words.
         hop_s: seconds between windows.
+        recording: what is kept of the sound around an event.
+        denoise: whether the model hears it through RNNoise.
     """
 
     labels: tuple[WatchedLabel, ...]
     negatives: tuple[str, ...]
     hop_s: float
+    recording: RecordingSettings = field(default_factory=RecordingSettings)
+    denoise: bool = False
 
 
 def make_plan(settings: MicrophoneSettings, library: LabelLibrary) -> Plan:
@@ -48,4 +53,6 @@ def make_plan(settings: MicrophoneSettings, library: LabelLibrary) -> Plan:
         except LabelError as error:
             raise LabelError(f"'{choice.label}': {error}") from None
         labels[label.id] = WatchedLabel(label, threshold)
-    return Plan(tuple(labels.values()), settings.negatives, settings.hop_s)
+    return Plan(
+        tuple(labels.values()), settings.negatives, settings.hop_s, settings.recording, settings.denoise
+    )

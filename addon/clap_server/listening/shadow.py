@@ -66,6 +66,7 @@ class Shadow:
         hop_s: seconds between windows.
         sound: ``(n,)`` of the example at the stretch's rate.
         batcher: runs the model.
+        denoise: see ``Front``.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Shadow:
         hop_s: float,
         sound: NDArray[np.float32],
         batcher: Batcher,
+        denoise: bool = False,
     ) -> None:
         # No microphone can have this id.
         self._owner = f"{microphone_id} self-test"
@@ -89,7 +91,7 @@ class Shadow:
         self._zero_s = stretch.length_s
         window_s = scoring.model.window_s
         rate = self._rate = stretch.sample_rate
-        self._front = Front(rate, window_s=window_s, hop_s=hop_s, keep_s=window_s + _KEEP_S)
+        self._front = Front(rate, window_s=window_s, hop_s=hop_s, keep_s=window_s + _KEEP_S, denoise=denoise)
         # The same without the example.
         self._live = RingBuffer(rate, window_s + _KEEP_S)
         ring = stretch.front.ring

@@ -41,7 +41,10 @@ class ListeningSink(Protocol):
         """More is known of an event that goes on: its pattern, or what else it might be."""
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
-        """The sound is over; ``recording`` holds it, unless the model was so late that it is forgotten."""
+        """The sound is over; ``recording`` holds it, unless ``event.clip_withheld`` says why not."""
+
+    async def clip_came(self, event: SoundEvent, recording: Recording | None) -> None:
+        """The recording of an event that ended without it (``coming``), or why there is none after all."""
 
     def scores(
         self, microphone_id: str, at: datetime, scores: Mapping[str, float], level_dbfs: float

@@ -11,11 +11,12 @@ from clap_server.listening.clock import StreamClock
 from clap_server.listening.reporter import RING_S, EventReporter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from clap_server.audio.block import AudioBlock
     from clap_server.detection.gate import NoiseGate
     from clap_server.detection.patterns import DecodedPattern
+    from clap_server.listening.events import ClipWithheld
     from clap_server.listening.plan import Plan
     from clap_server.listening.sink import ListeningSink
 
@@ -34,6 +35,7 @@ class Stretch:
         window_s: of the model, seconds.
         gate: outlives the stretch, because the room does.
         sink: gets levels and events.
+        on_check: see ``EventReporter``.
     """
 
     def __init__(
@@ -45,15 +47,31 @@ class Stretch:
         window_s: float,
         gate: NoiseGate,
         sink: ListeningSink,
+        on_check: Callable[[str | None], None],
     ) -> None:
         self._microphone_id = microphone_id
         self.sample_rate = sample_rate
         self._gate = gate
         self._sink = sink
-        self.front = Front(sample_rate, window_s=window_s, hop_s=plan.hop_s, gate=gate, keep_s=RING_S)
+        self.front = Front(
+            sample_rate,
+            window_s=window_s,
+            hop_s=plan.hop_s,
+            gate=gate,
+            keep_s=RING_S,
+            denoise=plan.denoise,
+        )
         self.clock = StreamClock()
         self.detector = Detector(plan.labels, hop_s=plan.hop_s)
-        self.reporter = EventReporter(microphone_id, self.front.ring, self.clock, sink, gate)
+        self.reporter = EventReporter(
+            microphone_id,
+            self.front.ring,
+            self.clock,
+            sink,
+            gate,
+            settings=plan.recording,
+            on_check=on_check,
+        )
         self._level_due = round(_LEVEL_EVERY_S * sample_rate)
         self._gated = True
         self._taken_at = time.monotonic()
@@ -73,6 +91,11 @@ class Stretch:
                 yield heard
             self.reporter.keep()
             self._tell_level()
+
+    def wipe(self, reason: ClipWithheld) -> None:
+        """Forget the sound; what would have been recorded of it is withheld."""
+        self.reporter.withhold(reason)
+        self.front.wipe()
 
     @property
     def length_s(self) -> float:

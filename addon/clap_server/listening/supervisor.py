@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from clap_server.audio.denoise import check_denoise
 from clap_server.audio.push import PushSource
 from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.audio.url import redact_text
@@ -18,6 +19,7 @@ from clap_server.listening.batcher import Batcher
 from clap_server.listening.condition import STARTING, TOO_SLOW
 from clap_server.listening.counters import Counters
 from clap_server.listening.diary import Diary, MomentKind
+from clap_server.listening.events import ClipWithheld
 from clap_server.listening.memory import give_back
 from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import Plan, make_plan
@@ -42,11 +44,14 @@ _LOGGER = logging.getLogger(__name__)
 
 _FIRST_RETRY_S = 1.0
 _LAST_RETRY_S = 60.0
-# Longer than a sink may take for the clip of an event that ends with its microphone.
-STOP_TIMEOUT_S = 12.0
+# Longer than a sink may take for the clip of an event that ends with its microphone, and the check of it.
+STOP_TIMEOUT_S = 17.0
 _OVERLOAD_TOLD_S = 1.0
 _GIVE_BACK_AFTER_S = 1.0
 _DISABLED = SourceStatus(SourceState.DISABLED, "disabled", "switched off")
+_MUTED = SourceStatus(
+    SourceState.MUTED, "muted", "muted: nothing is listened to, measured or recorded until it is unmuted"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,8 @@ class _Entry:
     diary: Diary = field(default_factory=Diary)
     listener: MicrophoneListener | None = None
     task: asyncio.Task[None] | None = None
+    # A bad setting is to be told again when it is unmuted.
+    problem: SourceStatus | None = None
 
 
 class Supervisor:
@@ -128,6 +135,7 @@ class Supervisor:
         self._sink = sink
         self._media_dir = media_dir
         self._entries: dict[str, _Entry] = {}
+        self._muted: set[str] = set()
         # A lock is there as long as somebody has or wants it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._on_overload = on_overload
@@ -169,6 +177,8 @@ class Supervisor:
             AudioError: the source's address or path is not usable.
             ConfigurationError: the source is not available on this server.
         """
+        if settings.denoise:
+            check_denoise()
         return make_plan(settings, self._library), make_source(settings.source, self._media_dir)
 
     async def prepare(self, microphone: Microphone) -> Prepared:
@@ -207,17 +217,58 @@ class Supervisor:
             return
         if old is not None:
             await self._stop(old)
-        status = STARTING if settings.enabled else _DISABLED
+        status = self._first_status(microphone)
         new = _Entry(microphone, prepared.plan, prepared.source, status)
         if old is not None:
             new.counters, new.diary = old.counters, old.diary
         new.diary.happened(MomentKind.STATUS, status.reason)
         self._entries[microphone.id] = new
         self._sink.status(microphone.id, new.status)
-        if settings.enabled:
-            listening = self._keep_listening(new, prepared.source, prepared.scoring)
-            new.task = asyncio.create_task(listening, name=f"microphone {microphone.id}")
-            new.task.add_done_callback(_notice_death)
+        if status is STARTING:
+            self._start(new, prepared.source, prepared.scoring)
+
+    def _first_status(self, microphone: Microphone) -> SourceStatus:
+        if microphone.id in self._muted:
+            return _MUTED
+        return STARTING if microphone.settings.enabled else _DISABLED
+
+    def _start(self, entry: _Entry, source: AudioSource, scoring: Scoring | None) -> None:
+        listening = self._keep_listening(entry, source, scoring)
+        entry.task = asyncio.create_task(listening, name=f"microphone {entry.microphone.id}")
+        entry.task.add_done_callback(_notice_death)
+
+    def silence(self, microphone_id: str) -> None:
+        """Begin to mute, at once, without the lock: the sound is forgotten, and no more is taken in."""
+        self._muted.add(microphone_id)
+        entry = self._entries.get(microphone_id)
+        if entry is None:
+            return
+        if entry.listener is not None:
+            entry.listener.wipe(ClipWithheld.MUTED)
+        if isinstance(entry.source, PushSource):
+            entry.source.wipe()
+        self._tell(entry, _MUTED)
+
+    async def mute(self, microphone_id: str) -> None:
+        """Stop listening: the source is closed, the sound forgotten, and what goes on ends, unrecorded.
+
+        To be called with the microphone's lock held; muting twice is fine. It is the caller who remembers it
+        over a restart.
+        """
+        self.silence(microphone_id)
+        entry = self._entries.get(microphone_id)
+        if entry is not None:
+            await self._stop(entry)
+
+    def unmute(self, microphone_id: str) -> None:
+        """Listen again, as the settings say; with the microphone's lock held."""
+        self._muted.discard(microphone_id)
+        entry = self._entries.get(microphone_id)
+        if entry is None or entry.status is not _MUTED:
+            return
+        self._tell(entry, entry.problem or self._first_status(entry.microphone))
+        if entry.source is not None and entry.microphone.settings.enabled:
+            self._start(entry, entry.source, None)
 
     async def apply(self, microphone: Microphone) -> None:
         """Prepare settings and use them.
@@ -229,13 +280,18 @@ class Supervisor:
         async with self.lock(microphone.id):
             await self.use(prepared)
 
-    async def restore(self, microphone: Microphone, problem: str | None = None) -> None:
+    async def restore(
+        self, microphone: Microphone, problem: str | None = None, *, muted: bool = False
+    ) -> None:
         """Apply settings from an earlier run: what is wrong with them becomes the microphone's status.
 
         Args:
             microphone: with its settings.
             problem: why they cannot even be read, if so.
+            muted: it was muted in the earlier run, and is from its first moment.
         """
+        if muted:
+            self._muted.add(microphone.id)
         try:
             if problem is not None:
                 raise ConfigurationError(problem)
@@ -249,10 +305,12 @@ class Supervisor:
         except ClapServerError as error:
             _LOGGER.error("Microphone %s cannot be used: %s", microphone.id, error)
             status = SourceStatus(SourceState.FAILED, "bad_settings", str(error))
-            self._entries[microphone.id] = _Entry(microphone, Plan((), (), 0.5), None, status)
+            told = _MUTED if muted else status
+            self._entries[microphone.id] = _Entry(microphone, Plan((), (), 0.5), None, told, problem=status)
 
     async def remove(self, microphone_id: str) -> None:
         """End a microphone and forget it; one that is not there is no error."""
+        self._muted.discard(microphone_id)
         entry = self._entries.pop(microphone_id, None)
         if entry is not None:
             await self._stop(entry)
@@ -300,6 +358,8 @@ class Supervisor:
         entry = self._entries.get(microphone_id)
         if entry is None or not isinstance(entry.source, PushSource):
             raise ConfigurationError("this microphone takes no pushed sound: give it a source of type 'push'")
+        if microphone_id in self._muted:
+            raise ConfigurationError("this microphone is muted and takes no sound: unmute it first")
         if not entry.microphone.settings.enabled:
             raise ConfigurationError("this microphone is switched off: enable it first")
         return entry.source
@@ -368,6 +428,9 @@ class Supervisor:
         )
 
     def _tell(self, entry: _Entry, status: SourceStatus) -> None:
+        if entry.microphone.id in self._muted and status is not _MUTED:
+            # What the source says while it is closed.
+            return
         if status != entry.status:
             entry.status = status
             entry.since = datetime.now(UTC)
@@ -399,7 +462,7 @@ def _notice_death(task: asyncio.Task[None]) -> None:
 
 
 def _same_stream(old: MicrophoneSettings, new: MicrophoneSettings) -> bool:
-    return old.source == new.source and old.enabled == new.enabled
+    return (old.source, old.enabled, old.denoise) == (new.source, new.enabled, new.denoise)
 
 
 def _reason(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from clap_server.detection.rivals import Close
 from clap_server.errors import StoreError
-from clap_server.listening.events import EventGroup, SoundEvent
+from clap_server.listening.events import ClipWithheld, EventGroup, SoundEvent
 from clap_server.store.database import CONTENT_ERRORS
 
 if TYPE_CHECKING:
@@ -239,6 +239,41 @@ class EventStore:
                 found = found or await self.get(event_id)
         return found
 
+    async def settle_clip(self, event: SoundEvent) -> StoredEvent | None:
+        """Keep whether the recording of an event that is over has come; the end is replayed with it.
+
+        Args:
+            event: with ``has_clip`` and ``clip_withheld`` as they are now.
+
+        Returns:
+            The event as it is now; None if it is not known any more.
+
+        Raises:
+            StoreError: it cannot be stored.
+        """
+
+        def settled(stored: SoundEvent) -> SoundEvent:
+            return replace(stored, has_clip=event.has_clip, clip_withheld=event.clip_withheld)
+
+        async with self._lock:
+            self._pending = [
+                replace(entry, stored=replace(entry.stored, event=settled(entry.stored.event)))
+                if entry.stored.event.id == event.id and entry.change == "ended"
+                else entry
+                for entry in self._pending
+            ]
+            async with self._database.transaction() as connection:
+                await connection.execute(
+                    "UPDATE events SET has_clip = ?, clip_withheld = ? WHERE id = ?",
+                    (int(event.has_clip), event.clip_withheld, event.id),
+                )
+                await connection.execute(
+                    "UPDATE changes SET event = json_set(event, '$.event.has_clip', json(?),"
+                    " '$.event.clip_withheld', ?) WHERE event_id = ? AND change = 'ended'",
+                    ("true" if event.has_clip else "false", event.clip_withheld, event.id),
+                )
+        return await self.get(event.id)
+
     async def flush(self) -> None:
         """Try again to write what could not be written."""
         async with self._lock:
@@ -296,7 +331,7 @@ class EventStore:
     async def end_open(self) -> list[EventChange]:
         """End events that the last run left open, so that nothing sticks on.
 
-        They end when they were last known to last: at their detection.
+        They end when they were last known to last: at their detection. Recordings that were to come are lost.
 
         Raises:
             StoreError: the database cannot be read.
@@ -304,8 +339,11 @@ class EventStore:
         rows = await self._database.rows("SELECT * FROM events WHERE ended_at IS NULL ORDER BY sequence")
         changes = []
         for stored in self._readable(rows, _from_row):
-            ended = replace(stored.event, ended_at=stored.event.detected_at)
+            ended = replace(stored.event, ended_at=stored.event.detected_at, clip_withheld=ClipWithheld.LOST)
             changes.append(await self.record("ended", ended, stored.microphone_name))
+        coming = "SELECT * FROM events WHERE clip_withheld = ? ORDER BY sequence"
+        for stored in self._readable(await self._database.rows(coming, (ClipWithheld.COMING,)), _from_row):
+            await self.settle_clip(replace(stored.event, clip_withheld=ClipWithheld.LOST))
         return changes
 
     async def get(self, event_id: str) -> StoredEvent | None:
@@ -420,8 +458,21 @@ class EventStore:
         """
         async with self._database.transaction() as connection:
             await connection.executemany(
-                "UPDATE events SET has_clip = 0 WHERE id = ?", [(event_id,) for event_id in event_ids]
+                "UPDATE events SET has_clip = 0, clip_withheld = ? WHERE id = ?",
+                [(ClipWithheld.REMOVED, event_id) for event_id in event_ids],
             )
+
+    async def microphones_of_clips(self) -> dict[str, str]:
+        """Of each event that has a recording, where it was heard.
+
+        Returns:
+            Microphone id by event id.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        rows = await self._database.rows("SELECT id, microphone_id FROM events WHERE has_clip = 1")
+        return {row["id"]: row["microphone_id"] for row in rows}
 
     async def delete_before(self, moment: datetime) -> int:
         """Forget events that were over before ``moment``, and their changes.

@@ -25,6 +25,7 @@ class MicrophoneStore:
         self._database = database
         self._microphones: dict[str, Microphone] = {}
         self._adopted: set[str] = set()
+        self._muted: set[str] = set()
         self._unreadable: dict[str, str] = {}
 
     async def load(self) -> None:
@@ -37,10 +38,11 @@ class MicrophoneStore:
             StoreError: the database cannot be read.
         """
         rows = await self._database.rows(
-            "SELECT id, settings, adopted FROM microphones ORDER BY created_at, id"
+            "SELECT id, settings, adopted, muted FROM microphones ORDER BY created_at, id"
         )
         self._microphones, self._unreadable = {}, {}
         self._adopted = {row["id"] for row in rows if row["adopted"]}
+        self._muted = {row["id"] for row in rows if row["muted"]}
         for row in rows:
             try:
                 settings = MicrophoneSettings.model_validate_json(row["settings"])
@@ -65,6 +67,25 @@ class MicrophoneStore:
     def is_adopted(self, microphone_id: str) -> bool:
         """Whether it was the server's own before another owner took it."""
         return microphone_id in self._adopted
+
+    def is_muted(self, microphone_id: str) -> bool:
+        """Whether it is muted, which no settings change."""
+        return microphone_id in self._muted
+
+    async def set_muted(self, microphone_id: str, *, muted: bool) -> None:
+        """Mute one, or no longer, over restarts too.
+
+        Raises:
+            StoreError: it cannot be stored. Muted it is then all the same, until the server ends.
+        """
+        if muted:
+            self._muted.add(microphone_id)
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                "UPDATE microphones SET muted = ? WHERE id = ?", (int(muted), microphone_id)
+            )
+        if not muted:
+            self._muted.discard(microphone_id)
 
     async def put(self, microphone: Microphone) -> None:
         """Add one or replace its settings; remembers when another owner takes one of the server's own.
@@ -102,6 +123,7 @@ class MicrophoneStore:
             await connection.execute("DELETE FROM microphones WHERE id = ?", (microphone_id,))
         self._microphones.pop(microphone_id, None)
         self._adopted.discard(microphone_id)
+        self._muted.discard(microphone_id)
         self._unreadable.pop(microphone_id, None)
 
 

@@ -73,5 +73,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE events ADD COLUMN replaced_by TEXT",
         "ALTER TABLE events ADD COLUMN noise_floor_dbfs REAL",
         'ALTER TABLE events ADD COLUMN "group" TEXT',
+        "ALTER TABLE events ADD COLUMN clip_withheld TEXT",
+        "ALTER TABLE microphones ADD COLUMN muted INTEGER NOT NULL DEFAULT 0",
     ),
 )

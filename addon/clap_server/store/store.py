@@ -49,7 +49,7 @@ class Store:
         self.microphones = MicrophoneStore(self._database)
         self.events = EventStore(self._database, changed)
         self.clips = ClipStore(folder, self._troubles)
-        self.retention = Retention(folder, self.events, self.clips, policy)
+        self.retention = Retention(folder, self.events, self.clips, policy, self.microphones)
         self.watch = StorageWatch(folder, self._database, self.events, self.clips, self._troubles)
         self.server_id = ""
 

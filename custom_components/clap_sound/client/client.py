@@ -102,6 +102,11 @@ class ClapSoundClient:
             "PUT", f"microphones/{microphone_id}", MicrophoneInfo.from_json, json=dict(settings)
         )
 
+    async def mute_microphone(self, microphone_id: str, *, muted: bool) -> MicrophoneInfo:
+        """Have a microphone stop listening at once, or listen again."""
+        method = "PUT" if muted else "DELETE"
+        return await self._json(method, f"microphones/{microphone_id}/mute", MicrophoneInfo.from_json)
+
     async def release_microphone(self, microphone_id: str, owner: str) -> None:
         """Have the server take back a microphone that was its own, or else remove it.
 

@@ -90,6 +90,17 @@ class EventConfirmedMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class EventClipMessage:
+    """The recording of an event that is over has come, or it is known why there is none."""
+
+    event: EventInfo
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(EventInfo.from_json(data["event"]))
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayedMessage:
     """All changes up to ``last_sequence`` have been sent; what follows is live.
 
@@ -155,6 +166,7 @@ type Message = (
     | MicrophoneMessage
     | EventMessage
     | EventConfirmedMessage
+    | EventClipMessage
     | ReplayedMessage
     | ScoresMessage
     | LevelMessage
@@ -169,6 +181,7 @@ _PARSERS: Mapping[str, Callable[[Json], Message]] = {
     "microphone": MicrophoneMessage.from_json,
     "event": EventMessage.from_json,
     "event_confirmed": EventConfirmedMessage.from_json,
+    "event_clip": EventClipMessage.from_json,
     "replayed": ReplayedMessage.from_json,
     "scores": ScoresMessage.from_json,
     "level": LevelMessage.from_json,

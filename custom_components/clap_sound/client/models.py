@@ -175,6 +175,8 @@ class MicrophoneInfo:
     """A microphone as it is; secrets in ``source`` are redacted by the server.
 
     ``adopted``: it was the server's own before its owner took it, and becomes that again when released.
+    ``recording``: what is kept of the sound around an event, by the names of the API; empty from servers that
+    do not tell.
     """
 
     id: str
@@ -186,6 +188,9 @@ class MicrophoneInfo:
     enabled: bool
     owner: str
     adopted: bool
+    muted: bool
+    denoise: bool
+    recording: Mapping[str, Any]
     status: MicrophoneStatus
 
     @classmethod
@@ -200,6 +205,9 @@ class MicrophoneInfo:
             enabled=bool(data["enabled"]),
             owner=str(data["owner"]),
             adopted=bool(data["adopted"]),
+            muted=bool(data.get("muted", False)),
+            denoise=bool(data.get("denoise", False)),
+            recording=dict(data.get("recording") or {}),
             status=MicrophoneStatus.from_json(data["status"]),
         )
 
@@ -267,6 +275,7 @@ class EventInfo:
         close: what else it might have been, the best first.
         replaced_by: id of the label by which the same sound was named better, with an event of its own.
         group: the same sound at all microphones; None if the server does not tell.
+        clip_withheld: a code of why an event that is over has no recording.
     """
 
     id: str
@@ -287,6 +296,7 @@ class EventInfo:
     close: tuple[CloseLabel, ...]
     replaced_by: str | None
     group: EventGroup | None
+    clip_withheld: str | None = None
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
@@ -309,6 +319,7 @@ class EventInfo:
             close=tuple(CloseLabel.from_json(item) for item in data.get("close", ())),
             replaced_by=_optional_text(data.get("replaced_by")),
             group=None if (group := data.get("group")) is None else EventGroup.from_json(group),
+            clip_withheld=_optional_text(data.get("clip_withheld")),
         )
 
 

@@ -17,6 +17,7 @@ from clap_evaluation.evaluate import Evaluation, evaluate
 from clap_evaluation.grid import file_names, write_scores
 from clap_evaluation.manifest import recordings_and_labels
 from clap_evaluation.report import as_json, as_text
+from clap_server.audio.denoise import check_denoise
 from clap_server.cli import INTERRUPTED_STATUS
 from clap_server.cli.model import load_calibrated
 from clap_server.cli.options import add_device, add_hop
@@ -66,6 +67,11 @@ def add_parser(subparsers: Any) -> None:
         default=True,
         help="measure over background sounds and at distances too (default: yes)",
     )
+    parser.add_argument(
+        "--denoise",
+        action="store_true",
+        help="let the models hear the recordings through RNNoise, as a microphone with `denoise` does",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
         "--scores",
@@ -83,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ClapServerError: manifest, label, model or folder is not usable; the message says which.
     """
+    if args.denoise:
+        check_denoise()
     library = load_library()
     recordings, named, held = recordings_and_labels(args.manifest, args.labels, library)
     labels = named or held
@@ -170,6 +178,7 @@ def _evaluate(
             background,
             hop_s=args.hop,
             conditions=args.conditions,
+            denoise=args.denoise,
             on_scored=keep,
             progress=lambda what, done, total: bar.update(
                 task, description=f"{model.name}: {what}", completed=done, total=total

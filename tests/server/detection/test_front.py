@@ -130,3 +130,29 @@ def test_windows_go_on_after_the_end_as_long_as_there_is_enough_of_the_sound() -
     assert [window.end_s for window in tail] == pytest.approx([3.2, 3.7, 4.2, 4.7])
     lengths = [len(front.samples(window)) / RATE for window in tail]
     assert lengths == pytest.approx([2.0, 1.5, 1.0, 0.5], abs=1e-3)
+
+
+def test_the_model_hears_without_the_noise_what_all_others_hear_with_it() -> None:
+    sound = with_crashes(6.0, 4.5)
+    plain, quiet = (
+        Front(RATE, window_s=2.0, hop_s=0.5, keep_s=6.0, denoise=denoise) for denoise in (False, True)
+    )
+    heard = [list(front.take(sound)) for front in (plain, quiet)]
+    assert heard[0] == heard[1]
+    np.testing.assert_array_equal(plain.ring.read(0, len(sound)), quiet.ring.read(0, len(sound)))
+    windows = [
+        found.window for found in heard[1] if isinstance(found, Heard) and 3 < found.window.end_s < 4.4
+    ]
+    assert windows
+    for window in windows:
+        assert len(quiet.samples(window)) == len(plain.samples(window))
+        assert np.std(quiet.samples(window)) < 0.2 * np.std(plain.samples(window))
+
+
+def test_wiped_nothing_is_left() -> None:
+    front = Front(RATE, window_s=2.0, hop_s=0.5, denoise=True)
+    heard = list(front.take(with_crashes(3.0, 1.0)))
+    front.wipe()
+    assert not front.ring.read(front.ring.first_sample, front.ring.total_samples).any()
+    assert isinstance(heard[-1], Heard)
+    assert not front.samples(heard[-1].window).any()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -77,7 +77,8 @@ def quick(made: EverydayBank, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Makes no bank anew; the list says for whom one was wanted."""
     wanted: list[str] = []
 
-    def make(model: ClapModel, made_for: str, _: object) -> EverydayBank:
+    def make(*given: Any) -> EverydayBank:
+        made_for: str = given[1]
         wanted.append(made_for)
         return EverydayBank.of(
             made_for, made.embeddings(), made.ends_s, made.recordings, made.pieces, hop_s=0.5, sources="made"

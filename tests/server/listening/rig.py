@@ -21,6 +21,7 @@ from clap_server.listening.config import (
     Microphone,
     MicrophoneSettings,
     PushSourceSettings,
+    RecordingSettings,
     SourceSettings,
 )
 from clap_server.listening.counters import Counters
@@ -44,6 +45,7 @@ class RememberingSink:
         self.started: list[SoundEvent] = []
         self.confirmed: list[SoundEvent] = []
         self.ended: list[tuple[SoundEvent, Recording | None]] = []
+        self.clips: list[tuple[SoundEvent, Recording | None]] = []
         self.all_scores: list[tuple[str, datetime, dict[str, float]]] = []
         self.levels: list[tuple[datetime, float, float, bool]] = []
         self.statuses: list[tuple[str, SourceStatus]] = []
@@ -59,6 +61,10 @@ class RememberingSink:
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         self.ended.append((event, recording))
+        self._changed.set()
+
+    async def clip_came(self, event: SoundEvent, recording: Recording | None) -> None:
+        self.clips.append((event, recording))
         self._changed.set()
 
     def scores(
@@ -133,6 +139,8 @@ def microphone(
     enabled: bool = True,
     negatives: tuple[str, ...] = (),
     name: str = "Kitchen",
+    recording: RecordingSettings | None = None,
+    denoise: bool = False,
 ) -> Microphone:
     """A microphone with the usual labels."""
     choices = tuple(
@@ -150,6 +158,8 @@ def microphone(
             hop_s=hop_s,
             enabled=enabled,
             negatives=negatives,
+            recording=recording or RecordingSettings(),
+            denoise=denoise,
         ),
     )
 

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,11 +13,12 @@ from av.error import InvalidDataError
 
 from clap_server.audio.decode import decode
 from clap_server.errors import StoreError
+from clap_server.listening.events import ClipWithheld
 from clap_server.store.clips import write_atomically
 from clap_server.store.retention import Retention, RetentionPolicy
 from clap_server.store.store import Store
 from tests.server.store.conftest import POLICY
-from tests.support.sound_events import START, sound_event, tone
+from tests.support.sound_events import START, microphone, sound_event, tone
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 DAY_S = 86400
 
 
-async def _event_with_clip(store: Store, age_days: float = 0) -> SoundEvent:
-    event = sound_event(ended_at=START, has_clip=True)
+async def _event_with_clip(store: Store, age_days: float = 0, **changes: Any) -> SoundEvent:
+    event = sound_event(ended_at=START, has_clip=True, **changes)
     await store.clips.save(event, tone())
     moment = time.time() - age_days * DAY_S
     os.utime(store.clips.path(event), (moment, moment))
@@ -126,7 +127,7 @@ def test_interrupted_write_leaves_no_half_file(tmp_path: Path, monkeypatch: pyte
 
 def _retention(store: Store, **changes: float) -> Retention:
     policy = replace(RetentionPolicy(clip_days=30, clip_bytes=10**9, event_days=10_000), **changes)  # type: ignore[arg-type] # a test's shorthand
-    return Retention(store.folder, store.events, store.clips, policy)
+    return Retention(store.folder, store.events, store.clips, policy, store.microphones)
 
 
 async def test_old_clips_go_and_their_events_stay(store: Store) -> None:
@@ -144,6 +145,50 @@ async def test_oldest_clips_go_when_all_take_too_much(store: Store) -> None:
     size = store.clips.path(newest).stat().st_size
     assert await _retention(store, clip_bytes=2 * size).sweep() == 1
     assert [await _has_clip(store, event) for event in (oldest, middle, newest)] == [False, True, True]
+
+
+async def test_the_newest_clips_stay_when_there_are_too_many(store: Store) -> None:
+    events = [await _event_with_clip(store, age_days=days) for days in (3, 2, 1)]
+    assert await _retention(store, max_clips=2).sweep() == 1
+    assert [await _has_clip(store, event) for event in events] == [False, True, True]
+    stored = await store.events.get(events[0].id)
+    assert stored is not None
+    assert stored.event.clip_withheld is ClipWithheld.REMOVED
+
+
+@pytest.mark.parametrize(
+    ("limits", "kitchen", "hall"),
+    [
+        ({"max_clips": 1}, [False, False, True], [True, True, True]),
+        ({"clip_days": 25}, [False, True, True], [True, True, True]),
+        ({"clip_days": 3}, [False, False, False], [True, True, True]),
+        ({"max_mb": 0.02}, [False, False, True], [True, True, True]),
+        ({"max_clips": 5, "clip_days": 60.0, "max_mb": 60.0}, [True, True, True], [True, True, True]),
+    ],
+)
+async def test_a_microphone_has_limits_of_its_own(
+    store: Store, limits: dict[str, float], kitchen: list[bool], hall: list[bool]
+) -> None:
+    await store.microphones.put(microphone("kitchen", recording=limits))
+    await store.microphones.put(microphone("hall"))
+    clips = {
+        place: [await _event_with_clip(store, days, microphone_id=place) for days in (28, 20, 10)]
+        for place in ("kitchen", "hall")
+    }
+    size = store.clips.path(clips["hall"][0]).stat().st_size
+    assert 10_000 < size < 20_000, "what the limit in megabytes is made for"
+    await _retention(store).sweep()
+    assert [await _has_clip(store, event) for event in clips["kitchen"]] == kitchen
+    assert [await _has_clip(store, event) for event in clips["hall"]] == hall
+
+
+async def test_a_microphone_may_keep_clips_for_longer_than_the_server(store: Store) -> None:
+    await store.microphones.put(microphone("kitchen", recording={"clip_days": 60}))
+    old = await _event_with_clip(store, 40, microphone_id="kitchen")
+    other = await _event_with_clip(store, 40, microphone_id="hall")
+    await _retention(store).sweep()
+    assert await _has_clip(store, old)
+    assert not await _has_clip(store, other)
 
 
 async def test_what_is_made_from_clips_counts_and_goes_first(store: Store) -> None:

@@ -13,7 +13,7 @@ import pytest
 from clap_server.detection.patterns import AlarmPattern
 from clap_server.detection.rivals import Close
 from clap_server.errors import StoreError
-from clap_server.listening.events import EventGroup, HeardAt
+from clap_server.listening.events import ClipWithheld, EventGroup, HeardAt
 from clap_server.store.folder import DataFolder
 from clap_server.store.migrations import MIGRATIONS
 from clap_server.store.store import Store
@@ -266,7 +266,55 @@ async def test_the_pattern_of_an_event_is_kept_and_replayed(store: Store) -> Non
         await again.close()
     assert stored is not None
     assert started.stored.event == event
-    assert stored.event == ended.stored.event == replace(event, ended_at=event.detected_at)
+    over = replace(event, ended_at=event.detected_at, clip_withheld=ClipWithheld.LOST)
+    assert stored.event == ended.stored.event == over
+
+
+async def test_a_recording_that_comes_late_is_there_in_the_list_and_in_the_replay(store: Store) -> None:
+    event = sound_event()
+    await store.events.record("started", event, "Kitchen")
+    over = replace(event, ended_at=START, clip_withheld=ClipWithheld.COMING)
+    await store.events.record("ended", over, "Kitchen")
+    settled = replace(over, has_clip=True, clip_withheld=None)
+    told = await store.events.settle_clip(settled)
+    assert told is not None
+    assert told.event == settled
+    started, ended = await store.events.changes_after(0)
+    assert started.stored.event == event
+    assert ended.stored.event == settled
+
+
+async def test_a_late_recording_of_an_end_that_the_disk_did_not_take_is_written_with_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = sound_event()
+    await store.events.record("started", event, "Kitchen")
+    over = replace(event, ended_at=START, clip_withheld=ClipWithheld.COMING)
+    with monkeypatch.context() as broken:
+        broken.setattr("clap_server.store.events._write", _full_disk)
+        await store.events.record("ended", over, "Kitchen")
+        assert store.events.unwritten == 1
+    await store.events.settle_clip(replace(over, clip_withheld=ClipWithheld.SPEECH))
+    await store.events.flush()
+    stored = await store.events.get(event.id)
+    assert stored is not None
+    assert stored.event.clip_withheld is ClipWithheld.SPEECH
+
+
+async def _full_disk(*_arguments: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+async def test_a_recording_that_was_to_come_is_lost_in_a_crash(store: Store) -> None:
+    event = sound_event(ended_at=START, clip_withheld=ClipWithheld.COMING)
+    await store.events.record("ended", event, "Kitchen")
+    again = await _reopened(store)
+    try:
+        stored = await again.events.get(event.id)
+    finally:
+        await again.close()
+    assert stored is not None
+    assert stored.event.clip_withheld is ClipWithheld.LOST
 
 
 async def test_an_event_that_goes_on_gets_its_pattern_without_another_number(store: Store) -> None:

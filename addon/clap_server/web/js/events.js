@@ -6,6 +6,17 @@ import { byId, element } from "./dom.js";
 const SHOWN = 20;
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
+// Why there is no recording, where that is worth a word.
+const WITHHELD = {
+  coming: "recording follows",
+  event_only: "not recorded",
+  speech: "speech: recording dropped",
+  check_failed: "recording dropped",
+  muted: "muted: not recorded",
+  lost: "not recorded",
+  not_stored: "recording not stored",
+};
+
 function duration(event) {
   const seconds = (new Date(event.ended_at) - new Date(event.started_at)) / 1000;
   return seconds < 90 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds / 60)} min`;
@@ -50,6 +61,7 @@ export class Events {
     const now = event.ended_at === null && !event.over;
     const chip = now ? element("span", { className: "chip bad" }, "now") : null;
     const pattern = event.pattern === null ? "" : ` · pattern ${event.pattern}`;
+    const withheld = event.clip_withheld in WITHHELD ? ` · ${WITHHELD[event.clip_withheld]}` : "";
     const lasted = event.ended_at === null ? "" : `${duration(event)} · `;
     const row = element(
       "li",
@@ -60,7 +72,7 @@ export class Events {
         element("strong", {}, event.label_name),
         ` in ${event.microphone_name} `,
         chip,
-        element("div", { className: "when" }, when, ` · ${lasted}score ${event.peak_score.toFixed(2)}${pattern}`),
+        element("div", { className: "when" }, when, ` · ${lasted}score ${event.peak_score.toFixed(2)}${pattern}${withheld}`),
       ),
     );
     row.dataset.id = event.id;

@@ -79,6 +79,7 @@ async function follow() {
       events.add(message.event);
     },
     event_confirmed: (message) => events.add(message.event),
+    event_clip: (message) => events.add(message.event),
     replayed: (message) => events.goingOn(message.active),
     scores: (message) => microphones.scores(message),
     level: (message) => microphones.level(message),

@@ -9,6 +9,7 @@ const STATES = {
   stalled: ["bad", "stalled"],
   failed: ["bad", "failed"],
   disabled: ["", "off"],
+  muted: ["warn", "muted"],
 };
 
 class Card {
