@@ -60,6 +60,14 @@ def test_what_is_above_the_gate_is_kept_in_the_order_of_the_manifest(tmp_path: P
 
 
 @pytest.mark.usefixtures("enough")
+@pytest.mark.parametrize("length_s", [6.5, 7.0, 7.5, 8.0, 8.5])
+def test_it_does_not_matter_where_a_batch_ends(tmp_path: Path, length_s: float) -> None:
+    found = hear(tmp_path, {"a.flac": scene(length_s, (0.0, tone(length_s)))}, "a.flac,negative")
+    assert found.bank.ends_s.max() == pytest.approx(length_s, abs=0.01)
+    assert found.results[0].windows.ends_s.max() > length_s + 0.9
+
+
+@pytest.mark.usefixtures("enough")
 def test_margins_take_the_place_of_scores(tmp_path: Path) -> None:
     found = hear(tmp_path, {"a.flac": HUM}, "a.flac,alarm")
     windows = found.results[0].windows

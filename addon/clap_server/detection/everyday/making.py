@@ -83,7 +83,7 @@ class BankMaker:
         number = len(self._pieces)
         self._pieces.append(piece)
         for batch, embeddings in windows:
-            admitted = np.array([heard.admitted for heard in batch])
+            admitted = np.array([heard.admitted for heard in batch], bool)
             self._embeddings.append(embeddings[admitted])
             self._ends_s += [heard.window.end_s for heard in batch if heard.admitted]
             self._recordings += [number] * int(admitted.sum())
