@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from clap_evaluation.streaming import WindowScores
     from clap_server.detection.labels import WatchedLabel
 
-# No rule starts an event below this part of its threshold.
-_LEAST_RATIO = 0.5
-
 
 def detect(windows: WindowScores, labels: Sequence[WatchedLabel]) -> list[Detection]:
     """What the detector would have reported, by the order of their ends.
@@ -34,10 +31,8 @@ def detect(windows: WindowScores, labels: Sequence[WatchedLabel]) -> list[Detect
     columns = [windows.label_ids.index(watched.label.id) for watched in labels]
     scores = windows.scores[:, columns].astype(float)
     detector = Detector(labels, hop_s=windows.hop_s)
-    if (
-        not windows.patterns
-        and not (scores.max(axis=0) >= [_LEAST_RATIO * watched.threshold for watched in labels]).any()
-    ):
+    # No rule starts an event without one window at its threshold.
+    if not windows.patterns and not (scores.max(axis=0) >= [w.threshold for w in labels]).any():
         return []
     ids = [watched.label.id for watched in labels]
     rows = [dict(zip(ids, row, strict=True)) for row in scores.tolist()]

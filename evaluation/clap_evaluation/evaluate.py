@@ -16,7 +16,7 @@ from clap_evaluation.conditions import (
 )
 from clap_evaluation.confusion import ConfusionRow, confusion
 from clap_evaluation.events import (
-    PER_DAY,
+    LIMITS_PER_HOUR,
     PER_HOUR,
     EventMetrics,
     OperatingPoint,
@@ -29,7 +29,7 @@ from clap_evaluation.groups import GroupMetrics, group_metrics
 from clap_evaluation.metrics import LabelMetrics, label_metrics
 from clap_evaluation.psds import PsdsScenario, psds
 from clap_evaluation.reading import read_blocks
-from clap_evaluation.reliability import Reliability, reliability
+from clap_evaluation.reliability import Promise, reliability
 from clap_evaluation.scored import ScoredRecording, score
 from clap_server.audio.denoise import check_denoise
 from clap_server.detection.library import NORMAL
@@ -37,15 +37,13 @@ from clap_server.detection.scoring import LabelScorer
 from clap_server.errors import AudioError, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from clap_evaluation.manifest import Recording
     from clap_server.clap.model import ClapModel
     from clap_server.detection.labels import Label
 
     Progress = Callable[[str, int, int], None]
-
-_HOURS_PER_DAY = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +57,13 @@ class Evaluation:
         labels: clip-level figures of each label.
         events: of the detector with each label's own threshold.
         curves: by label, of the detector with one threshold for all labels, by rising threshold.
-        operating_points: for each label the best that keeps within a limit of false alarms.
+        operating_points: for each label and limit of false alarms the best that keeps within it.
         shared: all labels at the one threshold that keeps within one false alarm an hour for each; None if
             there is none.
         groups: how far the clip-level figures depend on the group; labels without groups are left out.
         confusion: what fired on what, with each label's own threshold.
-        reliability: whether scores mean what they say; of all labels first.
+        reliability: by label and threshold, the false alarms that were promised and those that were counted.
+        everyday: where the model's promises come from, in words; empty if that is not known.
         psds: by scenario; None if there is none.
         psds_left_out: why, in words; empty if there is one.
         conditions: at signal-to-noise ratios and distances, by label.
@@ -84,7 +83,8 @@ class Evaluation:
     shared: tuple[EventMetrics, ...] | None
     groups: tuple[GroupMetrics, ...]
     confusion: tuple[ConfusionRow, ...]
-    reliability: tuple[Reliability, ...]
+    reliability: tuple[Promise, ...]
+    everyday: str
     psds: Mapping[str, PsdsScenario] | None
     psds_left_out: str
     conditions: tuple[ConditionMetrics, ...]
@@ -184,6 +184,7 @@ def evaluate(
         conditions_left_out=left_out,
         problems=scored.problems,
         interrupted=scored.interrupted,
+        everyday="" if model.everyday is None else model.everyday.sources,
     )
 
 
@@ -227,7 +228,6 @@ def _score_all(
                     hop_s=hop_s,
                     denoise=denoise,
                 )
-                _check_times(result)
             except AudioError as error:
                 scored.problems.append(f"Row {recording.row}: {recording.name}: {error}")
                 continue
@@ -240,16 +240,6 @@ def _score_all(
     return scored
 
 
-def _check_times(result: ScoredRecording) -> None:
-    """Refuse a recording in which something is said to start after its end."""
-    for occurrence in result.occurrences:
-        if occurrence.onset_s is not None and occurrence.onset_s >= result.duration_s:
-            raise AudioError(
-                f"A sound starts at {occurrence.onset_s:g} s (row {occurrence.row}), but the recording is"
-                f" {result.duration_s:.1f} s long."
-            )
-
-
 def summarise(
     model: str,
     results: Sequence[ScoredRecording],
@@ -259,6 +249,7 @@ def summarise(
     conditions_left_out: str = "not asked for",
     problems: Sequence[str] = (),
     interrupted: bool = False,
+    everyday: str = "",
 ) -> Evaluation:
     """Compute all figures from scored recordings.
 
@@ -273,6 +264,7 @@ def summarise(
         conditions_left_out: why there are none.
         problems: recordings that could not be used.
         interrupted: whether it was broken off.
+        everyday: what the model's bank of everyday sound was made from.
     """
     ids = [label.id for label in labels]
     curves = event_curves(results, labels)
@@ -284,11 +276,12 @@ def summarise(
         tuple(_clip_level(results, label) for label in labels),
         event_metrics(results, labels),
         curves,
-        tuple(_operating_points(curves.values())),
+        tuple(operating_point(curve, limit) for curve in curves.values() for limit in LIMITS_PER_HOUR),
         shared_operating_point(curves, PER_HOUR),
         tuple(found for label_id in ids if (found := group_metrics(results, label_id)) is not None),
         confusion(results, labels),
-        reliability(results, ids),
+        reliability(results, labels),
+        everyday,
         None if isinstance(judged, str) else judged,
         judged if isinstance(judged, str) else "",
         tuple(conditions),
@@ -297,15 +290,6 @@ def summarise(
         interrupted,
         tuple(results),
     )
-
-
-def _operating_points(curves: Iterable[Sequence[EventMetrics]]) -> Iterator[OperatingPoint]:
-    for curve in curves:
-        yield operating_point(curve, PER_HOUR)
-        few = operating_point(curve, PER_DAY / _HOURS_PER_DAY)
-        # On little sound, "none was heard" would pass for "few".
-        if few.enough:
-            yield few
 
 
 def _clip_level(results: Sequence[ScoredRecording], label: Label) -> LabelMetrics:

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 COLLAR_S = 0.5
 """How much too late an annotated onset may be."""
 
-THRESHOLDS = tuple(round(step / 100, 2) for step in (*range(5, 95, 5), 93, 95, 96, 97, 98, 99))
-"""Those of the curves."""
+THRESHOLDS = tuple(round(step / 100, 2) for step in (*range(5, 45, 5), *range(42, 92, 2), 95, 99))
+"""Those of the curves: finer where a score stands for one false alarm an hour to one a month."""
 
 PER_HOUR = 1.0
-PER_DAY = 3.0
-"""Limits of false alarms at which recall is told."""
+LIMITS_PER_HOUR = (2.0, PER_HOUR, 0.5, 3 / 24)
+"""Of false alarms, at which recall is told; the last are 3 a day."""
 
 _CONFIDENCE = 0.95
 _HOUR_S = 3600.0

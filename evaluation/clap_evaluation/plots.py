@@ -194,44 +194,41 @@ def _delay(result: Evaluation) -> Figure | None:
 
 
 def _reliability(result: Evaluation) -> Figure | None:
-    if not result.reliability:
+    heard = [promise for promise in result.reliability if promise.per_day is not None]
+    if not heard:
         return None
-    figure = Figure(figsize=(5.5, 6.2), layout="constrained")
-    axes, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
-    axes.plot([0, 1], [0, 1], color=_LIMIT, linestyle=":", label="as it should be")
-    everything, *each = result.reliability
-    for found in each:
-        axes.plot(
-            [part.score for part in found.bins],
-            [part.frequency for part in found.bins],
-            "-",
-            alpha=0.5,
-            linewidth=1,
-            label=found.label_id,
+    figure, all_axes = _grid(
+        list(dict.fromkeys(promise.label_id for promise in heard)),
+        f"{result.model}: false alarms a day, promised and counted",
+        height=3.2,
+    )
+    promised = [promise.promised_per_day for promise in heard]
+    ends = [min(promised) / 2, 2 * max(promised)]
+    for label_id in dict.fromkeys(promise.label_id for promise in heard):
+        axes = next(all_axes)
+        points = [promise for promise in heard if promise.label_id == label_id]
+        axes.plot(ends, ends, color=_LIMIT, linestyle=":", label="as promised")
+        counted = np.array([point.per_day or np.nan for point in points])
+        lows = np.array([point.per_day_low or 0.0 for point in points])
+        highs = np.array([point.per_day_high or 0.0 for point in points])
+        axes.vlines(
+            [point.promised_per_day for point in points],
+            np.maximum(lows, ends[0] / 10),
+            highs,
+            colors=[_WITH if point.kept else _WITHOUT for point in points],
+            alpha=0.6,
         )
-    axes.plot(
-        [part.score for part in everything.bins],
-        [part.frequency for part in everything.bins],
-        "o-",
-        color="black",
-        label="all labels",
-    )
-    error = everything.expected_calibration_error
-    axes.set_title(f"{result.model}: reliability, expected calibration error {error:.3f}", fontsize="medium")
-    axes.set_ylabel("how often the label was heard")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(-0.03, 1.03)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="x-small", loc="upper left")
-    below.bar(
-        [(part.low + part.high) / 2 for part in everything.bins],
-        [part.weight for part in everything.bins],
-        width=0.09,
-        color=_WITH,
-    )
-    below.set_xlabel("score")
-    below.set_ylabel("share of weight")
-    below.grid(alpha=0.3)
+        axes.plot(
+            [point.promised_per_day for point in points], counted, "o", color="black", markersize=4,
+            label=f"counted in {points[0].hours:.1f} hours",
+        )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(*ends)
+        axes.set_ylim(bottom=ends[0] / 10)
+        axes.set_xlabel("promised a day")
+        axes.set_ylabel("counted a day, 95 %")
+        axes.legend(fontsize="x-small", loc="upper left")
     return figure
 
 

@@ -1,165 +1,115 @@
-"""Whether a score of 0.7 means what it says.
+"""Whether false alarms come as often as a threshold promises.
 
-As in calibration, windows without the label's sound weigh ``NEGATIVES_PER_POSITIVE`` times as much as windows
-with it, however many there are, and within each kind every recording weighs the same, so that a long one does
-not outweigh all.
+A threshold promises false alarms a day of ``SOUNDING_HOURS_A_DAY`` hours above the gate. So they are counted
+against the hours of the recordings that are above the gate and outside the label's events, whatever silence
+lies between. Decoded patterns, which no threshold decides, are left out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_evaluation.events import COLLAR_S
-from clap_server.detection.calibration.fit import NEGATIVES_PER_POSITIVE
+from clap_evaluation.detecting import detect
+from clap_evaluation.events import COLLAR_S, match
+from clap_server.detection.everyday.rate import SOUNDING_HOURS_A_DAY, rate_of_score
+from clap_server.detection.everyday.tail import bounds
+from clap_server.detection.labels import WatchedLabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+    from typing import Self
 
     from clap_evaluation.scored import ScoredRecording
+    from clap_server.detection.labels import Label
 
-BINS = 10
-# As much of an event must be in a window that counts as one with it.
-_INSIDE_S = 0.2
+THRESHOLDS = tuple(round(step / 100, 2) for step in range(50, 95, 5))
+"""From about one false alarm an hour to one a month."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReliabilityBin:
-    """Windows with nearly the same score.
+class Promise:
+    """What a threshold promises for a label, and what came of it.
 
     Attributes:
-        low: lower limit of the score.
-        high: upper limit; only that of the last bin belongs to it.
-        windows: how many.
-        weight: their share of all weight.
-        score: mean of theirs.
-        frequency: share of their weight in which the label is heard.
+        label_id: whose.
+        threshold: a score.
+        promised_per_day: false alarms a day that it stands for.
+        false_alarms: that were counted.
+        hours: above the gate and outside the label's events, in which they could happen.
+        per_day: those that were counted, for a day of ``SOUNDING_HOURS_A_DAY``; None without hours.
+        per_day_low: lower end of its exact 95 % Poisson interval (Garwood, 1936).
+        per_day_high: upper end.
+        kept: whether the promise lies within the interval.
     """
 
-    low: float
-    high: float
-    windows: int
-    weight: float
-    score: float
-    frequency: float
+    label_id: str
+    threshold: float
+    promised_per_day: float
+    false_alarms: int
+    hours: float
+    per_day: float | None
+    per_day_low: float | None
+    per_day_high: float | None
+    kept: bool | None
+
+    @classmethod
+    def of(cls, label_id: str, threshold: float, false_alarms: int, hours: float) -> Self:
+        """Compare what was counted with what the threshold promises."""
+        promised = rate_of_score(threshold)
+        if hours <= 0:
+            return cls(label_id, threshold, promised, false_alarms, 0.0, None, None, None, None)
+        low, high = (SOUNDING_HOURS_A_DAY * rate for rate in bounds(false_alarms, hours))
+        per_day = SOUNDING_HOURS_A_DAY * false_alarms / hours
+        kept = low <= promised <= high
+        return cls(label_id, threshold, promised, false_alarms, hours, per_day, low, high, kept)
 
 
-@dataclass(frozen=True, slots=True)
-class Reliability:
-    """How well a score predicts.
-
-    Attributes:
-        label_id: whose; None for all labels together.
-        bins: those that hold a window, by score.
-        expected_calibration_error: mean distance of score and frequency over the bins, by their weight
-            (Naeini, Cooper and Hauskrecht, 2015).
-    """
-
-    label_id: str | None
-    bins: tuple[ReliabilityBin, ...]
-    expected_calibration_error: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """Scores ``(n,)`` of a label, whether it is heard, and what each weighs; the weights sum to 1."""
-
-    scores: NDArray[np.float64]
-    present: NDArray[np.bool_]
-    weights: NDArray[np.float64]
-
-
-def reliability(results: Sequence[ScoredRecording], label_ids: Sequence[str]) -> tuple[Reliability, ...]:
-    """Compare scores with how often they were right.
-
-    Windows with at least 0.2 s of an event count as with the label, windows further than ``COLLAR_S`` from
-    any as without. Of a recording that holds the label at times that are not told, the window with the
-    highest score counts and no other.
+def reliability(
+    results: Sequence[ScoredRecording], labels: Sequence[Label], thresholds: Sequence[float] = THRESHOLDS
+) -> tuple[Promise, ...]:
+    """Run the detector over scored recordings and count what it says where a label is not heard.
 
     Args:
-        results: scored recordings.
-        label_ids: to judge.
+        results: scored recordings; those from which the model's bank of everyday sound was made flatter it.
+        labels: to judge; all must be among the scored.
+        thresholds: to try, each for all labels at once.
 
     Returns:
-        All labels together first, then each; a label that is never heard, or always, is left out. Empty if
-        no label is left.
+        By label, then by threshold.
+
+    Raises:
+        ValueError: a label was not scored.
+        LabelError: a threshold makes detection impossible.
     """
-    judged = {label_id: _judge(results, label_id) for label_id in label_ids}
-    usable = {label_id: parts for label_id, parts in judged.items() if parts is not None}
-    if not usable:
-        return ()
-    together = _Judged(
-        np.concatenate([parts.scores for parts in usable.values()]),
-        np.concatenate([parts.present for parts in usable.values()]),
-        np.concatenate([parts.weights for parts in usable.values()]) / len(usable),
-    )
-    return (
-        _binned(None, together),
-        *(_binned(label_id, parts) for label_id, parts in usable.items()),
+    hours = [sum(_free_s(result, label.id) for result in results) / 3600.0 for label in labels]
+    silent = [replace(result, windows=replace(result.windows, patterns=())) for result in results]
+    counts = {threshold: _false_alarms(silent, labels, threshold) for threshold in thresholds}
+    return tuple(
+        Promise.of(label.id, threshold, counts[threshold][place], hours[place])
+        for place, label in enumerate(labels)
+        for threshold in thresholds
     )
 
 
-def _judge(results: Sequence[ScoredRecording], label_id: str) -> _Judged | None:
-    scores: list[NDArray[np.float64]] = []
-    present: list[bool] = []
-    shares: list[NDArray[np.float64]] = []
-    for result in results:
-        column = result.windows.column(label_id).astype(np.float64)
-        heard, free = _kinds(result, label_id, column)
-        for windows, is_heard in ((heard, True), (free, False)):
-            count = int(windows.sum())
-            if count:
-                scores.append(column[windows])
-                present += [is_heard] * count
-                shares.append(np.full(count, 1 / count))
-    if True not in present or False not in present:
-        return None
-    truth, weights = np.asarray(present), np.concatenate(shares)
-    weights[truth] /= (1 + NEGATIVES_PER_POSITIVE) * weights[truth].sum()
-    weights[~truth] *= NEGATIVES_PER_POSITIVE / (1 + NEGATIVES_PER_POSITIVE) / weights[~truth].sum()
-    return _Judged(np.concatenate(scores), truth, weights)
-
-
-def _kinds(
-    result: ScoredRecording, label_id: str, column: NDArray[np.float64]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which windows of a recording are with a label, and which without; some are neither."""
-    windows = result.windows
-    rows = [occurrence for occurrence in result.occurrences if occurrence.label_id == label_id]
-    if any(row.onset_s is None for row in rows):
-        best = np.zeros(len(column), bool)
-        best[column.argmax()] = True
-        return best, np.zeros(len(column), bool)
-    heard = np.zeros(len(column), bool)
-    free = np.ones(len(column), bool)
+def _free_s(result: ScoredRecording, label_id: str) -> float:
+    """Sound above the gate in which a detection would be a false alarm, seconds."""
+    ends_s = result.windows.ends_s
+    free = np.ones(len(ends_s), bool)
     for event in result.events(label_id):
-        shared = np.minimum(windows.ends_s, event.offset_s) - np.maximum(windows.starts_s, event.onset_s)
-        heard |= shared >= min(_INSIDE_S, event.offset_s - event.onset_s)
-        free &= (windows.ends_s <= event.onset_s - COLLAR_S) | (windows.starts_s >= event.offset_s + COLLAR_S)
-    return heard, free & ~heard
+        free &= (ends_s < event.onset_s - COLLAR_S) | (ends_s > event.offset_s + result.windows.window_s)
+    return float(result.windows.sounding_s[free].sum())
 
 
-def _binned(label_id: str | None, judged: _Judged) -> Reliability:
-    number = np.minimum((judged.scores * BINS).astype(int), BINS - 1)
-    bins = []
-    for index in range(BINS):
-        inside = number == index
-        weight = float(judged.weights[inside].sum())
-        if not inside.any():
-            continue
-        bins.append(
-            ReliabilityBin(
-                index / BINS,
-                (index + 1) / BINS,
-                int(inside.sum()),
-                weight,
-                float(judged.weights[inside] @ judged.scores[inside]) / weight,
-                float(judged.weights[inside] @ judged.present[inside]) / weight,
-            )
-        )
-    error = sum(part.weight * abs(part.score - part.frequency) for part in bins)
-    return Reliability(label_id, tuple(bins), error)
+def _false_alarms(results: Sequence[ScoredRecording], labels: Sequence[Label], threshold: float) -> list[int]:
+    watched = [WatchedLabel(label, threshold) for label in labels]
+    counts = [0] * len(labels)
+    for result in results:
+        found = detect(result.windows, watched)
+        for place, label in enumerate(labels):
+            own = [detection for detection in found if detection.watched.label.id == label.id]
+            matching = match(result.events(label.id), own, window_s=result.windows.window_s)
+            counts[place] += len(matching.false_alarms)
+    return counts

@@ -6,8 +6,9 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from clap_evaluation.conditions import CONDITIONS, NEAR_SNR_DB, TIMED_CONDITIONS
-from clap_evaluation.events import PER_HOUR
-from clap_server.detection.calibration.fit import NEGATIVES_PER_POSITIVE
+from clap_evaluation.events import LIMITS_PER_HOUR, PER_HOUR
+from clap_evaluation.reliability import THRESHOLDS
+from clap_server.detection.everyday.rate import SOUNDING_HOURS_A_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,9 +16,14 @@ if TYPE_CHECKING:
     from clap_evaluation.conditions import ConditionMetrics
     from clap_evaluation.confusion import ConfusionRow
     from clap_evaluation.evaluate import Evaluation
-    from clap_evaluation.events import EventMetrics
+    from clap_evaluation.events import EventMetrics, OperatingPoint
+    from clap_evaluation.reliability import Promise
 
 _NOTHING = "-"
+# A rate is told with two digits, or as a whole number from here on.
+_WHOLE_FROM = 10
+# Every second threshold, so that a line fits on a screen.
+_TOLD = THRESHOLDS[::2]
 
 
 def as_text(evaluations: Sequence[Evaluation]) -> str:
@@ -109,13 +115,13 @@ def _overview(result: Evaluation) -> Iterator[str]:
 
 
 def _limits(result: Evaluation) -> Iterator[str]:
-    yield "The most that is found within a limit of false alarms:"
-    rows = []
-    for point in result.operating_points:
-        limit = f"{point.limit_per_hour:g} an hour" if point.limit_per_hour == PER_HOUR else "3 a day"
-        enough = "" if point.enough else " *"
-        rows.append((point.label_id, limit + enough, _figure(point.threshold, 2), _figure(point.recall, 2)))
-    yield from _table(("label", "limit", "threshold", "recall"), rows)
+    yield "The most that is found within a limit of false alarms, and the threshold for it:"
+    points = {(point.label_id, point.limit_per_hour): point for point in result.operating_points}
+    rows = [
+        (metrics.label_id, *(_within(points[metrics.label_id, limit]) for limit in LIMITS_PER_HOUR))
+        for metrics in result.labels
+    ]
+    yield from _table(("label", *(_limit(limit) for limit in LIMITS_PER_HOUR)), rows)
     if result.shared is not None:
         recalls = ", ".join(
             f"{point.label_id} {_figure(point.recall, 2)}"
@@ -125,7 +131,18 @@ def _limits(result: Evaluation) -> Iterator[str]:
         enough = "" if all(point.hours * PER_HOUR >= 1 for point in result.shared) else " *"
         yield f"With one threshold for all, {result.shared[0].threshold:.2f}, at 1 an hour{enough}: {recalls}"
     if not all(point.enough for point in result.operating_points):
-        yield "* less than an hour was heard without the sound: this stands for no false alarm at all."
+        yield "* too little was heard without the sound: this stands for no false alarm at all."
+
+
+def _limit(per_hour: float) -> str:
+    return f"{per_hour:g} an hour" if per_hour * 2 >= 1 else f"{24 * per_hour:g} a day"
+
+
+def _within(point: OperatingPoint) -> str:
+    if point.threshold is None:
+        return _NOTHING
+    recall = "" if point.recall is None else f"{point.recall:.2f} "
+    return f"{recall}at {point.threshold:.2f}{'' if point.enough else ' *'}"
 
 
 def _conditions(result: Evaluation) -> Iterator[str]:
@@ -186,24 +203,31 @@ def _groups(result: Evaluation) -> Iterator[str]:
 
 
 def _reliability(result: Evaluation) -> Iterator[str]:
-    if not result.reliability:
-        yield "Reliability of the scores: left out, no label is heard in some windows and not in others."
-        return
-    everything = result.reliability[0]
     yield (
-        f"Reliability of the scores, if other sounds came {NEGATIVES_PER_POSITIVE:g} times as often (expected"
-        f" calibration error {everything.expected_calibration_error:.3f}):"
+        f"False alarms a day of {SOUNDING_HOURS_A_DAY:g} hours above the gate, promised and counted (in "
+        "brackets: 95 % interval; ! where the promise lies outside):"
     )
-    rows = [
-        (
-            f"{part.low:.1f} to {part.high:.1f}",
-            str(part.windows),
-            _figure(part.score, 2),
-            _figure(part.frequency, 2),
-        )
-        for part in everything.bins
-    ]
-    yield from _table(("score", "windows", "mean score", "was right"), rows)
+    found = {(promise.label_id, promise.threshold): promise for promise in result.reliability}
+    promised = [_per_day(found[result.labels[0].label_id, t].promised_per_day) for t in _TOLD]
+    rows = [("promised", "", *promised)]
+    for metrics in result.labels:
+        promises = [found[metrics.label_id, threshold] for threshold in _TOLD]
+        rows.append((metrics.label_id, f"{promises[0].hours:.2f}", *(_counted(each) for each in promises)))
+    yield from _table(("label", "hours", *(f"at {threshold:.2f}" for threshold in _TOLD)), rows)
+    if result.everyday:
+        yield f"The promises come from: {result.everyday}. Recordings that are among these flatter them."
+
+
+def _per_day(rate: float) -> str:
+    return f"{rate:.0f}" if rate >= _WHOLE_FROM else f"{rate:.2g}"
+
+
+def _counted(promise: Promise) -> str:
+    if promise.per_day is None or promise.per_day_low is None or promise.per_day_high is None:
+        return _NOTHING
+    sign = "  " if promise.kept else " !"
+    low, high = _per_day(promise.per_day_low), _per_day(promise.per_day_high)
+    return f"{_per_day(promise.per_day)} ({low} to {high}){sign}"
 
 
 def _confusion(result: Evaluation) -> Iterator[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from clap_evaluation.streaming import WindowScores, score_stream
 from clap_server.detection.frames import FRAME_S
 from clap_server.detection.onset import OnsetDetector
+from clap_server.errors import AudioError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clap_evaluation.manifest import Occurrence
+    from clap_evaluation.streaming import Listener, Scorer
     from clap_server.clap.model import ClapModel
-    from clap_server.detection.scoring import LabelScorer
 
 # Live, a sound is not cut off where a clip ends: windows go on to see it while quiet follows.
 TAIL_S = 1.0
@@ -155,13 +156,14 @@ class SoundStart:
 
 def score(
     model: ClapModel,
-    scorer: LabelScorer,
+    scorer: Scorer,
     blocks: Iterable[NDArray[np.float32]],
     occurrences: Sequence[Occurrence],
     *,
     name: str = "",
     hop_s: float = 0.5,
     denoise: bool = False,
+    on_heard: Listener | None = None,
 ) -> ScoredRecording:
     """Score sound that is known to hold something.
 
@@ -175,6 +177,10 @@ def score(
         name: of the recording.
         hop_s: seconds between windows.
         denoise: whether the model hears it through RNNoise.
+        on_heard: see ``score_stream``.
+
+    Raises:
+        AudioError: something is said to start after the end.
     """
     rate = model.sample_rate
     start = SoundStart(rate)
@@ -187,5 +193,18 @@ def score(
             length += len(block)
             yield block
 
-    windows = score_stream(model, scorer, observed(), hop_s=hop_s, tail_s=TAIL_S, denoise=denoise)
-    return ScoredRecording(name, tuple(occurrences), length / rate, windows, start.onset_s)
+    windows = score_stream(
+        model, scorer, observed(), hop_s=hop_s, tail_s=TAIL_S, denoise=denoise, on_heard=on_heard
+    )
+    result = ScoredRecording(name, tuple(occurrences), length / rate, windows, start.onset_s)
+    _check_times(result)
+    return result
+
+
+def _check_times(result: ScoredRecording) -> None:
+    for occurrence in result.occurrences:
+        if occurrence.onset_s is not None and occurrence.onset_s >= result.duration_s:
+            raise AudioError(
+                f"A sound starts at {occurrence.onset_s:g} s (row {occurrence.row}), but the recording is"
+                f" {result.duration_s:.1f} s long."
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -12,14 +12,26 @@ from clap_server.detection.recording import hear
 from clap_server.detection.windows import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
     from clap_server.clap.model import ClapModel
     from clap_server.detection.front import Heard
     from clap_server.detection.patterns import DecodedPattern
-    from clap_server.detection.scoring import LabelScorer
+
+    Listener = Callable[[list[Heard], NDArray[np.float32]], None]
+
+
+class Scorer(Protocol):
+    """Turns embeddings into a value for each label, such as ``LabelScorer``."""
+
+    @property
+    def label_ids(self) -> tuple[str, ...]:
+        """Of the columns."""
+
+    def scores(self, audio_embeddings: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """From ``(n, dimension)`` to ``(n, labels)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,14 @@ class WindowScores:
         """``(labels,)`` the highest score of each label."""
         return np.asarray(self.scores.max(axis=0), np.float32)
 
+    @property
+    def sounding_s(self) -> NDArray[np.float64]:
+        """``(w,)`` sound above the gate that each window adds, seconds; counted as in a bank."""
+        ends_s = self.ends_s[self.admitted]
+        added = np.zeros(len(self.ends_s))
+        added[self.admitted] = np.minimum(np.diff(ends_s, prepend=ends_s[:1] - self.hop_s), self.hop_s)
+        return added
+
     def column(self, label_id: str) -> NDArray[np.float32]:
         """``(w,)`` the scores of one label.
 
@@ -97,12 +117,13 @@ class WindowScores:
 
 def score_stream(
     model: ClapModel,
-    scorer: LabelScorer,
+    scorer: Scorer,
     blocks: Iterable[NDArray[np.float32]],
     *,
     hop_s: float,
     tail_s: float = 0.0,
     denoise: bool = False,
+    on_heard: Listener | None = None,
 ) -> WindowScores:
     """Score a recording as if it were live; one more window ends where the recording ends.
 
@@ -115,6 +136,7 @@ def score_stream(
         hop_s: seconds between windows.
         tail_s: so long go windows on after the end; see ``Front.finish``.
         denoise: see ``Front``.
+        on_heard: called with windows and their embeddings ``(n, dimension)``, batch by batch.
     """
     heard: list[Heard] = []
     scores: list[NDArray[np.float32]] = []
@@ -124,6 +146,8 @@ def score_stream(
     ):
         heard += batch
         scores.append(scorer.scores(embeddings))
+        if on_heard is not None:
+            on_heard(batch, embeddings)
     windows = [window for window, _ in heard]
     return WindowScores(
         label_ids=scorer.label_ids,
@@ -143,7 +167,7 @@ def score_stream(
 
 
 def score_recording(
-    model: ClapModel, scorer: LabelScorer, samples: NDArray[np.float32], *, hop_s: float
+    model: ClapModel, scorer: Scorer, samples: NDArray[np.float32], *, hop_s: float
 ) -> WindowScores:
     """Score a recording that is in memory; see ``score_stream``.
 

@@ -1,4 +1,4 @@
-"""Groups, confusion, reliability, score files and PSDS, from scores that are made by hand."""
+"""Groups, confusion, score files and PSDS, from scores that are made by hand."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from clap_evaluation.confusion import confusion
 from clap_evaluation.grid import file_names, grid, write_scores
 from clap_evaluation.groups import group_metrics
 from clap_evaluation.psds import psds
-from clap_evaluation.reliability import reliability
-from clap_server.detection.calibration.fit import NEGATIVES_PER_POSITIVE
 from clap_server.detection.labels import Label
 from clap_server.errors import ConfigurationError
 from tests.evaluation.made import ALARM, GLASS, recording
@@ -67,37 +65,6 @@ def test_confusion_counts_recordings_by_what_they_hold_and_negatives_by_group_to
         ("negative", "street", 1, 0, 1),
     ]
     assert all(row.fired["glass"] == 0 for row in confusion(results, [GLASS, ALARM], 0.95))
-
-
-def test_reliability_weighs_kinds_and_recordings_and_not_windows() -> None:
-    heard = recording(4.0, {"glass": [(0.0, 4.0, 0.75)]}, ("glass", None, None))
-    short = recording(2.0, {"glass": [(0.0, 2.0, 0.75)]}, (None, None, None))
-    long = recording(60.0, {}, (None, None, None))
-    together, glass = reliability([heard, short, long], ["glass", "alarm"])
-    assert (together.label_id, glass.label_id) == (None, "glass")
-    low, high = glass.bins
-    share = NEGATIVES_PER_POSITIVE / (1 + NEGATIVES_PER_POSITIVE)
-    assert (low.low, low.high, low.score, low.frequency) == (0.0, 0.1, 0.0, 0.0)
-    assert low.weight == pytest.approx(share / 2)
-    assert high.weight == pytest.approx(1 - share / 2)
-    assert high.windows == 1 + 4
-    assert high.frequency == pytest.approx((1 - share) / (1 - share / 2))
-    expected = high.weight * abs(0.75 - high.frequency)
-    assert glass.expected_calibration_error == pytest.approx(expected)
-    assert together.bins == glass.bins
-
-
-def test_reliability_knows_which_windows_hold_a_timed_event() -> None:
-    result = recording(30.0, {"glass": [(10.5, 12.5, 1.0)]}, ("glass", 10.0, 11.0))
-    [_, glass] = reliability([result], ["glass"])
-    assert [(part.low, part.frequency) for part in glass.bins] == [(0.0, 0.0), (0.9, 1.0)]
-    # Windows that end at 10.5 to 12.5 hold 0.2 s of it or more; those at 10 and 13 are neither nor.
-    assert glass.bins[1].windows == 5
-    assert glass.bins[0].windows == 60 - 5 - 2
-
-
-def test_reliability_is_left_out_where_nothing_can_be_compared() -> None:
-    assert reliability([recording(4.0, {}, (None, None, None))], ["glass"]) == ()
 
 
 def test_rows_of_the_grid_follow_each_other_and_peak_where_the_sound_is() -> None:

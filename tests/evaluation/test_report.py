@@ -65,10 +65,14 @@ def test_a_short_table_comes_first(evaluation: Evaluation) -> None:
 
 def test_every_section_is_told(evaluation: Evaluation) -> None:
     text = as_text([replace(evaluation, conditions=tuple(conditions("glass")), conditions_left_out="")])
-    assert "3 a day" in text, "ten hours are enough for that"
+    assert re.search(r"^label +2 an hour +1 an hour +0\.5 an hour +3 a day$", text, re.MULTILINE)
+    assert re.search(r"^glass +0\.50 at 0\.88 +0\.50 at 0\.88", text, re.MULTILINE), text
     assert re.search(r"With one threshold for all, 0\.\d\d, at 1 an hour: glass", text)
     assert "PSDS (DCASE 2021 task 4), scenario 1: 0." in text
-    assert "some windows" not in text
+    promises = text[text.index("False alarms a day of 4 hours above the gate") :].splitlines()
+    assert promises[1].split()[:4] == ["label", "hours", "at", "0.50"]
+    assert " ".join(promises[2].split()) == "promised 27 5.2 1 0.19 0.037"
+    assert re.match(r"glass +0\.07 .* 61 \(1\.5 to 339\) ! +0 \(0 to 225\)", promises[3]), promises[3]
     header, condition = text[text.index("Share found over background") :].splitlines()[1:3]
     assert header.endswith("delay, clean     delay, 20 dB"), header
     assert condition.split()[:9] == ["glass", "20", *["0.75"] * 7]
@@ -85,11 +89,11 @@ def test_what_is_left_out_is_said_in_words(bare: Evaluation) -> None:
     assert "Interrupted: these are the figures of what was finished." in text
     assert "Only 1 minutes are without the sounds" in text
     assert re.search(r"With one threshold for all, 0\.\d\d, at 1 an hour \*:", text)
-    assert "* less than an hour" in text
+    assert "* too little was heard" in text
     assert "Noise and distance: left out, interrupted." in text
     assert "PSDS: left out, no row of the manifest says when a sound starts (onset_s)." in text
     assert "By group: no group" in text
-    assert "Reliability of the scores: left out" in text
+    assert "The promises come from" not in text
 
 
 def test_json_holds_every_figure_and_no_scores(evaluation: Evaluation) -> None:
@@ -101,8 +105,20 @@ def test_json_holds_every_figure_and_no_scores(evaluation: Evaluation) -> None:
     assert "delays_s" not in first["curves"]["glass"][0]
     assert set(first["psds"]) == {"scenario_1", "scenario_2"}
     assert first["confusion"][0]["fired"] == {"glass": 1, "alarm": 0}
-    assert first["operating_points"][0]["limit_per_hour"] == 1.0
+    limits = [point["limit_per_hour"] for point in first["operating_points"]]
+    assert limits == [2.0, 1.0, 0.5, 0.125] * 2
+    assert [point["enough"] for point in first["operating_points"][:4]] == [True] * 4
+    assert len(first["reliability"]) == 2 * 9
+    assert set(first["reliability"][0]) == {
+        "label_id", "threshold", "promised_per_day", "false_alarms", "hours", "per_day", "per_day_low",
+        "per_day_high", "kept",
+    }  # fmt: skip
     assert "results" not in first
+
+
+def test_where_the_promises_come_from_is_told(evaluation: Evaluation) -> None:
+    text = as_text([replace(evaluation, everyday="12 recordings of mine.csv")])
+    assert "come from: 12 recordings of mine.csv. Recordings that are among these flatter them." in text
 
 
 def test_pictures_show_what_there_is(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -119,7 +135,7 @@ def test_pictures_show_what_there_is(evaluation: Evaluation, tmp_path: Path) -> 
 
 
 def test_pictures_without_content_are_left_out(bare: Evaluation, tmp_path: Path) -> None:
-    assert [path.stem for path in write_plots(bare, tmp_path)] == ["scores", "confusion"]
+    assert [path.stem for path in write_plots(bare, tmp_path)] == ["scores", "confusion", "reliability"]
 
 
 def test_a_picture_that_cannot_be_written_is_named(bare: Evaluation, tmp_path: Path) -> None:

@@ -110,6 +110,14 @@ class LabelScorer:
         against = (tuple(background), tuple(negatives))
         self._scales = self._measure(model, list(by_id.values()), against, room, sounding_hours)
 
+    def scale(self, label_id: str) -> ScoreScale:
+        """What turns margins of a label that has prompts into its scores.
+
+        Raises:
+            ValueError: it is not scored.
+        """
+        return self._scales[self._scored.index(label_id)]
+
     def _bank(self, texts: Sequence[str], prompts: list[int]) -> NDArray[np.intp]:
         """Rows of the background that do not say the same as these prompts; at least half of it stays.
 

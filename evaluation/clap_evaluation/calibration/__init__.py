@@ -1,1 +1,1 @@
-"""Calibration on a user's own recordings, and what scores are worth under it."""
+"""Calibration on a user's own recordings: what they add to everyday sound, and what that changes."""

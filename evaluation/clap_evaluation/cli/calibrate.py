@@ -1,12 +1,11 @@
-"""``clap-server calibrate``: make a score of 0.5 and 0.7 mean what they should, for any model."""
+"""``clap-server calibrate``: let a model's scores know what everyday sound is like at your home."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,72 +18,54 @@ from clap_evaluation.cli.progress import counting
 from clap_evaluation.manifest import recordings_and_labels
 from clap_server.cli import BAD_INPUT_STATUS
 from clap_server.cli.model import loading
-from clap_server.cli.options import add_device, add_hop, add_model
+from clap_server.cli.options import add_device, add_model
 from clap_server.detection.library import load_library
 from clap_server.errors import ConfigurationError
 from clap_server.settings import load_settings
 from clap_server.store.folder import DataFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from clap_evaluation.calibration.quality import CalibrationQuality
-    from clap_evaluation.manifest import Recording
-    from clap_server.clap.model import Calibration, ClapModel
-    from clap_server.detection.calibration.fit import JudgedMargins
+    from clap_evaluation.calibration.comparison import Comparison
+    from clap_evaluation.calibration.own import OwnSound
+    from clap_evaluation.reliability import Promise
+    from clap_server.clap.everyday import EverydayBank
+    from clap_server.clap.model import ClapModel
     from clap_server.detection.labels import Label
     from clap_server.detection.library import LabelLibrary
 
-# With fewer events than this a single one moves the result visibly.
-_FEW_EVENTS = 10
+_DESCRIPTION = """A score says how often everyday sound would reach it: 0.7 is one false alarm a day. What
+everyday sound is like, a model knows from the recordings that it came with. With a manifest it learns yours
+as well: a CSV file with the columns file and label, and optionally onset_s, offset_s and group. Files are
+relative to it; the label is "negative" for everyday sound. A recording with a label of the library counts as
+everyday sound for all other labels. 20 minutes above the noise of the room are needed, some evenings are
+better. What is learnt is stored, never the sound, and replaces what was learnt before: name all recordings
+in one manifest.
 
-_DESCRIPTION = """Fit the scale and bias that turn a model's margins into scores, so that 0.5 means as likely
-as not and 0.7 rather likely for every label, and store them for every later load of the model.
-
-Without a manifest the sounds are synthesised, as when a model is first loaded. With one they are yours: a
-CSV file with the columns file and label, and optionally onset_s, offset_s and group. Files are relative to
-it; the label is one of the library, or "negative" for none. It needs recordings with a sound and recordings
-without it; ten of each make a fair start. A recording in which several labels are right has a row for each.
+Without a manifest, the everyday sound of a model that came without any is synthesised anew.
 """
 
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """What a calibration is fitted on.
-
-    Attributes:
-        judged: its margins.
-        words: what it was, for people.
-        facts: the same for programs.
-        events: how many sounds of a label the recordings hold; None for synthesised ones.
-        problems: rows of the manifest that were left out.
-    """
-
-    judged: JudgedMargins
-    words: str
-    facts: dict[str, Any]
-    events: int | None = None
-    problems: tuple[str, ...] = ()
+_LEGEND = """Counted: what the threshold let through in these recordings, for a day of 4 hours above the noise
+(95 % interval). Now known: what the model's everyday sound and yours together say of the same sounds. One a
+day was: the threshold that kept it to one a day until now; from now on that is 0.70."""
 
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "calibrate",
-        help="make a model's scores mean what they should",
+        help="let scores know what everyday sound is like at your home",
         description=_DESCRIPTION,
         epilog="Exit status: 0 fine, 1 failed or rows of the manifest were left out, 2 wrong use.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model(parser)
     parser.add_argument("--manifest", type=Path, metavar="FILE", help="CSV file: file, label[, onset_s, ...]")
-    parser.add_argument(
-        "--labels", help="comma-separated: calibrate on these alone; names your own words in the manifest"
-    )
-    add_hop(parser)
+    parser.add_argument("--labels", help="comma-separated: show these; names your own words in the manifest")
     add_device(parser)
     parser.add_argument("--data", metavar="DIR", help="the server's data folder (or CLAP_DATA)")
     parser.add_argument("--dry-run", action="store_true", help="show what would come out; store nothing")
-    parser.add_argument("--reset", action="store_true", help="take the stored calibration away")
+    parser.add_argument("--reset", action="store_true", help="forget your recordings again")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.set_defaults(func=run)
 
@@ -96,72 +77,15 @@ def run(args: argparse.Namespace) -> int:
         ClapServerError: manifest, labels, model or data folder is not usable; the message says which.
     """
     if args.reset and (args.manifest or args.dry_run or args.labels):
-        return _wrong_use("--reset takes a calibration away: use it with --model and --data alone")
+        return _wrong_use("--reset forgets your recordings: use it with --model and --data alone")
     if args.labels and not args.manifest:
         return _wrong_use("--labels names labels of a manifest: give one with --manifest")
     models_dir = DataFolder(load_settings({"data": args.data}).data).models
     if args.reset:
         return _reset(args, models_dir)
-    return _calibrate(args, models_dir)
-
-
-def _calibrate(args: argparse.Namespace, models_dir: Path) -> int:
-    library = load_library()
-    # Before the model, which takes seconds to minutes: a wrong row shall be told at once.
-    recordings, labels = _recordings(args, library) if args.manifest else ([], ())
-    from clap_evaluation.calibration.quality import calibration_quality
-    from clap_server.clap.loader import load_model
-    from clap_server.detection.calibration import store as calibration_store
-    from clap_server.detection.calibration.fit import KNOWN_SD, fit, known
-    from clap_server.detection.scoring import UNCALIBRATED
-
-    terminal = Console(stderr=True, highlight=False)
-    # What the server downloaded is not downloaded again.
-    cache_dir = models_dir if (models_dir / "hub").is_dir() else user_cache_path("clap-server")
-    with loading(terminal) as tell:
-        model = load_model(args.model, device=args.device, cache_dir=cache_dir, progress=tell)
-        before = known(model, library, cache_dir, models_dir=models_dir)
-        source = None if args.manifest else _synthesised(model, library, tell)
-    if source is None:
-        source = _recorded(model, library, recordings, labels, hop_s=args.hop, terminal=terminal)
-    judged = source.judged
-    # The built-in model came calibrated on many recordings; of others nothing is known.
-    prior = (model.calibration, KNOWN_SD) if model.builtin and model.calibration else ()
-    after = fit(judged.margins, judged.targets, judged.weights, *prior)
-    qualities = tuple(calibration_quality(judged, c) for c in (before or UNCALIBRATED, after))
-    path = None
-    try:
-        if not args.dry_run:
-            path = calibration_store.store(model, library, models_dir, after, source.words)
-    finally:  # what was computed is shown also if it cannot be stored
-        if args.json:
-            _print_json(model, source, (before, after), qualities, path)
-        else:
-            _print_text(model, source, (before or UNCALIBRATED, after), qualities, guessed=before is None)
-    if not args.json:
-        _print_where(path)
-    _warn(model, source, after)
-    return 1 if source.problems else 0
-
-
-def _warn(model: ClapModel, source: _Source, after: Calibration) -> None:
-    from clap_server.detection.calibration.fit import is_vague
-
-    warnings = [f"left out: {problem}" for problem in source.problems]
-    if is_vague(after):
-        warnings.append(f"{model.name} hardly tells these sounds apart, so its scores will be vague.")
-    if source.events is not None and source.events < _FEW_EVENTS:
-        warnings.append(
-            f"The recordings hold only {source.events} of the sounds, so this is a rough estimate: add more "
-            "when you have them."
-        )
-    if source.events is None and model.builtin:
-        warnings.append(
-            "The built-in model came calibrated on real recordings. Synthesised sounds are easy for it, so "
-            "this makes it too sure: give your own recordings with --manifest, or use --reset."
-        )
-    for line in warnings:
-        print(f"clap-server: {line}", file=sys.stderr)
+    if args.manifest:
+        return _learn(args, models_dir)
+    return _synthesise(args, models_dir)
 
 
 def _wrong_use(what: str) -> int:
@@ -169,142 +93,223 @@ def _wrong_use(what: str) -> int:
     return BAD_INPUT_STATUS
 
 
-def _reset(args: argparse.Namespace, models_dir: Path) -> int:
+def _name(args: argparse.Namespace) -> str:
+    """Of the model, where the user leaves the choice to us."""
     from clap_server.clap.loader import resolve_device, resolve_name
-    from clap_server.detection.calibration import store as calibration_store
 
-    name = args.model.strip()
-    if name == "auto":
-        name = resolve_name(name, resolve_device(args.device))
-    removed = calibration_store.remove(name, models_dir)
+    name: str = args.model.strip()
+    return resolve_name(name, resolve_device(args.device)) if name == "auto" else name
+
+
+def _reset(args: argparse.Namespace, models_dir: Path) -> int:
+    from clap_server.detection.everyday.preparing import own_path
+
+    name = _name(args)
+    path = own_path(name, models_dir)
+    removed = [path] if path.exists() else []
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be removed ({error.strerror or error}): remove it by hand."
+        ) from error
     if args.json:
-        print(json.dumps({"model": name, "removed": [str(path) for path in removed]}, indent=2))
+        print(json.dumps({"model": name, "removed": [str(each) for each in removed]}, indent=2))
     elif removed:
-        for path in removed:
-            print(f"Removed {path}.")
-        print(f"{name} is calibrated as before; a running server takes note when it is started again.")
+        print(f"Removed {path}.")
+        print(f"{name} scores as before; a running server takes note when it is started again.")
     else:
-        print(f"Nothing is stored for {name} beside its weights or in {models_dir.parent}.")
+        print(f"Nothing is stored for {name} in {models_dir.parent}.")
     return 0
 
 
-def _recordings(args: argparse.Namespace, library: LabelLibrary) -> tuple[list[Recording], tuple[Label, ...]]:
-    """Read the manifest; also the labels that occur in it, or those that were named."""
-    recordings, named, all_labels = recordings_and_labels(args.manifest, args.labels, library)
-    # A label without prompts has no score to calibrate.
-    labels = tuple(label for label in all_labels if label.prompts)
-    if not labels:
-        which = "nothing but negatives"
-        if all_labels or named:
-            which = "none of --labels" if named else "no sound that a model scores"
+def _cache_dir(models_dir: Path) -> Path:
+    """Where models are: what the server downloaded is not downloaded again."""
+    return models_dir if (models_dir / "hub").is_dir() else user_cache_path("clap-server")
+
+
+def _synthesise(args: argparse.Namespace, models_dir: Path) -> int:
+    if _name(args) == "builtin":
         raise ConfigurationError(
-            f"{args.manifest.name} has {which}: calibration needs recordings with a sound and recordings "
-            "without it."
+            "The built-in model came with recordings of everyday sound, which are better than synthesised "
+            "ones: give it yours with --manifest."
         )
-    return recordings, labels
+    from clap_server.clap.loader import load_model
+    from clap_server.detection.everyday.making import synthesised_bank
+    from clap_server.detection.everyday.preparing import bank_path, model_key
+
+    with loading(Console(stderr=True, highlight=False)) as tell:
+        model = load_model(args.model, device=args.device, cache_dir=_cache_dir(models_dir), progress=tell)
+        bank = synthesised_bank(model, model_key(model), tell)
+    paths = []
+    if not args.dry_run:
+        # Where the server looks for it, and where the other commands do.
+        paths = [
+            bank_path(model_key(model), folder) for folder in (models_dir, user_cache_path("clap-server"))
+        ]
+        for path in paths:
+            _save(bank, path)
+    if args.json:
+        _print_json(model, {"synthesised": True, "hours": bank.hours}, (), paths, ())
+    else:
+        print(f"Everyday sound for {model.name}: {60 * bank.hours:.0f} minutes, synthesised.")
+        _print_where(paths)
+    return 0
 
 
-def _recorded(
-    model: ClapModel,
-    library: LabelLibrary,
-    recordings: list[Recording],
-    labels: tuple[Label, ...],
-    *,
-    hop_s: float,
-    terminal: Console,
-) -> _Source:
-    from clap_evaluation.calibration.margins import recorded_margins
+def _learn(args: argparse.Namespace, models_dir: Path) -> int:
+    library = load_library()
+    # Before the model, which takes seconds to minutes: a wrong row shall be told at once.
+    recordings, named, held = recordings_and_labels(args.manifest, args.labels, library)
+    labels = _shown(named or held, library)
+    from clap_evaluation.calibration.comparison import compare
+    from clap_evaluation.calibration.own import hear_own
+    from clap_server.clap.loader import load_model
+    from clap_server.detection.everyday.preparing import common_bank, give, model_key, own_path, read
+    from clap_server.detection.scoring import LabelScorer
 
+    terminal = Console(stderr=True, highlight=False)
+    cache_dir = _cache_dir(models_dir)
+    with loading(terminal) as tell:
+        model = load_model(args.model, device=args.device, cache_dir=cache_dir, progress=tell)
+        common = common_bank(model, cache_dir, tell)
+    path = own_path(model.name, models_dir)
+    known = read(path, model_key(model), "is not used")
+    give(model, common if known is None else common.joined(known))
+    before = LabelScorer(model, labels, library.background)
     with counting(terminal) as bar:
         task = bar.add_task("Listening to recordings", total=len(recordings))
-        found = recorded_margins(
-            model, recordings, labels, library.background, hop_s=hop_s, progress=partial(bar.advance, task)
+        own = hear_own(
+            model,
+            before,
+            recordings,
+            {label.id: label for label in (*library.labels, *named)},
+            sources=f"{len(recordings)} recordings of {args.manifest.name}",
+            progress=partial(bar.advance, task),
         )
-    return _Source(
-        found.judged,
-        f"{found.recordings} recordings, {found.windows} windows: "
-        + ", ".join(f"{label_id} {count}" for label_id, count in found.events.items()),
-        {"recordings": found.recordings, "windows": found.windows, "events": found.events},
-        sum(found.events.values()),
-        found.problems,
+    # The same recordings replace what was learnt from them before and never count twice.
+    give(model, common.joined(own.bank))
+    after = LabelScorer(model, labels, library.background)
+    compared = [
+        compare(label, (before.scale(label.id), after.scale(label.id)), own.results, own.bank)
+        for label in labels
+    ]
+    paths = [] if args.dry_run else [path]
+    try:
+        for each in paths:
+            _save(own.bank, each)
+    finally:  # what was computed is shown also if it cannot be stored
+        _tell(args, model, common, own, compared, paths)
+    if not args.json:
+        _print_where(paths)
+    for problem in own.problems:
+        print(f"clap-server: left out: {problem}", file=sys.stderr)
+    return 1 if own.problems else 0
+
+
+def _shown(labels: Sequence[Label], library: LabelLibrary) -> list[Label]:
+    """The labels to tell of: those that a model scores; those of security if there are none."""
+    return [label for label in labels if label.prompts] or [
+        label for label in library.described if label.security
+    ]
+
+
+def _save(bank: EverydayBank, path: Path) -> None:
+    try:
+        bank.save(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The everyday sound cannot be stored in {path.parent} ({error.strerror or error}): make it "
+            "writable for this user, or name another data folder with --data."
+        ) from error
+
+
+def _tell(
+    args: argparse.Namespace,
+    model: ClapModel,
+    common: EverydayBank,
+    own: OwnSound,
+    compared: Sequence[Comparison],
+    paths: Sequence[Path],
+) -> None:
+    if args.json:
+        source = {"recordings": len(own.results), "hours": own.bank.hours, "common_hours": common.hours}
+        _print_json(model, source, compared, paths, own.problems)
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("label")
+    for title in (
+        "threshold",
+        "promised a day",
+        "counted",
+        "now known",
+        "one a day was",
+        "found before",
+        "after",
+    ):
+        table.add_column(title, justify="right")
+    for each in compared:
+        table.add_row(
+            each.before.label_id,
+            f"{each.before.threshold:.2f}",
+            _rate(each.before.promised_per_day),
+            _counted(each.before),
+            _rate(each.now_promised_per_day),
+            f"{each.one_a_day:.2f}",
+            *(_share(found, each.events) for found in (each.found_before, each.found_after)),
+        )
+    output = Console(highlight=False)
+    output.print(
+        f"{model.name} with {own.bank.sources}: {60 * own.bank.hours:.0f} minutes above the noise, beside "
+        f"the {60 * common.hours:.0f} minutes that it knows",
+        markup=False,
+        soft_wrap=True,
     )
+    output.print()
+    output.print(table)
+    output.print()
+    output.print(_LEGEND.replace("\n", " "), soft_wrap=True)
 
 
-def _synthesised(model: ClapModel, library: LabelLibrary, tell: Callable[[str], None]) -> _Source:
-    from clap_server.detection.calibration.fit import synthesised_margins
+def _rate(per_day: float) -> str:
+    return f"{per_day:.3g}"
 
-    judged = synthesised_margins(model, library, tell)
-    return _Source(judged, "synthesised sounds", {"synthesised": True})
+
+def _counted(promise: Promise) -> str:
+    if promise.per_day is None or promise.per_day_low is None or promise.per_day_high is None:
+        return "-"
+    low, high = _rate(promise.per_day_low), _rate(promise.per_day_high)
+    return f"{_rate(promise.per_day)} ({low} to {high})"
+
+
+def _share(found: int, events: int) -> str:
+    return f"{found} of {events}" if events else "-"
 
 
 def _print_json(
     model: ClapModel,
-    source: _Source,
-    calibrations: tuple[Calibration | None, Calibration],
-    qualities: tuple[CalibrationQuality, ...],
-    path: Path | None,
+    source: dict[str, Any],
+    compared: Sequence[Comparison],
+    paths: Sequence[Path],
+    problems: Sequence[str],
 ) -> None:
-    parts = {
-        when: {**(dataclasses.asdict(calibration) if calibration else {}), **dataclasses.asdict(quality)}
-        for when, calibration, quality in zip(("before", "after"), calibrations, qualities, strict=True)
-    }
     answer = {
         "model": model.name,
-        "source": source.facts,
-        **parts,
-        "stored": str(path) if path else None,
-        "problems": list(source.problems),
+        "source": source,
+        "labels": [
+            {"label_id": each.before.label_id, "threshold": each.before.threshold, **asdict(each)}
+            for each in compared
+        ],
+        "stored": [str(path) for path in paths],
+        "problems": list(problems),
     }
     print(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
-def _print_text(
-    model: ClapModel,
-    source: _Source,
-    calibrations: tuple[Calibration, Calibration],
-    qualities: tuple[CalibrationQuality, ...],
-    *,
-    guessed: bool,
-) -> None:
-    from clap_server.detection.calibration.fit import NEGATIVES_PER_POSITIVE
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column("before" + (" (a guess)" if guessed else ""), justify="right")
-    table.add_column("after", justify="right")
-    table.add_row("scale", *(f"{c.scale:.2f}" for c in calibrations))
-    table.add_row("bias", *(f"{c.bias:.2f}" for c in calibrations))
-    table.add_row("log loss", *(f"{q.log_loss:.3f}" for q in qualities))
-    table.add_row("calibration error", *(f"{q.calibration_error:.3f}" for q in qualities))
-    for readings in zip(*(quality.readings for quality in qualities), strict=True):
-        table.add_row("")
-        table.add_row(
-            f"sounds that score {readings[0].threshold:g} or more",
-            *(_percent(reading.reached_with) for reading in readings),
-        )
-        table.add_row("other windows that do", *(_percent(reading.reached_without) for reading in readings))
-        table.add_row("right, of all that do", *(_percent(reading.right) for reading in readings))
-    output = Console(highlight=False)
-    output.print(f"Calibration of {model.name} on {source.words}", markup=False, soft_wrap=True)
-    output.print()
-    output.print(table)
-    output.print()
-    output.print(
-        f"Other windows count as if they came {NEGATIVES_PER_POSITIVE:g} times as often as the sounds. Log "
-        "loss and calibration error: less is better.",
-        soft_wrap=True,
-    )
-
-
-def _percent(share: float | None) -> str:
-    return "none does" if share is None else f"{100 * share:.1f} %"
-
-
-def _print_where(path: Path | None) -> None:
-    if path is None:
-        print("Nothing was stored (--dry-run).")
+def _print_where(paths: Sequence[Path]) -> None:
+    for path in paths:
+        print(f"Stored in {path}.")
+    if paths:
+        print("classify and evaluate use it from now on, a server when it is started again.")
     else:
-        print(
-            f"Stored in {path}.\nclassify and evaluate use it from now on, a server when it is started "
-            "again; --reset takes it away."
-        )
+        print("Nothing was stored (--dry-run).")

@@ -19,7 +19,7 @@ from clap_evaluation.manifest import recordings_and_labels
 from clap_evaluation.report import as_json, as_text
 from clap_server.audio.denoise import check_denoise
 from clap_server.cli import INTERRUPTED_STATUS
-from clap_server.cli.model import load_calibrated
+from clap_server.cli.model import load_prepared
 from clap_server.cli.options import add_device, add_hop
 from clap_server.detection.library import load_library
 from clap_server.errors import ConfigurationError
@@ -101,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
         _make_folder(args.plots, "--plots")
     console = Console(stderr=True, highlight=False)
     names = list(dict.fromkeys(args.model or ["builtin"]))
-    # Figures at thresholds mean nothing on an uncalibrated model.
-    models = [load_calibrated(name, args.device, library, console) for name in names]
+    # Scores mean nothing without everyday sound.
+    models = [load_prepared(name, args.device, console) for name in names]
     results: list[Evaluation] = []
     unwritten: list[str] = []
     for name, model in zip(names, models, strict=True):

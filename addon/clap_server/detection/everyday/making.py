@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clap_server.clap.model import ClapModel
+    from clap_server.detection.front import Heard
 
     Maker = Callable[[np.random.Generator, int], NDArray[np.float32]]
 
@@ -72,10 +73,19 @@ class BankMaker:
             blocks: each ``(n,)`` mono at the model's rate, full scale -1..1.
             piece: what it is.
         """
+        self.take(hear(self._model, blocks, hop_s=self._hop_s), piece)
+
+    def take(self, windows: Iterable[tuple[list[Heard], NDArray[np.float32]]], piece: Piece) -> None:
+        """Keep what is above the gate of a recording that was heard already.
+
+        Args:
+            windows: as ``hear`` yields them, with this maker's hop.
+            piece: what it is.
+        """
         number = len(self._pieces)
         self._pieces.append(piece)
-        for batch, embeddings in hear(self._model, blocks, hop_s=self._hop_s):
-            admitted = np.array([heard.admitted for heard in batch])
+        for batch, embeddings in windows:
+            admitted = np.array([heard.admitted for heard in batch], bool)
             self._embeddings.append(embeddings[admitted])
             self._ends_s += [heard.window.end_s for heard in batch if heard.admitted]
             self._recordings += [number] * int(admitted.sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from clap_server.clap.everyday import EverydayBank
@@ -13,7 +14,6 @@ from clap_server.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -50,7 +50,27 @@ def prepared(
     Returns:
         The same model.
     """
-    checkpoint = cast("_Checkpoint", model)
+    key = model_key(model)
+    bank = common_bank(model, cache_dir, progress)
+    path = own_path(model.name, own_dir or cache_dir)
+    own = read(path, key, "is not used: run `clap-server calibrate` again, or with --reset")
+    give(model, bank if own is None else bank.joined(own))
+    return model
+
+
+def give(model: ClapModel, bank: EverydayBank) -> None:
+    """Let a model's scores mean what this bank says."""
+    cast("_Checkpoint", model).everyday = bank
+
+
+def common_bank(model: ClapModel, cache_dir: Path, progress: Callable[[str], None]) -> EverydayBank:
+    """A model's bank without the user's own recordings: shipped, made before, or made now. Blocks.
+
+    Args:
+        model: as it was loaded.
+        cache_dir: keeps what is made.
+        progress: called with a line of text.
+    """
     key = model_key(model)
     bank = _shipped(key) if model.builtin else None
     path = bank_path(key, cache_dir)
@@ -61,9 +81,7 @@ def prepared(
             bank.save(path)
         except OSError as error:
             _LOGGER.warning("The bank of everyday sound cannot be stored in %s: %s", path.parent, error)
-    own = read(own_path(key, own_dir or cache_dir), key, "is not used: run `clap-server calibrate` again")
-    checkpoint.everyday = bank if own is None else bank.joined(own)
-    return model
+    return bank
 
 
 def preparer(cache_dir: Path) -> Callable[[ClapModel, Callable[[str], None]], ClapModel]:
@@ -101,7 +119,11 @@ def read(path: Path, key: str, consequence: str) -> EverydayBank | None:
         _LOGGER.warning("%s, and %s", error, consequence)
         return None
     if bank.made_for != key:
-        _LOGGER.warning("The bank of everyday sound %s is of another model and %s", path, consequence)
+        _LOGGER.warning(
+            "The bank of everyday sound %s is of other weights or another number format and %s",
+            path,
+            consequence,
+        )
         return None
     return bank
 
@@ -111,9 +133,16 @@ def bank_path(key: str, cache_dir: Path) -> Path:
     return cache_dir / FOLDER / f"made-{_digest(f'{key} {VERSION}')}.npz"
 
 
-def own_path(key: str, own_dir: Path) -> Path:
-    """Where the bank of the user's own recordings for a model is kept."""
-    return own_dir / FOLDER / f"own-{_digest(key)}.npz"
+def own_path(name: str, own_dir: Path) -> Path:
+    """Where the bank of the user's own recordings for a model is kept.
+
+    Args:
+        name: of the model, whatever its weights, so that a bank of earlier ones is found and told about.
+        own_dir: where ``clap-server calibrate`` keeps its banks.
+    """
+    folder = Path(name).expanduser()
+    known_as = str(folder.resolve()) if name != "builtin" and folder.is_dir() else name
+    return own_dir / FOLDER / f"own-{_digest(known_as)}.npz"
 
 
 def _digest(text: str) -> str:

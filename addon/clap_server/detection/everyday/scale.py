@@ -25,6 +25,10 @@ BLOCK_S = 5.0
 LEAST_BLOCKS = 220
 """With fewer, some 18 minutes of sound, nothing is said of rare sounds."""
 
+# Cosines lie between -1 and 1, and a soft maximum adds T times the logarithm of the number of texts.
+_HIGHEST_MARGIN = 4.0
+_HALVINGS = 60
+
 COMMON_HOURS = 4.0
 """A room's own sound counts as much as the common bank once there is so much of it."""
 
@@ -50,6 +54,17 @@ class ScoreScale:
         """Scores in 0..1; they rise with the margins."""
         return score_of_rate(self.per_day(margins))
 
+    def margin(self, score: float) -> float:
+        """The margin from which on scores are at least ``score``, between 0 and 1, by bisection."""
+        low, high = -_HIGHEST_MARGIN, _HIGHEST_MARGIN
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            if self.scores(np.array([middle]))[0] >= score:
+                high = middle
+            else:
+                low = middle
+        return high
+
 
 GUESS = ScoreScale(((1.0, Tail(0.0, np.array([-0.2, 0.0]), np.array([8000.0, 0.25]), 0.0, 0.013)),))
 """Until a model has its bank: as if a margin of 0 came once a day."""
@@ -72,7 +87,8 @@ def tail_of(
     ends_s, recordings, kept_margins = bank.ends_s[kept], bank.recordings[kept], margins[kept]
     decided = evidence(kept_margins, ends_s, recordings, kind, hop_s=bank.hop_s)
     highest = maxima(decided, ends_s, recordings, block_s=BLOCK_S)
-    if len(highest) < LEAST_BLOCKS:
+    # Recordings that are shorter than a sustained sound must last never could hold one.
+    if np.isfinite(highest).sum() < LEAST_BLOCKS:
         return None
     return fit_tail(highest, kept_margins, float(bank.seconds[kept].sum()) / 3600.0)
 
