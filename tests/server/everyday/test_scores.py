@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from clap_server.clap.everyday import EverydayBank, Piece
 from clap_server.detection.everyday.evidence import evidence, maxima
 from clap_server.detection.everyday.rate import rate_of_score
-from clap_server.detection.everyday.scale import BLOCK_S, COMMON_HOURS, GUESS, ScoreScale, tail_of, trust
+from clap_server.detection.everyday.scale import (
+    BLOCK_S,
+    COMMON_HOURS,
+    GUESS,
+    UNHEARD,
+    ScoreScale,
+    tail_of,
+    trust,
+)
 from clap_server.detection.everyday.tail import Tail, bounds
 from clap_server.detection.labels import Label, LabelKind
 from clap_server.detection.library import load_library
@@ -61,7 +69,7 @@ def test_a_threshold_lets_as_much_through_as_its_score_promises(kind: LabelKind,
     decided = evidence(scores, other.ends_s, other.recordings, kind, hop_s=0.5)
     events = int((maxima(decided, other.ends_s, other.recordings, block_s=BLOCK_S) >= score).sum())
     low, high = bounds(events, other.hours)
-    promised = rate_of_score(score) / 4
+    promised = rate_of_score(score) / 4 / UNHEARD  # these hours are of the same home
     assert low / 1.6 <= promised <= high * 1.6  # the promise itself is an estimate from as much sound
 
 
@@ -142,7 +150,8 @@ def test_a_room_counts_the_more_the_more_of_it_was_heard() -> None:
     room = [Tail(hours, tail.body, tail.body_rates, 0.0, 1.0) for hours in (1.0, COMMON_HOURS, 12.0)]
     shares = [trust([tail, each])[1][0] for each in room]
     assert shares == [pytest.approx(0.2), pytest.approx(0.5), pytest.approx(0.75)]
-    assert trust([tail]) == ((1.0, tail),)
+    assert trust([tail]) == ((UNHEARD, tail),)
+    assert trust([tail, room[0]])[0][0] == pytest.approx(0.8 * UNHEARD)
 
 
 def test_a_room_where_the_sound_is_common_lowers_its_score() -> None:
