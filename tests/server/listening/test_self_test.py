@@ -93,7 +93,11 @@ async def test_what_is_not_found_says_what_came_nearest(tmp_path: Path) -> None:
         finding = await test
     assert finding.outcome is Outcome.NOT_FOUND
     assert finding.delay_s is None
-    assert finding.words == "not found: Glass breaking 0.00, under its threshold 0.70"
+    threshold = finding.watched.threshold
+    assert finding.words == (
+        f"not found: Glass breaking 0.00, under its threshold {threshold:.2f}:"
+        " at 0.00 you would have more than one a minute"
+    )
 
 
 async def test_an_alarm_that_its_pattern_alone_tells_is_found(tmp_path: Path) -> None:
