@@ -352,6 +352,15 @@ class Supervisor:
             raise SelfTestError("not_listening", f"The microphone is not listening: {status.reason}")
         return entry.listener
 
+    def scoring(self, microphone_id: str) -> Scoring | None:
+        """The scorer in use for a microphone; None if it does not listen.
+
+        Raises:
+            ModelError: there is none yet.
+        """
+        entry = self._entries.get(microphone_id)
+        return None if entry is None or entry.listener is None else entry.listener.scoring
+
     def room(self, microphone_id: str) -> Room | None:
         """What is learnt of a microphone's room; None if there is no such microphone or nothing is learnt."""
         entry = self._entries.get(microphone_id)

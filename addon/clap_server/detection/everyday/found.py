@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,8 +75,13 @@ class FoundScores:
     def at(self, threshold: float) -> Share:
         """What a threshold finds."""
         found = int(len(self.scores) - np.searchsorted(self.scores, threshold, side="left"))
-        interval = stats.binomtest(found, self.events).proportion_ci(0.95, method="exact")
-        return Share(found, self.events, float(interval.low), float(interval.high))
+        return _share(found, self.events)
+
+
+@lru_cache(10_000)
+def _share(found: int, events: int) -> Share:
+    interval = stats.binomtest(found, events).proportion_ci(0.95, method="exact")
+    return Share(found, events, float(interval.low), float(interval.high))
 
 
 def load_found(path: Path) -> dict[str, FoundScores]:

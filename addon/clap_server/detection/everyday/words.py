@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from clap_server.detection.everyday.rate import rate_of_score
+
+if TYPE_CHECKING:
+    from clap_server.detection.everyday.counted import Count
 
 _A_DAY = {"an hour": 24.0, "a day": 1.0, "a week": 1 / 7, "a month": 1 / 30, "a year": 1 / 365}
 _MOST_AN_HOUR = 60.0
@@ -32,6 +37,22 @@ def rate_words(per_day: float, thing: str = "") -> str:
 def promise_words(threshold: float) -> str:
     """What a threshold promises by definition: *about one false alarm a day*."""
     return rate_words(rate_of_score(threshold), "false alarm")
+
+
+def count_words(threshold: float, count: Count, hours: float) -> str:
+    """What a threshold would have let through in a room.
+
+    Args:
+        threshold: 0 to 1.
+        count: what was counted.
+        hours: of sound above the gate that it was counted in.
+    """
+    times = {0: "never", 1: "once"}.get(count.events, f"{count.events} times")
+    sure = f"from {rate_words(count.low)} to {rate_words(count.high)}"
+    return (
+        f"in {hours:.1f} hours of this room's own sound {threshold:.2f} was reached {times}:"
+        f" {rate_words(count.per_day)} (95 % sure: {sure})"
+    )
 
 
 def _named(thing: str, plural: str = "") -> str:
