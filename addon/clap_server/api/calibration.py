@@ -119,7 +119,7 @@ def _label(
     if here is not None:
         words += f"; {count_words(watched.threshold, here.at(watched.threshold), here.hours)}"
     scored = bool(label.prompts)
-    wished = None if per_day is None else round(float(score_of_rate(np.float64(per_day))), 2)
+    wished = None if per_day is None else round(float(score_of_rate(np.array(per_day))), 2)
     return CalibratedLabel(
         label_id=label.id,
         name=label.names["en"],
