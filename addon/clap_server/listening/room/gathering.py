@@ -52,7 +52,7 @@ class Ear(Protocol):
         """
 
     def listened(self, heard_s: float, sounding_s: float) -> None:
-        """So many more seconds were heard, and so many of them above the gate."""
+        """So many more seconds were heard, and so many of them had everyday sound above the gate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +105,12 @@ class Gathering:
             self._left_out_until_s = window.end_s
         if tested or window.level_dbfs <= SILENCE_DBFS:
             return
-        self._ear.listened(seconds, 0.0 if embedding is None else seconds)
+        # While an event goes on the gate is held open, so that it says nothing.
         everyday = not self._going_on and window.start_s >= self._left_out_until_s
-        if embedding is not None and everyday:
+        if embedding is None or not everyday:
+            self._ear.listened(seconds, 0.0)
+        else:
+            self._ear.listened(seconds, seconds)
             self._waiting.append(_Waiting(window, model, coded(embedding), seconds))
         while self._waiting and self._waiting[0].window.end_s < window.end_s - _WAIT_S:
             self._add(self._waiting.popleft())

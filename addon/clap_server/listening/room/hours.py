@@ -28,7 +28,7 @@ class Listened:
 
     Attributes:
         heard_s: all that was judged, above the gate or below; not digital silence, nor what was lost.
-        sounding_s: above the gate.
+        sounding_s: everyday sound above the gate, so without events.
     """
 
     heard_s: float = 0.0
