@@ -1,5 +1,4 @@
-"""Removes clips that are too old or too many, events that are long over, and what rooms
-taught long ago.
+"""Removes clips that are too old or too many, events that are long over, and what rooms taught long ago.
 
 Age, count and megabytes each have a limit for all clips together and, where a microphone has its own, for
 those of that microphone. Its age replaces the server's; its count and megabytes hold besides the server's.

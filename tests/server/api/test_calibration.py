@@ -12,7 +12,7 @@ from clap_server.clap import builtin
 from clap_server.clap.everyday import EverydayBank, Piece
 from clap_server.detection.everyday import found as found_module
 from clap_server.detection.everyday.found import FILE
-from clap_server.listening.room.sound import RoomSound
+from clap_server.listening.room.sound import LEAST_KEPT_S, RoomSound
 from tests.server.listening.spectral import GLASS_BANDS, SpectralModel
 from tests.support.running_server import ReadyHolder, running
 from tests.support.waiting import until
@@ -83,7 +83,8 @@ async def test_while_too_little_was_heard_the_promise_is_told_and_the_count_refu
     room = answer["room"]
     assert not room["counts"]
     assert room["reason"] == (
-        "too little was heard here: 0 minutes of sound above the noise floor, of the 20 that are needed"
+        "too little was heard here: 0 minutes of sound above the noise floor, of the"
+        f" {LEAST_KEPT_S / 60:.0f} that are needed"
         " (counted once an hour)"
     )
     assert (room["sounding_hours_a_day"], room["sounding_hours_known"]) == (4.0, False)

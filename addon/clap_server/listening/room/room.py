@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from clap_server.clap.holder import ModelHolder
     from clap_server.clap.model import ClapModel
+    from clap_server.listening.plan import Plan
     from clap_server.listening.room.hours import Listened
     from clap_server.listening.room.piece import RoomPiece
     from clap_server.listening.room.reservoir import Kept
@@ -87,6 +88,7 @@ class _For:
 
     model: ClapModel
     hop_s: float
+    denoise: bool
     made_for: str
 
 
@@ -136,7 +138,9 @@ class Room:
         """Count time; see ``Ear``."""
         self.hours.add(heard_s, sounding_s, datetime.fromtimestamp(self._now(), UTC))
 
-    async def add_false(self, event_id: str, piece: RoomPiece, key: str, hop_s: float) -> None:
+    async def add_false(
+        self, event_id: str, piece: RoomPiece, key: str, hop_s: float, *, denoise: bool = False
+    ) -> None:
         """Let an event count as everyday sound, because the user called it false.
 
         It counts within the hour, and as long as the room's other sound is kept. All of these are kept, the
@@ -147,11 +151,12 @@ class Room:
             piece: its windows.
             key: of the model that embedded them, see ``model_key``.
             hop_s: seconds between its regular windows.
+            denoise: whether noise was suppressed before them.
 
         Raises:
             StoreError: it cannot be stored.
         """
-        await self._store.add_false(self._id, _made_for(key, hop_s), event_id, piece)
+        await self._store.add_false(self._id, _made_for(key, hop_s, denoise=denoise), event_id, piece)
         self._changed = True
 
     async def remove_false(self, event_id: str) -> None:
@@ -189,12 +194,13 @@ class Room:
             await self._guarded(self._write(self._for))
 
     async def _step(self, scoring: ScoringKeeper) -> None:
-        model, hop_s = self._holder.model, scoring.plan.hop_s
-        if self._for is None or self._for.model is not model or self._for.hop_s != hop_s:
+        model, plan = self._holder.model, scoring.plan
+        present = None if self._for is None else (self._for.model, self._for.hop_s, self._for.denoise)
+        if present != (model, plan.hop_s, plan.denoise):
             if self.sound.model is not None and self.sound.model is not model:
                 # So that the model before is not held; how much of a day sounds is known all the same.
                 self._tell(scoring, RoomSound(None, None, self.sound.sounding_hours))
-            await self._guarded(self._load(model, hop_s))
+            await self._guarded(self._load(model, plan))
         if self._for is None or not await self._guarded(self._write(self._for)):
             return
         self._failing = False
@@ -204,14 +210,15 @@ class Room:
             self._refreshed_at = now
             await self._guarded(self._refresh(scoring, self._for))
 
-    async def _load(self, model: ClapModel, hop_s: float) -> None:
+    async def _load(self, model: ClapModel, plan: Plan) -> None:
         self._for = None
-        made_for = _made_for(await asyncio.to_thread(model_key, model), hop_s)
+        key = await asyncio.to_thread(model_key, model)
+        made_for = _made_for(key, plan.hop_s, denoise=plan.denoise)
         if not self._hours_loaded:
             self.hours.include(await self._store.days(self._id))
             self._hours_loaded = True
         self._reservoir = Reservoir(await self._store.load(self._id, made_for, model.dimension))
-        self._for = _For(model, hop_s, made_for)
+        self._for = _For(model, plan.hop_s, plan.denoise, made_for)
         self._refreshed_at, self._changed = None, True
 
     async def _write(self, present: _For) -> None:
@@ -270,6 +277,6 @@ class Room:
         return False
 
 
-def _made_for(key: str, hop_s: float) -> str:
-    # The rules of events count by the hop.
-    return f"{key} {hop_s:g} s"
+def _made_for(key: str, hop_s: float, *, denoise: bool) -> str:
+    # The rules of events count by the hop, and sound without its noise is embedded elsewhere.
+    return f"{key} {hop_s:g} s{' denoised' if denoise else ''}"
