@@ -38,7 +38,11 @@ def scale_picture() -> Figure:
     axes = figure.subplots()
     scores = np.linspace(0.4, 0.95, 100)
     axes.semilogy(scores, [rate_of_score(score) for score in scores], color=EVERYDAY)
-    for score, words in ((0.5, "monitoring:\none an hour"), (0.7, "security:\none a day"), (0.9, "one a month")):
+    for score, words in (
+        (0.5, "monitoring:\none an hour"),
+        (0.7, "security:\none a day"),
+        (0.9, "one a month"),
+    ):
         axes.plot(score, rate_of_score(score), "o", color=EVERYDAY)
         axes.annotate(words, (score, rate_of_score(score)), (8, 4), textcoords="offset points")
     axes.set(xlabel="score, or threshold", ylabel="false alarms a day")

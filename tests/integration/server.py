@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from clap_server.api import schemas
 from clap_server.audio.source import SourceError, SourceState
 from clap_server.audio.url import check_url, redact_url, restore_url
+from clap_server.detection.everyday.rate import rate_of_score
 from clap_server.detection.library import load_library
 from clap_server.listening.config import MicrophoneSettings, UrlSourceSettings
 
@@ -295,15 +296,18 @@ class Peer:
         labels = []
         for choice in settings.labels:
             label = self.library.resolve(choice.label)
+            threshold = label.threshold if choice.threshold is None else choice.threshold
             labels.append(
                 schemas.WatchedLabelInfo(
                     id=label.id,
                     name=label.names["en"],
                     kind=label.kind,
-                    threshold=label.threshold if choice.threshold is None else choice.threshold,
+                    threshold=threshold,
                     icon=label.icon,
                     library=label.library,
                     active=(microphone_id, label.id) in active,
+                    false_alarms_per_day=rate_of_score(threshold),
+                    meaning="in words",
                 )
             )
         source = settings.source
@@ -364,6 +368,9 @@ class Peer:
                 threshold=label.threshold,
                 icon=label.icon,
                 library=True,
+                false_alarms_per_day=rate_of_score(label.threshold),
+                found=None,
+                meaning="in words",
             )
             for label in self.library.labels
         ]

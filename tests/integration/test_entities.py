@@ -65,6 +65,7 @@ async def test_sound_sensor_is_on_from_start_to_end_of_the_event(
     assert state.attributes["started_at"] == event.started_at.isoformat()
     assert state.attributes["score"] == 0.8
     assert state.attributes["threshold"] == 0.7
+    assert state.attributes["false_alarms_per_day"] == 1
     assert state_of(hass, "binary_sensor.kitchen_alarm") == "off"
     await peer.end_event(event)
     await until(hass, lambda: state_of(hass, GLASS) == "off")

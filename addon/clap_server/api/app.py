@@ -11,6 +11,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 
 from clap_server.api import (
     auth,
+    calibration,
     classify,
     events,
     explain,
@@ -44,6 +45,7 @@ ROUTES: tuple[Route, ...] = (
     *classify.ROUTES,
     *microphones.ROUTES,
     *explain.ROUTES,
+    *calibration.ROUTES,
     *self_test.ROUTES,
     *sources.ROUTES,
     *push.ROUTES,

@@ -18,11 +18,11 @@ from clap_server.api.present import classification
 from clap_server.api.problems import ProblemError, invalid
 from clap_server.api.route import Route
 from clap_server.api.schemas import Classification
-from clap_server.api.shared_model import SharedModel
 from clap_server.audio.decode import decode_blocks
 from clap_server.detection.classify import classify as classify_blocks
 from clap_server.detection.library import split_labels
 from clap_server.errors import AudioError, LabelError
+from clap_server.listening.shared_model import SharedModel
 from clap_server.store.folder import PRIVATE_FOLDER
 from clap_server.store.trouble import explain
 

@@ -12,6 +12,7 @@ from clap_server.api.route import Route
 from clap_server.api.schemas import DeviceInfo, DeviceList, Health, LabelLibrary, ServerInfo
 from clap_server.audio.device import list_devices
 from clap_server.audio.source import SourceError
+from clap_server.detection.everyday.found import found_by
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -31,8 +32,11 @@ async def info(request: web.Request) -> web.Response:
 
 async def labels(request: web.Request) -> web.Response:
     """List the label library."""
-    library = context(request).library
-    answer = LabelLibrary(version=library.version, labels=[label_info(label) for label in library.labels])
+    shared = context(request)
+    library, found = shared.library, found_by(shared.holder.model)
+    answer = LabelLibrary(
+        version=library.version, labels=[label_info(label, found) for label in library.labels]
+    )
     return json_response(answer.model_dump_json())
 
 

@@ -12,6 +12,7 @@ from clap_server.api.schemas import (
     CloseLabel,
     EventGroupInfo,
     EventInfo,
+    FoundInTests,
     HeardAtMicrophone,
     LabelInfo,
     LabelScore,
@@ -25,14 +26,18 @@ from clap_server.api.schemas import (
     WindowScores,
 )
 from clap_server.audio.url import redact_url
+from clap_server.detection.everyday.found import found_by
+from clap_server.detection.everyday.rate import rate_of_score
+from clap_server.detection.everyday.words import promise_words
 from clap_server.detection.patterns import RAISED_BY
 from clap_server.listening.config import UrlSourceSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from clap_server.api.context import Context
     from clap_server.detection.classify import FileScores
+    from clap_server.detection.everyday.found import FoundScores
     from clap_server.detection.labels import Label, WatchedLabel
     from clap_server.listening.config import Microphone, SourceSettings
     from clap_server.listening.events import EventGroup
@@ -117,8 +122,33 @@ def server_info(context: Context) -> ServerInfo:
     )
 
 
-def label_info(label: Label) -> LabelInfo:
-    """A label of the library."""
+def found_in_tests(found: Mapping[str, FoundScores], label_id: str, threshold: float) -> FoundInTests | None:
+    """What a threshold found of a label, as far as it is known."""
+    if label_id not in found:
+        return None
+    share = found[label_id].at(threshold)
+    return FoundInTests(
+        found=share.found, events=share.events, share=share.share, low=share.low, high=share.high
+    )
+
+
+def promised(label: Label, threshold: float) -> float | None:
+    """False alarms a day; None for a label that is told by its pattern alone."""
+    return rate_of_score(threshold) if label.prompts else None
+
+
+def meaning(label: Label, threshold: float, found: Mapping[str, FoundScores]) -> str:
+    """What a threshold buys, in words."""
+    if not label.prompts:
+        return "told by the pattern of its beeps alone, whatever the threshold"
+    words = [promise_words(threshold)]
+    if label.id in found:
+        words.append(found[label.id].at(threshold).words)
+    return "; ".join(words)
+
+
+def label_info(label: Label, found: Mapping[str, FoundScores]) -> LabelInfo:
+    """A label of the library, with what its default threshold means."""
     return LabelInfo(
         id=label.id,
         names=dict(label.names),
@@ -129,6 +159,9 @@ def label_info(label: Label) -> LabelInfo:
         icon=label.icon,
         library=label.library,
         rivals=label.rivals,
+        false_alarms_per_day=promised(label, label.threshold),
+        found=found_in_tests(found, label.id, label.threshold),
+        meaning=meaning(label, label.threshold, found),
     )
 
 
@@ -143,11 +176,12 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
     """A microphone as it is now."""
     settings = microphone.settings
     snapshot = context.supervisor.snapshot(microphone.id)
+    found = found_by(context.holder.model)
     return MicrophoneInfo(
         id=microphone.id,
         name=settings.name,
         source=redacted(settings.source),
-        labels=[watched_label(watched, snapshot.active) for watched in snapshot.labels],
+        labels=[watched_label(watched, found, snapshot.active) for watched in snapshot.labels],
         negatives=list(settings.negatives),
         hop_s=settings.hop_s,
         enabled=settings.enabled,
@@ -175,7 +209,9 @@ def microphone_status(snapshot: MicrophoneSnapshot) -> MicrophoneStatus:
     )
 
 
-def watched_label(watched: WatchedLabel, active: Collection[str] = ()) -> WatchedLabelInfo:
+def watched_label(
+    watched: WatchedLabel, found: Mapping[str, FoundScores], active: Collection[str] = ()
+) -> WatchedLabelInfo:
     """A label with its threshold; ``active`` has the ids of which an event is going on."""
     label = watched.label
     return WatchedLabelInfo(
@@ -186,6 +222,8 @@ def watched_label(watched: WatchedLabel, active: Collection[str] = ()) -> Watche
         icon=label.icon,
         library=label.library,
         active=label.id in active,
+        false_alarms_per_day=promised(label, watched.threshold),
+        meaning=meaning(label, watched.threshold, found),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/problem+json"
 MAX_LISTED_ERRORS = 20
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -174,6 +176,23 @@ async def read_body(request: web.Request, schema: type[_Model]) -> _Model:
         ProblemError: it is not JSON, or not what it should be.
     """
     return parse(schema, await request.read())
+
+
+def read_decimal(request: web.Request, name: str, low: float, high: float) -> float | None:
+    """Read a number of the query; None if it is not there.
+
+    Raises:
+        ProblemError: it is no such number, or is given twice.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if len(request.query.getall(name)) > 1:
+        raise invalid(name, "was given twice; give it once")
+    value = float(text) if _DECIMAL.fullmatch(text) else low - 1
+    if not low <= value <= high:
+        raise invalid(name, f"must be a number from {low:g} to {high:g}")
+    return value
 
 
 def read_number(request: web.Request, name: str, low: int, high: int) -> int | None:

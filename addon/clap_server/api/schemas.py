@@ -20,6 +20,10 @@ from clap_server.listening.self_test import Outcome
 API_VERSION = 1
 MAX_SEQUENCE = 2**63 - 1
 Score = Annotated[float, Field(ge=0, le=1)]
+_PROMISED = (
+    "that the threshold promises, by the definition of scores;"
+    " null for sounds that are told by a pattern alone"
+)
 
 
 class Schema(BaseModel):
@@ -71,6 +75,16 @@ class ServerInfo(Schema):
     )
 
 
+class FoundInTests(Schema):
+    """How many real events the model found in tests on recordings that it had not learnt from."""
+
+    found: int
+    events: int
+    share: float = Field(description="found of events, 0 to 1")
+    low: float = Field(description="of the exact 95 % interval of the share")
+    high: float
+
+
 class LabelInfo(Schema):
     """A label of the library, or one that a microphone watches."""
 
@@ -85,6 +99,11 @@ class LabelInfo(Schema):
     rivals: str | None = Field(
         default=None, description="labels with the same name here compete for each bang; null: with none"
     )
+    false_alarms_per_day: float | None = Field(description=_PROMISED)
+    found: FoundInTests | None = Field(
+        description="what the threshold found in tests; null where that is not known"
+    )
+    meaning: str = Field(description="of the threshold, in words")
 
 
 class LabelLibrary(Schema):
@@ -104,6 +123,8 @@ class WatchedLabelInfo(Schema):
     icon: str
     library: bool
     active: bool = Field(description="an event of it is going on")
+    false_alarms_per_day: float | None = Field(description=_PROMISED)
+    meaning: str = Field(description="of the threshold, in words")
 
 
 class MicrophoneStatus(Schema):
@@ -241,6 +262,66 @@ class Explanation(Schema):
         description="gaps in the stream, lost sound, changes of the status, self-tests; oldest first"
     )
     windows: list[ExplainedWindow] = Field(description="oldest first")
+
+
+class CountedHere(Schema):
+    """What a threshold would have let through in the room's own sound that is kept."""
+
+    events: int
+    per_day: float
+    low: float = Field(description="of the exact 95 % interval of `per_day`")
+    high: float
+
+
+class CurvePoint(Schema):
+    """A threshold and what it buys."""
+
+    threshold: Score
+    false_alarms_per_day: float = Field(description="promised, by the definition of scores")
+    counted: CountedHere | None = Field(description="null while too little was heard here")
+    found: FoundInTests | None = Field(description="null where it is not known")
+
+
+class CalibratedLabel(Schema):
+    """What the thresholds of a label mean at a microphone."""
+
+    label_id: str
+    name: str
+    threshold: Score = Field(description="the present one")
+    meaning: str = Field(description="of the present threshold, in words")
+    present: CurvePoint | None = Field(description="null for sounds that are told by a pattern alone")
+    wished: CurvePoint | None = Field(description="for `per_day`, if that was asked for")
+    curve: list[CurvePoint]
+
+
+class RoomHeard(Schema):
+    """What a microphone learnt of its room in the last two weeks."""
+
+    heard_hours: float = Field(description="listened to, without digital silence, self-tests and lost sound")
+    sounding_hours: float = Field(description="of these above the gate")
+    sounding_hours_a_day: float
+    sounding_hours_known: bool = Field(description="counted here, which takes a day; else as in other homes")
+    kept_hours: float = Field(description="of sound above the gate that the sample held at the last count")
+    needed_hours: float
+    counts: bool = Field(description="the room's own sound has its part in the scores")
+    reason: str | None = Field(description="why it has not, in words")
+
+
+class EverydayInfo(Schema):
+    """The everyday sound that all microphones are measured against with this model."""
+
+    hours: float
+    sources: str
+
+
+class Calibration(Schema):
+    """GET /api/microphones/{id}/calibration."""
+
+    microphone_id: str
+    model: str
+    everyday: EverydayInfo | None = Field(description="null if the model has none")
+    room: RoomHeard
+    labels: list[CalibratedLabel]
 
 
 class SelfTest(Received):

@@ -131,7 +131,12 @@ class Server:
             holder=holder,
             library=library,
             supervisor=Supervisor(
-                holder, library, sink, media_dir=settings.media, on_overload=self._info_changed
+                holder,
+                library,
+                sink,
+                media_dir=settings.media,
+                on_overload=self._info_changed,
+                rooms=store.rooms,
             ),
             bus=bus,
             authenticator=Authenticator(

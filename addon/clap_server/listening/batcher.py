@@ -99,6 +99,8 @@ class Batcher:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clap-model")
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self.aside = asyncio.Lock()
+        """Held around long work that uses the model beside all this; see ``run_aside``."""
         self.metrics = BatcherMetrics()
 
     @property

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from clap_server.listening.diary import Diary
     from clap_server.listening.events import ClipWithheld
     from clap_server.listening.judging import Judging
+    from clap_server.listening.room.gathering import Ear
     from clap_server.listening.scoring import ScoringKeeper
     from clap_server.listening.sink import ListeningSink
 
@@ -56,6 +57,7 @@ class Hearing:
         counters: are counted up.
         condition: is told how the source is.
         diary: is told of what is missing.
+        ear: is told of the room's everyday sound, if it is to be.
     """
 
     def __init__(
@@ -70,8 +72,10 @@ class Hearing:
         counters: Counters,
         condition: Condition,
         diary: Diary,
+        ear: Ear | None = None,
     ) -> None:
         self._id = microphone_id
+        self._ear = ear
         self._source = source
         self._scoring = scoring
         self._batcher = batcher
@@ -209,6 +213,7 @@ class Hearing:
                 gate=self._gate,
                 sink=self._sink,
                 on_check=self._condition.speech_check_is,
+                ear=self._ear,
             )
         stretch = self._stretch
         if self._shadow is not None:
@@ -232,7 +237,9 @@ class Hearing:
         scoring = self._scoring.present
         embedding = None
         if self._judging.is_full:
-            self._diary.note(Heard(stretch, window, gate, scoring.scorer, None).note(Fate.DROPPED))
+            self._diary.note(
+                Heard(stretch, window, gate, scoring.model, scoring.scorer, None).note(Fate.DROPPED)
+            )
             self._count_lost(1)
             return
         if admitted:
@@ -246,7 +253,7 @@ class Hearing:
         else:
             self._counters.gated += 1
             self._condition.windows_were(lost=False, hop_s=self._scoring.plan.hop_s)
-        self._judging.put(Heard(stretch, window, gate, scoring.scorer, embedding))
+        self._judging.put(Heard(stretch, window, gate, scoring.model, scoring.scorer, embedding))
 
     def _is_too_late(self, block: AudioBlock) -> bool:
         late_s = time.time() - block.captured_at

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clap_server.clap.model import ClapModel
     from clap_server.detection.detector import Detection
     from clap_server.detection.patterns import DecodedPattern
     from clap_server.detection.scoring import LabelScorer
@@ -54,6 +55,7 @@ class Heard:
     stretch: Stretch
     window: Window
     gate: GateView
+    model: ClapModel
     scorer: LabelScorer
     embedding: asyncio.Future[NDArray[np.float32]] | None
 
@@ -154,10 +156,12 @@ class Judging:
                     self._tell_quiet(stretch, self._judged_s, FLOOR_DBFS)
                     stretch.reporter.stream_is_over()
                     detections = stretch.detector.finish(stretch.length_s)
+                    stretch.gathering.finish()
                     self._stretches.remove(stretch)
                 case Change():
                     stretch.reporter.settings = item.plan.recording
                     detections = stretch.detector.change(item.plan.labels, hop_s=item.plan.hop_s)
+                    stretch.gathering.change(hop_s=item.plan.hop_s)
                 case Heard():
                     detections = await self._detect(item)
                     # Nothing is awaited in between: the clock must never run on the time of another stretch.
@@ -188,6 +192,7 @@ class Judging:
             stretch.reporter.stream_is_over()
             self._tell_soon(stretch, stretch.detector.finish(stretch.length_s), stretch.length_s)
             self._tell_recordings_soon(stretch)
+            stretch.gathering.finish()
         self.withholding.stop()
         if self._telling:
             await _completed(self._telling)
@@ -210,6 +215,7 @@ class Judging:
         if item.embedding is None:
             self._diary.note(item.note(Fate.GATED))
             self._tell_quiet(stretch, window.end_s, window.level_dbfs)
+            self._gather(item, None)
             return stretch.detector.update(window, {})
         self._asked_at = time.monotonic()
         try:
@@ -233,6 +239,7 @@ class Judging:
         self._condition.model_works()
         self._sink.scores(self._id, stretch.clock.utc(window.end_s), scores, window.level_dbfs)
         self._scores_told = True
+        self._gather(item, embedding)
         detections = stretch.detector.update(window, scores)
         self._diary.note(
             replace(
@@ -244,6 +251,11 @@ class Judging:
             )
         )
         return detections
+
+    def _gather(self, item: Heard, embedding: NDArray[np.float32] | None) -> None:
+        """Let the room teach; what turns out to be an event is taken out again."""
+        tested = bool(self.withholding.tested)
+        item.stretch.gathering.take(item.window, embedding, item.model, tested=tested)
 
     def _tell_quiet(self, stretch: Stretch, at_s: float, level_dbfs: float) -> None:
         """Say once that nothing is scored any more."""
@@ -260,6 +272,7 @@ class Judging:
         self, stretch: Stretch, detections: Sequence[Detection], now_s: float
     ) -> asyncio.Future[None] | None:
         """Tell in the background, in the order of the calls."""
+        stretch.gathering.heard(detections)
         detections = self.withholding.pass_on(detections, now_s)
         if not detections:
             return None

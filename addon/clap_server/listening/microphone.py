@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clap_server.listening.diary import Diary
     from clap_server.listening.events import ClipWithheld
     from clap_server.listening.plan import Plan
+    from clap_server.listening.room.room import Room
     from clap_server.listening.scoring import Scoring
     from clap_server.listening.sink import ListeningSink
 
@@ -53,6 +54,7 @@ class MicrophoneListener:
         diary: is told what became of the sound.
         on_status: is called when the state is another.
         scoring: a scorer for the plan that is made already; without it, ``run`` makes one.
+        room: learns from what is heard; None if nothing is to be learnt.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class MicrophoneListener:
         diary: Diary,
         on_status: Callable[[SourceStatus], None],
         scoring: Scoring | None = None,
+        room: Room | None = None,
     ) -> None:
         self._id = microphone_id
+        self._room = room
         self._batcher = batcher
         self._diary = diary
         self._tested = False
@@ -89,7 +93,17 @@ class MicrophoneListener:
             counters=counters,
             condition=self._condition,
             diary=diary,
+            ear=room,
         )
+
+    @property
+    def scoring(self) -> Scoring:
+        """The scorer in use.
+
+        Raises:
+            ModelError: there is none yet.
+        """
+        return self._scoring.present
 
     @property
     def active(self) -> frozenset[str]:
@@ -109,11 +123,15 @@ class MicrophoneListener:
                 tasks.create_task(self._judging.run())
                 tasks.create_task(self._judging.keep_time())
                 tasks.create_task(self._scoring.follow(self._hearing.reshape, self._condition.model_fails))
+                if self._room is not None:
+                    tasks.create_task(self._room.run(self._scoring))
         finally:
             # Its backlog goes with it, and none of the sound stays until the garbage is collected.
             self._batcher.forget(self._id)
             await self._judging.finish()
             self._hearing.forget()
+            if self._room is not None:
+                await self._room.finish()
 
     async def prepare(self, plan: Plan) -> Scoring:
         """Have the present model embed the texts of a plan; nothing is changed.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from clap_server.detection.scoring import LabelScorer
 from clap_server.errors import ClapServerError, ModelError
+from clap_server.listening.room.sound import UNKNOWN
+from clap_server.listening.shared_model import run_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,44 +19,64 @@ if TYPE_CHECKING:
     from clap_server.detection.labels import Label
     from clap_server.listening.batcher import Batcher
     from clap_server.listening.plan import Plan
+    from clap_server.listening.room.sound import RoomSound
 
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """A model with the scorer that it made for some labels and negatives."""
+    """A model with the scorer that it made for some labels and negatives, and what the room taught it."""
 
     model: ClapModel
     labels: tuple[Label, ...]
     negatives: tuple[str, ...]
+    room: RoomSound
     scorer: LabelScorer
 
-    def serves(self, model: ClapModel, plan: Plan) -> bool:
-        """Whether it is of this model and for what this plan listens for."""
-        return self.model is model and (self.labels, self.negatives) == (_labels(plan), plan.negatives)
+    def serves(self, model: ClapModel, plan: Plan, room: RoomSound) -> bool:
+        """Whether it is of this model, for what this plan listens for, with all that the room taught."""
+        same = (self.labels, self.negatives) == (_labels(plan), plan.negatives)
+        return self.model is model and self.room is room and same
 
 
 def _labels(plan: Plan) -> tuple[Label, ...]:
     return tuple(watched.label for watched in plan.labels)
 
 
-async def make_scoring(model: ClapModel, plan: Plan, background: Sequence[str], batcher: Batcher) -> Scoring:
-    """Have a model embed the texts of a plan.
+async def make_scoring(
+    model: ClapModel,
+    plan: Plan,
+    background: Sequence[str],
+    batcher: Batcher,
+    room: RoomSound = UNKNOWN,
+) -> Scoring:
+    """Have a model embed the texts of a plan, and find what they are worth; no window waits for that.
 
     Raises:
         ModelError: it cannot.
     """
     labels = _labels(plan)
+
+    def make(shared: ClapModel) -> LabelScorer:
+        return LabelScorer(
+            shared,
+            labels,
+            background,
+            plan.negatives,
+            room=room.bank_of(model),
+            sounding_hours=room.sounding_hours,
+        )
+
     try:
-        scorer = await batcher.run(lambda: LabelScorer(model, labels, background, plan.negatives))
+        scorer = await run_aside(model, batcher, make)
     except ClapServerError:
         raise
     except Exception as error:
         raise ModelError(f"the model cannot embed the labels: {error}") from error
-    return Scoring(model, labels, plan.negatives, scorer)
+    return Scoring(model, labels, plan.negatives, room, scorer)
 
 
 class ScoringKeeper:
-    """Follows the model and the plan.
+    """Follows the model, the plan and what is learnt of the room.
 
     Args:
         plan: what to listen for.
@@ -77,6 +99,7 @@ class ScoringKeeper:
         self._holder = holder
         self._batcher = batcher
         self._present = present
+        self._room = UNKNOWN if present is None else present.room
         self._outdated = asyncio.Event()
 
     @property
@@ -96,16 +119,22 @@ class ScoringKeeper:
         Raises:
             ModelError: it cannot.
         """
-        model, scoring = self._holder.model, self._present
-        if scoring is not None and scoring.serves(model, plan):
+        model, scoring, room = self._holder.model, self._present, self._room
+        if scoring is not None and scoring.serves(model, plan, room):
             return scoring
-        return await make_scoring(model, plan, self._background, self._batcher)
+        return await make_scoring(model, plan, self._background, self._batcher, room)
 
     def change(self, plan: Plan, scoring: Scoring | None) -> None:
         """Take another plan; see ``MicrophoneListener.change``."""
         self.plan = plan
         if scoring is not None:
             self._present = scoring
+        if not self._is_current():
+            self._outdated.set()
+
+    def use_room(self, room: RoomSound) -> None:
+        """Take what is known of the room now; the scorer before goes on until that with it is made."""
+        self._room = room
         if not self._is_current():
             self._outdated.set()
 
@@ -118,7 +147,7 @@ class ScoringKeeper:
         while not self._is_current():
             plan = self.plan
             scoring = await self.prepare(plan)
-            if scoring.serves(self._holder.model, self.plan):
+            if scoring.serves(self._holder.model, self.plan, self._room):
                 self._present = scoring
 
     async def follow(self, on_change: Callable[[], None], on_error: Callable[[ModelError], None]) -> None:
@@ -145,4 +174,4 @@ class ScoringKeeper:
             unsubscribe()
 
     def _is_current(self) -> bool:
-        return self._present is not None and self._present.serves(self._holder.model, self.plan)
+        return self._present is not None and self._present.serves(self._holder.model, self.plan, self._room)

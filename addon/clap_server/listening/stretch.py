@@ -9,6 +9,7 @@ from clap_server.detection.detector import Detector
 from clap_server.detection.front import Front, Heard
 from clap_server.listening.clock import StreamClock
 from clap_server.listening.reporter import RING_S, EventReporter
+from clap_server.listening.room.gathering import Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from clap_server.detection.patterns import DecodedPattern
     from clap_server.listening.events import ClipWithheld
     from clap_server.listening.plan import Plan
+    from clap_server.listening.room.gathering import Ear
     from clap_server.listening.sink import ListeningSink
 
 _LEVEL_EVERY_S = 0.5
@@ -36,6 +38,7 @@ class Stretch:
         gate: outlives the stretch, because the room does.
         sink: gets levels and events.
         on_check: see ``EventReporter``.
+        ear: gets the room's everyday sound; None if nothing is to be learnt of it.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Stretch:
         gate: NoiseGate,
         sink: ListeningSink,
         on_check: Callable[[str | None], None],
+        ear: Ear | None = None,
     ) -> None:
         self._microphone_id = microphone_id
         self.sample_rate = sample_rate
@@ -72,6 +76,7 @@ class Stretch:
             settings=plan.recording,
             on_check=on_check,
         )
+        self.gathering = Gathering(ear, self.clock, hop_s=plan.hop_s)
         self._level_due = round(_LEVEL_EVERY_S * sample_rate)
         self._gated = True
         self._taken_at = time.monotonic()

@@ -23,6 +23,7 @@ from clap_server.listening.events import ClipWithheld
 from clap_server.listening.memory import give_back
 from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import Plan, make_plan
+from clap_server.listening.room.room import Room
 from clap_server.listening.scoring import make_scoring
 from clap_server.listening.self_test import SelfTestError
 from clap_server.listening.sources import make_source
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from clap_server.detection.library import LabelLibrary
     from clap_server.listening.config import Microphone, MicrophoneSettings
     from clap_server.listening.diary import MomentNote, WindowNote
+    from clap_server.listening.room.room import RoomStore
     from clap_server.listening.scoring import Scoring
     from clap_server.listening.sink import ListeningSink
 
@@ -104,6 +106,7 @@ class _Entry:
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     counters: Counters = field(default_factory=Counters)
     diary: Diary = field(default_factory=Diary)
+    room: Room | None = None
     listener: MicrophoneListener | None = None
     task: asyncio.Task[None] | None = None
     # A bad setting is to be told again when it is unmuted.
@@ -119,6 +122,7 @@ class Supervisor:
         sink: is told everything.
         media_dir: where files may be played from; None if nowhere.
         on_overload: called when ``overload`` became another.
+        rooms: keeps what microphones learn of their rooms; None if they are to learn nothing.
     """
 
     def __init__(
@@ -129,11 +133,13 @@ class Supervisor:
         *,
         media_dir: Path | None,
         on_overload: Callable[[], None] = lambda: None,
+        rooms: RoomStore | None = None,
     ) -> None:
         self._holder = holder
         self._library = library
         self._sink = sink
         self._media_dir = media_dir
+        self._rooms = rooms
         self._entries: dict[str, _Entry] = {}
         self._muted: set[str] = set()
         # A lock is there as long as somebody has or wants it.
@@ -220,7 +226,9 @@ class Supervisor:
         status = self._first_status(microphone)
         new = _Entry(microphone, prepared.plan, prepared.source, status)
         if old is not None:
-            new.counters, new.diary = old.counters, old.diary
+            new.counters, new.diary, new.room = old.counters, old.diary, old.room
+        if new.room is None and self._rooms is not None:
+            new.room = Room(microphone.id, self._rooms, self._holder)
         new.diary.happened(MomentKind.STATUS, status.reason)
         self._entries[microphone.id] = new
         self._sink.status(microphone.id, new.status)
@@ -344,6 +352,20 @@ class Supervisor:
             raise SelfTestError("not_listening", f"The microphone is not listening: {status.reason}")
         return entry.listener
 
+    def scoring(self, microphone_id: str) -> Scoring | None:
+        """The scorer in use for a microphone; None if it does not listen.
+
+        Raises:
+            ModelError: there is none yet.
+        """
+        entry = self._entries.get(microphone_id)
+        return None if entry is None or entry.listener is None else entry.listener.scoring
+
+    def room(self, microphone_id: str) -> Room | None:
+        """What is learnt of a microphone's room; None if there is no such microphone or nothing is learnt."""
+        entry = self._entries.get(microphone_id)
+        return None if entry is None else entry.room
+
     def notes(self, microphone_id: str, seconds: float) -> list[WindowNote | MomentNote]:
         """What happened to a microphone's sound in the last seconds, oldest first."""
         entry = self._entries.get(microphone_id)
@@ -425,6 +447,7 @@ class Supervisor:
             diary=entry.diary,
             on_status=lambda status: self._tell(entry, status),
             scoring=scoring,
+            room=entry.room,
         )
 
     def _tell(self, entry: _Entry, status: SourceStatus) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clap_server.detection.everyday.rate import rate_of_score
+from clap_server.detection.everyday.words import rate_words
 from clap_server.detection.gate import SILENCE_DBFS
 from clap_server.detection.judgement import Decision
 from clap_server.listening.diary import Fate
@@ -66,7 +68,7 @@ def nearest_words(note: WindowNote, watched: WatchedLabel) -> str:
 def judgement_words(judgement: Judgement, note: WindowNote) -> str:
     """What decided about a label in its window."""
     watched, progress = judgement.watched, judgement.progress
-    scored = score_words(watched.label.names["en"], judgement.score, watched.threshold)
+    scored = _against(watched.label.names["en"], judgement.score, watched.threshold)
     if judgement.decision in {Decision.STARTED, Decision.GOING_ON} and watched.label.id in note.tested:
         return f"{scored}: found by a self-test, so nobody else is told"
     match judgement.decision:
@@ -82,7 +84,7 @@ def judgement_words(judgement: Judgement, note: WindowNote) -> str:
         case Decision.UNCONFIRMED:
             return f"{scored}: heard for {progress.have:.1f} s of the {progress.need:.1f} s that are needed"
         case _:
-            return scored
+            return score_words(watched.label.names["en"], judgement.score, watched.threshold)
 
 
 def _outdone_words(judgement: Judgement, nearer: Nearer) -> str:
@@ -95,7 +97,13 @@ def _outdone_words(judgement: Judgement, nearer: Nearer) -> str:
 
 
 def score_words(name: str, score: float, threshold: float) -> str:
-    """A score against its threshold: the one place that says what a score means."""
+    """A score against its threshold, and what it means as one: the one place that says so."""
+    scored, _ = _apart(score, threshold)
+    rate = rate_words(rate_of_score(score))
+    return f"{_against(name, score, threshold)}: at {scored} you would have {rate}"
+
+
+def _against(name: str, score: float, threshold: float) -> str:
     relation = "at or above" if score >= threshold else "under"
     scored, limit = _apart(score, threshold)
     return f"{name} {scored}, {relation} its threshold {limit}"

@@ -114,13 +114,15 @@ class MicrophoneStore:
         return self.is_adopted(microphone.id) or (old is not None and old.settings.owner == OWNER_SERVER)
 
     async def delete(self, microphone_id: str) -> None:
-        """Forget one; its events and clips stay until their time is over.
+        """Forget one, with what it learnt of its room; its events and clips stay until their time is over.
 
         Raises:
             StoreError: it cannot be stored; then nothing changed.
         """
         async with self._database.transaction() as connection:
             await connection.execute("DELETE FROM microphones WHERE id = ?", (microphone_id,))
+            await connection.execute("DELETE FROM room_pieces WHERE microphone_id = ?", (microphone_id,))
+            await connection.execute("DELETE FROM room_days WHERE microphone_id = ?", (microphone_id,))
         self._microphones.pop(microphone_id, None)
         self._adopted.discard(microphone_id)
         self._muted.discard(microphone_id)

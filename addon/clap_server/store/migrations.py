@@ -76,4 +76,30 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE events ADD COLUMN clip_withheld TEXT",
         "ALTER TABLE microphones ADD COLUMN muted INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        # See RoomStore. The name is a number, or that of an event that the user called false.
+        """
+        CREATE TABLE room_pieces (
+            microphone_id TEXT NOT NULL,
+            made_for TEXT NOT NULL,
+            name TEXT NOT NULL,
+            at REAL NOT NULL,
+            priority REAL,
+            ends_cs BLOB NOT NULL,
+            codes BLOB NOT NULL,
+            checksum INTEGER NOT NULL,
+            PRIMARY KEY (microphone_id, made_for, name)
+        ) STRICT
+        """,
+        "CREATE INDEX room_pieces_by_time ON room_pieces (at)",
+        """
+        CREATE TABLE room_days (
+            microphone_id TEXT NOT NULL,
+            day TEXT NOT NULL,
+            heard_s REAL NOT NULL,
+            sounding_s REAL NOT NULL,
+            PRIMARY KEY (microphone_id, day)
+        ) STRICT
+        """,
+    ),
 )

@@ -1,4 +1,4 @@
-"""Removes clips that are too old or too many, and events that are long over.
+"""Removes clips that are too old or too many, events that are long over, and what rooms taught long ago.
 
 Age, count and megabytes each have a limit for all clips together and, where a microphone has its own, for
 those of that microphone. Its age replaces the server's; its count and megabytes hold besides the server's.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from clap_server.errors import StoreError
 from clap_server.listening.config import RecordingSettings
+from clap_server.listening.room.reservoir import KEPT_S
 from clap_server.store.background import Background
 from clap_server.store.clips import TEMPORARY_SUFFIX, day
 from clap_server.store.trouble import explain
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from clap_server.store.events import EventStore
     from clap_server.store.folder import DataFolder
     from clap_server.store.microphones import MicrophoneStore
+    from clap_server.store.rooms import Rooms
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -62,11 +64,13 @@ class Retention:
         clips: ClipStore,
         policy: RetentionPolicy,
         microphones: MicrophoneStore,
+        rooms: Rooms,
     ) -> None:
         self._microphones = microphones
         self._folder = folder
         self._events = events
         self._clips = clips
+        self._rooms = rooms
         self._policy = policy
         self._background = Background("retention", "Old clips are no longer removed")
 
@@ -119,6 +123,8 @@ class Retention:
         forgotten = await self._events.delete_before(now - timedelta(days=self._policy.event_days))
         if forgotten:
             _LOGGER.info("Forgot %d old events", forgotten)
+        # Also of microphones that are switched off.
+        await self._rooms.delete_before(now.timestamp() - KEPT_S)
         return len(removed)
 
     def _sweep_files(self, now: float, own: _Own) -> list[str]:

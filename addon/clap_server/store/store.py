@@ -11,6 +11,7 @@ from clap_server.store.database import Database
 from clap_server.store.events import EventStore
 from clap_server.store.microphones import MicrophoneStore
 from clap_server.store.retention import Retention, RetentionPolicy
+from clap_server.store.rooms import Rooms
 from clap_server.store.trouble import Trouble, Troubles
 from clap_server.store.watch import StorageWatch
 
@@ -35,6 +36,7 @@ class Store:
         microphones: their settings.
         events: events and changes.
         clips: recordings.
+        rooms: what microphones learnt of their rooms.
         retention: removes what is old.
         watch: notices trouble.
         server_id: UUID of this server; set by ``open``.
@@ -49,7 +51,8 @@ class Store:
         self.microphones = MicrophoneStore(self._database)
         self.events = EventStore(self._database, changed)
         self.clips = ClipStore(folder, self._troubles)
-        self.retention = Retention(folder, self.events, self.clips, policy, self.microphones)
+        self.rooms = Rooms(self._database)
+        self.retention = Retention(folder, self.events, self.clips, policy, self.microphones, self.rooms)
         self.watch = StorageWatch(folder, self._database, self.events, self.clips, self._troubles)
         self.server_id = ""
 

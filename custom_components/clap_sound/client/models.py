@@ -128,7 +128,7 @@ class LabelInfo:
 
 @dataclass(frozen=True, slots=True)
 class WatchedLabel:
-    """A label as a microphone watches it."""
+    """A label as a microphone watches it; ``false_alarms_per_day`` is what its threshold promises."""
 
     id: str
     name: str
@@ -136,9 +136,11 @@ class WatchedLabel:
     icon: str
     library: bool
     active: bool
+    false_alarms_per_day: float | None
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
+        per_day = data["false_alarms_per_day"]
         return cls(
             id=str(data["id"]),
             name=str(data["name"]),
@@ -146,6 +148,7 @@ class WatchedLabel:
             icon=str(data["icon"]),
             library=bool(data["library"]),
             active=bool(data["active"]),
+            false_alarms_per_day=None if per_day is None else float(per_day),
         )
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from clap_server.api import classify
-from clap_server.api.shared_model import SharedModel
 from clap_server.audio.encode import encode
+from clap_server.listening.shared_model import SharedModel
 from tests.server.listening.spectral import RATE, crash, room, scene, tone
 from tests.server.listening.test_alarm_patterns import t3
 from tests.support.running_server import TOKEN, Client, pcm

@@ -142,9 +142,12 @@ def test_five_minutes_are_kept_and_no_more_than_fit() -> None:
 @pytest.mark.parametrize(
     ("score", "told"),
     [
-        (0.62, "Glass breaking 0.62, under its threshold 0.70"),
-        (0.698, "Glass breaking 0.698, under its threshold 0.700"),
-        (0.9, "Glass breaking 0.90, at or above its threshold 0.70"),
+        (0.62, "Glass breaking 0.62, under its threshold 0.70: at 0.62 you would have about 4 a day"),
+        (0.698, "Glass breaking 0.698, under its threshold 0.700: at 0.698 you would have about one a day"),
+        (
+            0.9,
+            "Glass breaking 0.90, at or above its threshold 0.70: at 0.90 you would have about one a month",
+        ),
     ],
 )
 def test_a_score_is_told_against_its_threshold_and_never_looks_the_same(score: float, told: str) -> None:

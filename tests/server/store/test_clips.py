@@ -127,7 +127,7 @@ def test_interrupted_write_leaves_no_half_file(tmp_path: Path, monkeypatch: pyte
 
 def _retention(store: Store, **changes: float) -> Retention:
     policy = replace(RetentionPolicy(clip_days=30, clip_bytes=10**9, event_days=10_000), **changes)  # type: ignore[arg-type] # a test's shorthand
-    return Retention(store.folder, store.events, store.clips, policy, store.microphones)
+    return Retention(store.folder, store.events, store.clips, policy, store.microphones, store.rooms)
 
 
 async def test_old_clips_go_and_their_events_stay(store: Store) -> None:

@@ -1,15 +1,15 @@
-"""The model for a thread that scores a file while microphones go on listening."""
+"""The model for a thread that works long while microphones go on listening."""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from clap_server.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from concurrent.futures import Future
     from typing import Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from clap_server.clap.everyday import EverydayBank
     from clap_server.clap.model import ClapModel
     from clap_server.listening.batcher import Batcher
+
+_T = TypeVar("_T")
 
 
 class SharedModel:
@@ -102,3 +104,24 @@ class SharedModel:
             raise ModelError("the work was abandoned") from None
         finally:
             self._waiting = None
+
+
+async def run_aside(model: ClapModel, batcher: Batcher, function: Callable[[ClapModel], _T]) -> _T:
+    """Run long work that needs the model now and then, in a thread of its own: no window waits for it.
+
+    One at a time for all microphones.
+
+    Args:
+        model: to be used.
+        batcher: runs it.
+        function: the work; gets the model to use.
+
+    Raises:
+        ModelError: the model failed, or the server stops.
+    """
+    shared = SharedModel(model, batcher)
+    async with batcher.aside:
+        try:
+            return await asyncio.to_thread(function, shared)
+        finally:
+            shared.abandon()

@@ -1,0 +1,187 @@
+"""GET /api/microphones/{id}/calibration says what thresholds mean in this room."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from clap_server.clap import builtin
+from clap_server.clap.everyday import EverydayBank, Piece
+from clap_server.detection.everyday import found as found_module
+from clap_server.detection.everyday.found import FILE
+from clap_server.listening.room.sound import LEAST_KEPT_S, RoomSound
+from tests.server.listening.spectral import GLASS_BANDS, SpectralModel
+from tests.support.running_server import ReadyHolder, running
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from tests.support.running_server import Client
+
+PATH = "/api/microphones/hall/calibration"
+HALL: dict[str, Any] = {
+    "name": "Hall",
+    "source": {"type": "push"},
+    "labels": [{"label": "glass breaking", "threshold": 0.7}, {"label": "low battery chirp"}],
+}
+
+
+def everyday(seed: int, windows: int, breaks: int = 0) -> EverydayBank:
+    """Sound about one band, with windows that are like breaking glass."""
+    rng = np.random.default_rng(seed)
+    rows = np.abs(rng.standard_normal((windows, SpectralModel().dimension))) * 0.2
+    rows[:, 2] += 1
+    at = np.linspace(50, windows - 50, breaks).astype(int)
+    rows[at] = 0
+    rows[at, GLASS_BANDS] = 1
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    ends_s = np.arange(1, windows + 1) * 0.5
+    recordings = np.zeros(windows, np.intp)
+    return EverydayBank.of(
+        "spectral", rows.astype(np.float32), ends_s, recordings, [Piece()], hop_s=0.5, sources="a home"
+    )
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    model = SpectralModel()
+    model.everyday = everyday(1, 7200)
+    async with running(tmp_path / "data", holder=ReadyHolder(tmp_path, model)) as client:
+        yield client
+
+
+async def listening(client: Client) -> None:
+    await client.json("PUT", "/api/microphones/hall", status=201, json=HALL)
+    supervisor = client.server.context.supervisor
+    await until(lambda: supervisor._entries["hall"].listener is not None)
+
+
+async def taught(client: Client) -> None:
+    """As if the hall had been listened to for two days."""
+    supervisor = client.server.context.supervisor
+    room = supervisor.room("hall")
+    assert room is not None
+    await until(lambda: room._refreshed_at is not None)
+    room.listened(48 * 3600, 12 * 3600)
+    model = client.server.context.holder.model
+    room.kept_hours = 1.0
+    listener: Any = supervisor._entries["hall"].listener
+    room._tell(listener._scoring, RoomSound(model, everyday(2, 7200, breaks=3), 6.0))
+    await until(lambda: listener.scoring.room is room.sound)
+
+
+async def test_while_too_little_was_heard_the_promise_is_told_and_the_count_refused(client: Client) -> None:
+    await listening(client)
+    answer = await client.json("GET", PATH)
+    assert answer["microphone_id"] == "hall"
+    assert answer["everyday"] == {"hours": 1.0, "sources": "a home"}
+    room = answer["room"]
+    assert not room["counts"]
+    assert room["reason"] == (
+        "too little was heard here: 0 minutes of sound above the noise floor, of the"
+        f" {LEAST_KEPT_S / 60:.0f} that are needed"
+        " (counted once an hour)"
+    )
+    assert (room["sounding_hours_a_day"], room["sounding_hours_known"]) == (4.0, False)
+    glass, chirp = answer["labels"]
+    assert glass["label_id"] == "glass_breaking"
+    assert glass["meaning"].startswith("about one false alarm a day")
+    assert glass["present"]["false_alarms_per_day"] == pytest.approx(1)
+    assert glass["wished"] is None
+    assert [point["threshold"] for point in glass["curve"]] == [n / 100 for n in range(30, 100, 5)]
+    rates = [point["false_alarms_per_day"] for point in glass["curve"]]
+    assert rates == sorted(rates, reverse=True)
+    assert all(point["counted"] is None for point in glass["curve"])
+    assert chirp["present"] is None
+    assert chirp["curve"] == []
+    assert chirp["meaning"] == "told by the pattern of its beeps alone, whatever the threshold"
+
+
+async def test_a_room_that_taught_enough_is_counted_in(client: Client) -> None:
+    await listening(client)
+    await taught(client)
+    answer = await client.json("GET", f"{PATH}?per_day=0.0333")
+    room = answer["room"]
+    assert room["counts"]
+    assert room["reason"] is None
+    assert (room["heard_hours"], room["sounding_hours"]) == (48, 12)
+    assert (room["sounding_hours_a_day"], room["sounding_hours_known"]) == (6, True)
+    glass, _ = answer["labels"]
+    counted = glass["present"]["counted"]
+    # Three in an hour, of which a day here has six.
+    assert counted["events"] == 3
+    assert counted["per_day"] == pytest.approx(18)
+    assert counted["low"] < 18 < counted["high"]
+    assert (
+        "in 1.0 hours of this room's own sound 0.70 was reached 3 times: about one an hour"
+        in glass["meaning"]
+    )
+    assert glass["wished"]["threshold"] == 0.91
+    events = [point["counted"]["events"] for point in glass["curve"]]
+    assert events == sorted(events, reverse=True)
+    assert "codes" not in json.dumps(answer)
+
+
+async def test_a_microphone_that_is_switched_off_says_so(client: Client) -> None:
+    await client.json("PUT", "/api/microphones/hall", status=201, json=HALL | {"enabled": False})
+    answer = await client.json("GET", PATH)
+    assert answer["room"]["reason"] == "the microphone does not listen: switched off"
+    assert answer["labels"][0]["present"]["false_alarms_per_day"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "per_day", ["0", "0.009", "1001", "-1", "many", "", "nan", "inf", "1e2", "1&per_day=2"]
+)
+async def test_a_rate_that_makes_no_sense_is_refused(client: Client, per_day: str) -> None:
+    await listening(client)
+    problem = await client.json("GET", f"{PATH}?per_day={per_day}", status=422)
+    assert problem["detail"].startswith("per_day: ")
+
+
+async def test_a_microphone_that_is_not_there_is_told(client: Client) -> None:
+    problem = await client.json("GET", PATH, status=404)
+    assert problem["type"] == "/problems/no_such_microphone"
+
+
+async def test_five_thousand_labels_are_refused(client: Client) -> None:
+    labels = [{"label": f"sound number {number}"} for number in range(5000)]
+    problem = await client.json("PUT", "/api/microphones/hall", status=422, json=HALL | {"labels": labels})
+    assert problem["detail"] == "labels: takes at most 200 items"
+
+
+@pytest.fixture
+def tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the built-in model found in tests."""
+    folder = tmp_path / "builtin"
+    folder.mkdir()
+    scores = [0.95, 0.9, 0.8, 0.75, 0.5]
+    (folder / FILE).write_text(json.dumps({"glass_breaking": {"events": 10, "scores": scores}}), "utf-8")
+    monkeypatch.setattr(builtin, "FOLDER", folder)
+    found_module._shipped.cache_clear()
+    yield
+    found_module._shipped.cache_clear()
+
+
+@pytest.mark.usefixtures("tested")
+async def test_what_a_threshold_finds_is_told_where_it_is_known(client: Client) -> None:
+    model: Any = client.server.context.holder.model
+    await listening(client)
+    model.builtin = True
+    answer = await client.json("GET", PATH)
+    glass, _ = answer["labels"]
+    assert glass["meaning"] == "about one false alarm a day; found 4 of 10 in tests"
+    found = glass["present"]["found"]
+    assert (found["found"], found["events"], found["share"]) == (4, 10, 0.4)
+    assert 0 < found["low"] < 0.4 < found["high"] < 1
+    (watched, _) = (await client.json("GET", "/api/microphones/hall"))["labels"]
+    assert watched["meaning"] == glass["meaning"]
+    assert watched["false_alarms_per_day"] == pytest.approx(1)
+    labels = {each["id"]: each for each in (await client.json("GET", "/api/labels"))["labels"]}
+    assert labels["glass_breaking"]["found"]["events"] == 10
+    assert labels["alarm"]["found"] is None
+    assert labels["smoke_alarm_low_battery"]["false_alarms_per_day"] is None
