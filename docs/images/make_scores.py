@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from clap_server.clap.builtin import FOLDER, load_builtin
 from clap_server.detection.everyday.evidence import evidence, maxima
 from clap_server.detection.everyday.preparing import prepared
-from clap_server.detection.everyday.rate import rate_of_score
-from clap_server.detection.everyday.scale import BLOCK_S, tail_of
+from clap_server.detection.everyday.rate import SOUNDING_HOURS_A_DAY, rate_of_score
+from clap_server.detection.everyday.scale import BLOCK_S, UNHEARD, tail_of
 from clap_server.detection.everyday.tail import bounds
 from clap_server.detection.labels import LabelKind
 from clap_server.detection.library import load_library
@@ -53,12 +53,13 @@ def scale_picture() -> Figure:
 def tail_picture() -> Figure:
     """How often everyday sound reaches a margin: counted, fitted, with bounds."""
     library, model = load_library(), prepared(load_builtin("cpu"), HERE, print)
-    label, bank = library.get(LABEL), model.everyday
-    assert label is not None
-    assert bank is not None
+    label, bank = library.resolve(LABEL), model.everyday
+    if bank is None:
+        raise SystemExit("the built-in model has no bank of everyday sound")
     margins = LabelScorer(model, [label], library.background).margins(bank.embeddings())[:, 0]
     tail = tail_of(margins, bank, np.ones(len(margins), bool), LabelKind.IMPULSIVE)
-    assert tail is not None
+    if tail is None:
+        raise SystemExit("the bank says too little of the label")
     decided = evidence(margins, bank.ends_s, bank.recordings, label.kind, hop_s=bank.hop_s)
     highest = np.sort(maxima(decided, bank.ends_s, bank.recordings, block_s=BLOCK_S))[::-1]
     grid = np.linspace(np.median(highest), highest[0] + 0.1, 200)
@@ -70,7 +71,7 @@ def tail_picture() -> Figure:
     limits = np.array([bounds(rate * tail.hours, tail.hours) for rate in fitted])
     axes.fill_between(grid, *limits.T, color=EVERYDAY, alpha=0.15, label="95 % bounds")
     for score in (0.5, 0.7):
-        rate = rate_of_score(score) / 4
+        rate = rate_of_score(score) / SOUNDING_HOURS_A_DAY / UNHEARD
         margin = float(np.interp(-rate, -fitted, grid))
         axes.axvline(margin, color=SOUND, linestyle=":")
         axes.annotate(f"score {score:g}", (margin, 300), color=SOUND, ha="right", rotation=90, va="top")
@@ -88,8 +89,7 @@ def found_picture() -> Figure:
     axes: Axes = figure.subplots()
     thresholds = np.linspace(0.4, 0.9, 101)
     for label_id in SHOWN:
-        label = library.get(label_id)
-        assert label is not None
+        label = library.resolve(label_id)
         scores = np.array(known[label_id]["scores"])
         shares = [(scores >= threshold).mean() for threshold in thresholds]
         axes.plot(thresholds, shares, label=f"{label.names['en']} ({len(scores)})")
