@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clap_server.clap.everyday import EverydayBank, Piece
@@ -49,6 +49,7 @@ def test_an_impulse_counts_once_and_a_sustained_sound_only_if_it_lasts() -> None
     assert (SMOKE.id in found) == bool(SMOKE.prompts)
 
 
+@settings(deadline=None)
 @given(
     scores=st.lists(st.floats(0, 1), min_size=1, max_size=50),
     threshold=st.floats(0.01, 0.99),

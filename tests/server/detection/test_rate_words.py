@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clap_server.detection.everyday.rate import rate_of_score
@@ -37,6 +37,7 @@ def test_thresholds_are_told_in_false_alarms() -> None:
     assert rate_words(0.0, "false alarm") == "less than one false alarm a year"
 
 
+@settings(deadline=None)
 @given(per_day=st.floats(1e-9, 1e9))
 def test_words_are_never_off_by_more_than_half(per_day: float) -> None:
     words = rate_words(per_day)

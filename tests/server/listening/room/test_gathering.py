@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clap_server.detection.detector import Detection
@@ -105,6 +105,7 @@ class Stream:
         return self.ear
 
 
+@settings(deadline=None)
 @given(
     parts=st.lists(st.tuples(st.sampled_from(["open", "shut", "lost"]), st.integers(1, 200)), max_size=15),
     hop_s=st.sampled_from([0.1, 0.5, 2.0]),
@@ -143,6 +144,7 @@ def test_a_piece_ends_with_the_hour() -> None:
     assert hours == [MIDNIGHT // 3600 - 1, MIDNIGHT // 3600]
 
 
+@settings(deadline=None)
 @given(
     before_s=st.integers(0, 80),
     approach_s=st.floats(0, 14),
@@ -223,6 +225,7 @@ def test_without_an_ear_nothing_is_gathered() -> None:
     assert not gathering._waiting
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), dimension=st.sampled_from([24, 256, 512]))
 def test_embeddings_come_back_nearly(seed: int, dimension: int) -> None:
     embeddings = np.random.default_rng(seed).standard_normal((20, dimension)).astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clap_server.listening.room.hours import Hours, Listened
@@ -29,6 +29,7 @@ def test_the_share_of_a_day_is_its_own_after_a_day(hours: float, share: float, a
     assert heard.known == (hours >= 24)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.floats(0, 86400), st.floats(0, 1)), max_size=60))
 def test_only_two_weeks_count_and_a_day_is_a_day(parts: list[tuple[int, float, float]]) -> None:
     heard = Hours()

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clap_server.listening.room.reservoir import KEPT_S, MOST_WINDOWS, Kept, Reservoir
@@ -19,6 +19,7 @@ SMALL = 60
 PIECES = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 12)), max_size=120)
 
 
+@settings(deadline=None)
 @given(pieces=PIECES)
 def test_it_is_never_too_large_nor_too_old(pieces: list[tuple[float, int]]) -> None:
     reservoir = Reservoir(most_windows=SMALL, most_pieces=20)
@@ -39,6 +40,7 @@ def test_it_is_never_too_large_nor_too_old(pieces: list[tuple[float, int]]) -> N
         assert all(now - KEPT_S <= piece.at <= now for piece in stored.values())
 
 
+@settings(deadline=None)
 @given(pieces=PIECES)
 def test_only_the_fullest_hour_of_the_day_gives_way(pieces: list[tuple[float, int]]) -> None:
     reservoir = Reservoir(most_windows=SMALL)

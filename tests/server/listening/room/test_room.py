@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -197,11 +198,13 @@ async def test_another_model_begins_anew_and_the_first_finds_its_own_again(
         await eventually(lambda: house.keeper.present.room.bank is not None)
 
 
-async def test_another_hop_begins_anew(store: Store, holder: ModelHolder) -> None:
+@pytest.mark.parametrize("change", [{"hop_s": 1.0}, {"denoise": True}])
+async def test_another_hop_or_front_end_begins_anew(
+    store: Store, holder: ModelHolder, change: dict[str, Any]
+) -> None:
     async with House(store, holder).open() as house:
         await learn(house, 25)
-        plan = make_plan(microphone("hall", hop_s=1.0).settings, LIBRARY)
-        house.keeper.change(plan, None)
+        house.keeper.change(replace(PLAN, **change), None)
         await house.step()
         assert house.room._reservoir.kept == ()
         assert house.room.sound.bank is None
