@@ -114,7 +114,7 @@ def server_info(context: Context) -> ServerInfo:
 
 
 def label_info(label: Label) -> LabelInfo:
-    """A label of the library."""
+    """A label of the library, or a taught one."""
     return LabelInfo(
         id=label.id,
         names=dict(label.names),
@@ -124,6 +124,7 @@ def label_info(label: Label) -> LabelInfo:
         threshold=label.threshold,
         icon=label.icon,
         library=label.library,
+        taught=label.taught is not None,
     )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from clap_server.detection.examples import Examples
+
 
 class LabelKind(StrEnum):
     """How a sound behaves in time, which decides the temporal logic."""
@@ -30,7 +32,9 @@ class Label:
         kind: impulsive or sustained.
         threshold: default, 0 to 1.
         icon: a Material Design Icons name, ``mdi:glass-fragile``.
-        library: whether it comes from the built-in library (False: the user's own words).
+        library: whether it comes from the built-in library (False: the user's own words, or sound).
+        taught: recordings by which it is known beside its prompts, of a sound that the user taught.
+        wrong: sounds that were taken for it at this microphone, of each model that heard them.
     """
 
     id: str
@@ -41,6 +45,8 @@ class Label:
     threshold: float = 0.5
     icon: str = "mdi:ear-hearing"
     library: bool = field(default=False)
+    taught: Examples | None = None
+    wrong: tuple[Examples, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,8 @@ class Judging:
         self._sink.scores(self._id, stretch.clock.utc(window.end_s), scores, window.level_dbfs)
         self._scores_told = True
         detections = stretch.detector.update(window, scores)
+        watched = stretch.detector.watched
+        stretch.traces.take(item.scorer.made_for, embedding, scores, watched, detections)
         self._diary.note(
             replace(
                 item.note(Fate.SCORED),

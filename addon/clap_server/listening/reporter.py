@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clap_server.detection.detector import Detection
     from clap_server.listening.clock import StreamClock
     from clap_server.listening.sink import ListeningSink
+    from clap_server.listening.traces import Traces
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -47,14 +48,23 @@ class EventReporter:
         ring: holds the stream, at least ``RING_S`` of it.
         clock: knows when that was.
         sink: is told.
+        traces: of these events.
     """
 
-    def __init__(self, microphone_id: str, ring: RingBuffer, clock: StreamClock, sink: ListeningSink) -> None:
+    def __init__(
+        self,
+        microphone_id: str,
+        ring: RingBuffer,
+        clock: StreamClock,
+        sink: ListeningSink,
+        traces: Traces,
+    ) -> None:
         self._microphone_id = microphone_id
         self._ring = ring
         self._rate = ring.sample_rate
         self._clock = clock
         self._sink = sink
+        self._traces = traces
         self._open: dict[str, _Open] = {}
 
     def keep(self) -> None:
@@ -96,6 +106,7 @@ class EventReporter:
         # A decision that came late may have its whole recording in the ring, about to be forgotten.
         self.keep()
         await self._sink.event_started(event)
+        await self._tell_trace(detection, event)
 
     async def _ended(self, detection: Detection, ended_s: float) -> None:
         entry = self._open.pop(detection.watched.label.id)
@@ -111,6 +122,12 @@ class EventReporter:
             _LOGGER.exception("Event %s is told without its recording", ended.id)
             recording = None
         await self._sink.event_ended(ended, recording)
+        await self._tell_trace(detection, ended)
+
+    async def _tell_trace(self, detection: Detection, event: SoundEvent) -> None:
+        trace = self._traces.of(detection)
+        if trace is not None:
+            await self._sink.event_traced(event, trace)
 
     def _recording(self, entry: _Open, ended_s: float) -> Recording | None:
         """The event's sound; None if the model was so late that the ring had forgotten it."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from clap_server.audio.source import SourceStatus
     from clap_server.listening.events import SoundEvent
+    from clap_server.listening.traces import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ class ListeningSink(Protocol):
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         """The sound is over; ``recording`` holds it, unless the model was so late that it is forgotten."""
+
+    async def event_traced(self, event: SoundEvent, trace: Trace) -> None:
+        """How the model heard an event so far; told at its start and at its end."""
 
     def scores(
         self, microphone_id: str, at: datetime, scores: Mapping[str, float], level_dbfs: float

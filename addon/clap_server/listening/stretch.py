@@ -9,6 +9,7 @@ from clap_server.detection.detector import Detector
 from clap_server.detection.front import Front, Heard
 from clap_server.listening.clock import StreamClock
 from clap_server.listening.reporter import RING_S, EventReporter
+from clap_server.listening.traces import Traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,8 @@ class Stretch:
         self.front = Front(sample_rate, window_s=window_s, hop_s=plan.hop_s, gate=gate, keep_s=RING_S)
         self.clock = StreamClock()
         self.detector = Detector(plan.labels, hop_s=plan.hop_s)
-        self.reporter = EventReporter(microphone_id, self.front.ring, self.clock, sink)
+        self.traces = Traces()
+        self.reporter = EventReporter(microphone_id, self.front.ring, self.clock, sink, self.traces)
         self._level_due = round(_LEVEL_EVERY_S * sample_rate)
         self._gated = True
         self._taken_at = time.monotonic()

@@ -10,6 +10,7 @@ from clap_server.detection.detector import Detection
 from clap_server.detection.labels import WatchedLabel
 from clap_server.listening.clock import StreamClock
 from clap_server.listening.reporter import LONGEST_S, RING_S, EventReporter
+from clap_server.listening.traces import Traces
 from tests.server.listening.rig import LIBRARY, MORNING, RememberingSink
 
 RATE = 100
@@ -22,7 +23,7 @@ class Stream:
         self.sink = RememberingSink()
         self.ring = RingBuffer(RATE, RING_S)
         self.clock = StreamClock()
-        self.reporter = EventReporter("kitchen", self.ring, self.clock, self.sink)
+        self.reporter = EventReporter("kitchen", self.ring, self.clock, self.sink, Traces())
 
     def run(self, duration_s: float) -> None:
         for _ in range(round(duration_s * 10)):
