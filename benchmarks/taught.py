@@ -1,4 +1,4 @@
-"""How well taught sounds are found, and how well a false alarm that was called one stays away.
+"""How well taught sounds are found, against words alone.
 
     python -m benchmarks.taught --recordings ../shared
 
@@ -52,6 +52,7 @@ LIBRARY = load_library()
 class Heard:
     """A recording as the model hears it: windows that the gate lets through, or all if it lets none."""
 
+    file: str
     label: str
     words: str
     author: str
@@ -89,9 +90,9 @@ def gathered(
     loud = np.flatnonzero(kept & (levels >= levels[kept].max() - 6.0))
     spread = loud[np.linspace(0, len(loud) - 1, min(len(loud), MOST_WINDOWS)).round().astype(int)]
     words = " ".join(row.get(name) or "" for name in ("label", "fine_label", "caption")).replace("_", " ")
-    author = f"{row['source_repo']} {row['author']}"
+    author = f"{row['source_repo']}|{row['author']}"
     rows = embeddings.astype(np.float32)
-    return Heard(row["label"], words, author, rows[kept], ends_s[kept], rows[spread])
+    return Heard(row.get("file", ""), row["label"], words, author, rows[kept], ends_s[kept], rows[spread])
 
 
 def recordings(model: ClapModel, root: Path, cache: Path | None) -> list[Heard]:
@@ -106,9 +107,9 @@ def recordings(model: ClapModel, root: Path, cache: Path | None) -> list[Heard]:
                 rows = [row for row in csv.DictReader(manifest) if row["label"] != "room_response"]
             for row in rows:
                 found = heard(model, decode(root / folder / row["file"], model.sample_rate), row)
-                kept += (
-                    [replace(found, label="negative") if folder == "backgrounds" else found] if found else []
-                )
+                if found is not None:
+                    label = "negative" if folder == "backgrounds" else found.label
+                    kept.append(replace(found, label=label, file=f"{folder}/{found.file}"))
         if cache is not None:
             with cache.open("wb") as file:
                 pickle.dump(kept, file)

@@ -3,6 +3,8 @@
 A false alarm and the sounds that are meant are alike for the model, or it would have been none. So windows
 are compared by what is left when the direction that all look-alikes of the label share is taken out, and only
 what comes nearer to a false alarm than hardly any look-alike among everyday sound does counts as the same.
+However many false alarms there are, together they take from one look-alike in fifty at most, so that not much
+can be lost of a sound that is meant either.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ LOOKALIKES = 400
 """Everyday windows that are most like the label."""
 
 QUANTILE = 0.98
-"""Of them are less like a false alarm than what loses something by it."""
+"""Of them are less like any of the false alarms than what loses something by them."""
 
 SURE = 0.6
 """From this part of the way between that and equality on nothing of the score is left."""
@@ -55,7 +57,9 @@ class Mistakes:
         self._wrong = self._placed(
             self._space.project(np.concatenate([each.embeddings for each in examples]))
         )
-        self._from = np.minimum(np.quantile(self._placed(like) @ self._wrong.T, QUANTILE, axis=0), _CERTAIN)
+        placed = self._placed(like)
+        self._from = np.minimum(np.quantile(placed @ self._wrong.T, QUANTILE, axis=0), _CERTAIN)
+        self._beyond = min(float(np.quantile(self._nearness(placed), QUANTILE)), _CERTAIN)
 
     def kept(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
         """What is left of the scores of windows.
@@ -66,9 +70,13 @@ class Mistakes:
         Returns:
             ``(n,)`` from 0, the same sound again, to 1, another one.
         """
-        alike = self._placed(self._space.project(embeddings)) @ self._wrong.T
-        nearest = ((alike - self._from) / (1.0 - self._from)).max(axis=1)
-        return np.asarray(1.0 - np.clip(nearest / SURE, 0.0, 1.0), np.float64)
+        nearness = self._nearness(self._placed(self._space.project(embeddings)))
+        same = (nearness - self._beyond) / (1.0 - self._beyond)
+        return np.asarray(1.0 - np.clip(same / SURE, 0.0, 1.0), np.float64)
+
+    def _nearness(self, placed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """To the nearest false alarm: 1 if the same, 0 where hardly any look-alike is nearer to that one."""
+        return np.asarray(((placed @ self._wrong.T - self._from) / (1.0 - self._from)).max(axis=1))
 
     def _placed(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Without the shared direction, of length 1."""
