@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clap_server.api.shared_model import SharedModel
 from clap_server.audio.decode import decode
 from clap_server.detection.examples import Examples, made_for
-from clap_server.detection.teaching import default_threshold, hear_clip, kind_of, teach
+from clap_server.detection.teaching import check_number, default_threshold, hear_clip, kind_of, teach
 from clap_server.errors import ClapServerError, StoreError
 from clap_server.store.background import Background
 from clap_server.store.sounds import TaughtClip, TaughtSound
@@ -114,6 +114,7 @@ class TaughtSounds:
             ModelError: the model failed.
             StoreError: it cannot be stored.
         """
+        check_number(len(clips))
         async with self._changing:
             words = self._library.in_words(name)
             sound = await self._learn(words, kind, clips, keep=keep, created_at=datetime.now(UTC))

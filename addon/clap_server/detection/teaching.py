@@ -156,7 +156,7 @@ def teach(
         TeachingError: there are too few or too many, they are all alike, or one is unlike the others.
         ModelError: the model failed, or has no bank yet.
     """
-    _check_number(len(clips))
+    check_number(len(clips))
     _check_different(clips)
     if model.everyday is None:
         raise ModelError("the model has not heard everyday sound yet: try again when it has")
@@ -184,7 +184,12 @@ def default_threshold(separation: Separation) -> float:
     return SCORE_OF_ONE_A_DAY if separation.verdict is Verdict.GOOD else SCORE_OF_ONE_AN_HOUR
 
 
-def _check_number(count: int) -> None:
+def check_number(count: int) -> None:
+    """Refuse too few clips or too many.
+
+    Raises:
+        TeachingError: they are.
+    """
     if count < LEAST_CLIPS:
         raise TeachingError(
             "too_few_clips", f"{count} clips are too few: use {LEAST_CLIPS} or more, better 5 to 10"
