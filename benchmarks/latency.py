@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from clap_server.audio.source import SourceStatus
     from clap_server.listening.events import SoundEvent
     from clap_server.listening.sink import Recording
+    from clap_server.listening.traces import Trace
 
 BLOCK_S = 0.02
 SECONDS_A_BREAK = 12.0
@@ -56,6 +57,9 @@ class Clocking:
         """What the model heard first has been counted."""
 
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
+        """Not measured."""
+
+    async def event_traced(self, event: SoundEvent, trace: Trace) -> None:
         """Not measured."""
 
     def scores(

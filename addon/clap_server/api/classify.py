@@ -8,12 +8,10 @@ import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-from aiohttp import BodyPartReader, MultipartReader, web
-from aiohttp.http_exceptions import BadHttpMessage
+from typing import TYPE_CHECKING, Literal
 
 from clap_server.api.context import context, json_response
+from clap_server.api.form import MAX_FIELD_BYTES, parts_of, read_text, receiving
 from clap_server.api.present import classification
 from clap_server.api.problems import ProblemError, invalid
 from clap_server.api.route import Route
@@ -29,14 +27,11 @@ from clap_server.store.trouble import explain
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aiohttp import StreamReader
+    from aiohttp import BodyPartReader, web
 
     from clap_server.api.context import Context
 
 MAX_UPLOAD_BYTES = 200_000_000
-MAX_FIELD_BYTES = 1_000_000
-# Of what stands around the fields, the headers of their parts among it.
-MAX_LINES_BYTES = 16_384
 MAX_DURATION_S = 900.0
 DEFAULT_THRESHOLD = 0.5
 HOP_S = 0.5
@@ -91,10 +86,6 @@ def _too_large() -> ProblemError:
 @contextlib.asynccontextmanager
 async def _received(request: web.Request, shared: Context) -> AsyncIterator[_Upload]:
     """Read the form; the recording goes to a file that is removed at the end."""
-    if request.content_type != "multipart/form-data":
-        raise ProblemError(
-            415, "not_multipart", "Send multipart/form-data with the fields 'audio' (a file) and 'labels'"
-        )
     if (request.content_length or 0) > MAX_UPLOAD_BYTES + MAX_FIELD_BYTES:
         raise _too_large()
     folder = shared.store.folder.uploads
@@ -105,14 +96,8 @@ async def _received(request: web.Request, shared: Context) -> AsyncIterator[_Upl
             file = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix="upload-"))
         except OSError as error:
             raise explain(error, folder, "clips_failed") from error
-        try:
+        with receiving(request, "the fields 'audio' (a file) and 'labels'"):
             await _read_form(request, upload, file)
-        except (ValueError, AssertionError, RuntimeError, BadHttpMessage) as error:
-            raise ProblemError(
-                400,
-                "invalid_multipart",
-                "The form is damaged or incomplete; send it again as multipart/form-data",
-            ) from error
         yield upload
 
 
@@ -120,9 +105,7 @@ async def _read_form(
     request: web.Request, upload: _Upload, file: tempfile._TemporaryFileWrapper[bytes]
 ) -> None:
     seen = set()
-    async for part in MultipartReader(request.headers, cast("StreamReader", _BoundedLines(request.content))):
-        if not isinstance(part, BodyPartReader):
-            raise invalid("body", "must not hold a form within the form")
+    async for part in parts_of(request):
         if part.name in seen:
             raise invalid(part.name or "", "was sent twice; send each field once")
         seen.add(part.name)
@@ -132,38 +115,17 @@ async def _read_form(
                 upload.audio = Path(file.name)
             case "labels":
                 try:
-                    upload.labels = split_labels(await _text(part))
+                    upload.labels = split_labels(await read_text(part))
                 except LabelError as error:
                     raise invalid("labels", str(error), "invalid_label") from error
             case "threshold":
-                upload.threshold = _threshold(await _text(part))
+                upload.threshold = _threshold(await read_text(part))
             case "normalize":
-                upload.normalize = _normalize(await _text(part))
+                upload.normalize = _normalize(await read_text(part))
             case other:
                 raise invalid(
                     (other or "")[:50], "is not a field here; use audio, labels, threshold and normalize"
                 )
-
-
-class _BoundedLines:
-    """A body of whose lines few are read, as a form may begin with lines that mean nothing.
-
-    Lines that are there already are read without a pause, for which live sound would wait.
-    """
-
-    def __init__(self, body: StreamReader) -> None:
-        self._body = body
-        self._left = MAX_LINES_BYTES
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._body, name)
-
-    async def readline(self, **options: Any) -> bytes:
-        line = await self._body.readline(**options)
-        self._left -= len(line)
-        if self._left < 0:
-            raise ValueError("too much around the fields")
-        return line
 
 
 async def _store(part: BodyPartReader, file: tempfile._TemporaryFileWrapper[bytes]) -> None:
@@ -186,18 +148,6 @@ async def _store(part: BodyPartReader, file: tempfile._TemporaryFileWrapper[byte
 def _finish(file: tempfile._TemporaryFileWrapper[bytes], rest: bytes) -> None:
     file.write(rest)
     file.flush()
-
-
-async def _text(part: BodyPartReader) -> str:
-    data = bytearray()
-    while chunk := await part.read_chunk(1 << 16):
-        data += chunk
-        if len(data) > MAX_FIELD_BYTES:
-            raise ProblemError(413, "field_too_large", f"The field '{part.name}' is far too long; shorten it")
-    try:
-        return data.decode().strip()
-    except UnicodeDecodeError:
-        raise invalid(part.name or "", "must be text in UTF-8") from None
 
 
 def _threshold(text: str) -> float:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clap_server.api.authenticator import Authenticator
     from clap_server.api.bus import EventBus
     from clap_server.api.metrics import Metrics
+    from clap_server.api.taught import TaughtSounds
     from clap_server.clap.holder import ModelHolder
     from clap_server.detection.library import LabelLibrary
     from clap_server.listening.supervisor import Supervisor
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 INGRESS_PEERS = frozenset({"172.30.32.2"})
 """From where Home Assistant's Supervisor forwards ingress (developers.home-assistant.io, "Presentation")."""
+
+CLASSIFY_SLOTS = 2
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Context:
         holder: the model.
         library: the labels.
         supervisor: the microphones at work.
+        taught: the sounds that the user taught.
         bus: tells WebSocket clients.
         authenticator: who may do what.
         metrics: counters for Prometheus.
@@ -42,7 +46,7 @@ class Context:
         microphones_coming: ids that are being stored, which count as there already.
         pushers: the client that sends each pushed microphone's sound.
         page_sockets: WebSockets of pages that signed in, with the cookie of their session.
-        classify_slots: limits how many uploads are decoded and scored at once.
+        classify_slots: limits how many uploads are decoded and scored, or learnt from, at once.
         media_dir: where recordings may be played from; None if nowhere.
         self_tests: limits how many microphones are tested at once.
         source_checks: limits how many sources are tried at once.
@@ -52,6 +56,7 @@ class Context:
     holder: ModelHolder
     library: LabelLibrary
     supervisor: Supervisor
+    taught: TaughtSounds
     bus: EventBus
     authenticator: Authenticator
     metrics: Metrics
@@ -61,7 +66,7 @@ class Context:
     microphones_coming: set[str] = field(default_factory=set)
     pushers: dict[str, web.WebSocketResponse] = field(default_factory=dict)
     page_sockets: WeakKeyDictionary[web.WebSocketResponse, str] = field(default_factory=WeakKeyDictionary)
-    classify_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    classify_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CLASSIFY_SLOTS))
     media_dir: Path | None = None
     source_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     self_tests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from clap_server.api.context import context, json_response
 from clap_server.api.file_response import File
 from clap_server.api.present import event_info
-from clap_server.api.problems import invalid, not_found, read_body, read_number
+from clap_server.api.problems import invalid, not_found, read_number
 from clap_server.api.route import Parameter, Route
-from clap_server.api.schemas import MAX_SEQUENCE, EventInfo, EventList, Feedback
+from clap_server.api.schemas import MAX_SEQUENCE, EventInfo, EventList
 from clap_server.api.spectrogram import spectrogram
 from clap_server.audio.decode import decode
 from clap_server.listening.events import ClipWithheld
@@ -51,23 +51,23 @@ async def list_events(request: web.Request) -> web.Response:
 
 
 async def get_event(request: web.Request) -> web.Response:
-    return json_response(event_info(await _existing(request)).model_dump_json())
+    return json_response(event_info(await existing_event(request)).model_dump_json())
 
 
 async def get_flac(request: web.Request) -> web.StreamResponse:
-    event = (await _existing(request)).event
+    event = (await existing_event(request)).event
     path = context(request).store.clips.path(event)
     is_there = await asyncio.to_thread(path.is_file)
     return _file(event, path if is_there else None, "audio/flac")
 
 
 async def get_mp3(request: web.Request) -> web.StreamResponse:
-    event = (await _existing(request)).event
+    event = (await existing_event(request)).event
     return _file(event, await context(request).store.clips.mp3(event), "audio/mpeg")
 
 
 async def get_spectrogram(request: web.Request) -> web.StreamResponse:
-    event = (await _existing(request)).event
+    event = (await existing_event(request)).event
     return _file(event, await context(request).store.clips.derived(event, "png", _draw), "image/png")
 
 
@@ -105,14 +105,12 @@ def _why_none(reason: ClipWithheld | None) -> str:
             return "it could not be stored, or was removed to make room"
 
 
-async def post_feedback(request: web.Request) -> web.Response:
-    event_id = (await _existing(request)).event.id
-    verdict = (await read_body(request, Feedback)).verdict
-    await context(request).store.events.set_feedback(event_id, verdict)
-    return json_response(event_info(await _existing(request)).model_dump_json())
+async def existing_event(request: web.Request) -> StoredEvent:
+    """The event that a request is about.
 
-
-async def _existing(request: web.Request) -> StoredEvent:
+    Raises:
+        ProblemError: there is none.
+    """
     stored = await context(request).store.events.get(request.match_info["id"])
     if stored is None:
         raise not_found("There is no event of this id; it may have been too old to keep", "no_such_event")
@@ -179,15 +177,5 @@ ROUTES = (
         answer="image/png",
         file=True,
         errors=(404,),
-    ),
-    Route(
-        "POST",
-        "/api/events/{id}/feedback",
-        post_feedback,
-        "Say whether it was right",
-        "Events",
-        body=Feedback,
-        answer=EventInfo,
-        errors=(400, 404, 422),
     ),
 )

@@ -31,11 +31,12 @@ async def info(request: web.Request) -> web.Response:
 
 
 async def labels(request: web.Request) -> web.Response:
-    """List the label library."""
+    """List the label library, and what was taught."""
     shared = context(request)
     library, found = shared.library, found_by(shared.holder.model)
     answer = LabelLibrary(
-        version=library.version, labels=[label_info(label, found) for label in library.labels]
+        version=library.version,
+        labels=[label_info(label, found) for label in (*library.labels, *library.taught)],
     )
     return json_response(answer.model_dump_json())
 
@@ -53,7 +54,9 @@ async def devices(_request: web.Request) -> web.Response:
 ROUTES = (
     Route("GET", "/health", health, "Whether the server lives", "Server", answer=Health, public=True),
     Route("GET", "/api/info", info, "Who the server is", "Server", answer=ServerInfo),
-    Route("GET", "/api/labels", labels, "The label library", "Labels", answer=LabelLibrary),
+    Route(
+        "GET", "/api/labels", labels, "The label library and the taught sounds", "Labels", answer=LabelLibrary
+    ),
     Route(
         "GET",
         "/api/devices",

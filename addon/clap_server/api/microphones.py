@@ -216,6 +216,7 @@ async def _put(
 
 async def _remove(shared: Context, microphone: Microphone) -> None:
     await shared.store.microphones.delete(microphone.id)
+    shared.store.lessons.forget_microphone(microphone.id)
     await shared.supervisor.remove(microphone.id)
     shared.metrics.forget(microphone.id)
     shared.bus.publish(MicrophoneRemovedMessage(microphone_id=microphone.id))

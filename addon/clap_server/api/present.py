@@ -148,7 +148,7 @@ def meaning(label: Label, threshold: float, found: Mapping[str, FoundScores]) ->
 
 
 def label_info(label: Label, found: Mapping[str, FoundScores]) -> LabelInfo:
-    """A label of the library, with what its default threshold means."""
+    """A label of the library, or a taught one, with what its default threshold means."""
     return LabelInfo(
         id=label.id,
         names=dict(label.names),
@@ -162,6 +162,7 @@ def label_info(label: Label, found: Mapping[str, FoundScores]) -> LabelInfo:
         false_alarms_per_day=promised(label, label.threshold),
         found=found_in_tests(found, label.id, label.threshold),
         meaning=meaning(label, label.threshold, found),
+        taught=label.taught is not None,
     )
 
 

@@ -11,6 +11,7 @@ from clap_server.audio.source import SourceState
 from clap_server.detection.judgement import Decision
 from clap_server.detection.labels import LabelKind
 from clap_server.detection.patterns import AlarmPattern
+from clap_server.detection.separation import Verdict
 from clap_server.errors import StorageCode
 from clap_server.listening.config import MicrophoneSettings, RecordingSettings, SourceSettings
 from clap_server.listening.diary import Fate, MomentKind
@@ -86,7 +87,7 @@ class FoundInTests(Schema):
 
 
 class LabelInfo(Schema):
-    """A label of the library, or one that a microphone watches."""
+    """A label of the library, or a taught sound."""
 
     id: str
     names: dict[str, str] = Field(description="by language tag")
@@ -104,13 +105,44 @@ class LabelInfo(Schema):
         description="what the threshold found in tests; null where that is not known"
     )
     meaning: str = Field(description="of the threshold, in words")
+    taught: bool = Field(default=False, description="a sound that the user taught; see GET /api/sounds")
 
 
 class LabelLibrary(Schema):
-    """GET /api/labels."""
+    """GET /api/labels: the library, then the taught sounds."""
 
     version: int
     labels: list[LabelInfo]
+
+
+class SeparationInfo(Schema):
+    """How well a taught sound is told from everyday sound: each clip was looked for with the others' help."""
+
+    clips: int
+    found_at_one_a_day: int = Field(description="clips that are found at one false alarm a day")
+    found_at_one_an_hour: int
+    verdict: Verdict
+    words: str
+
+
+class SoundInfo(Schema):
+    """A sound that the user taught."""
+
+    id: str = Field(description="also the label's")
+    name: str
+    kind: LabelKind
+    created_at: datetime
+    threshold: Score = Field(description="default of the label")
+    clips: int
+    clips_kept: bool = Field(description="another model can learn it from them")
+    problem: str | None = Field(description="why it cannot be heard now, in words")
+    separation: SeparationInfo
+
+
+class SoundList(Schema):
+    """GET /api/sounds."""
+
+    sounds: list[SoundInfo]
 
 
 class WatchedLabelInfo(Schema):
@@ -490,6 +522,49 @@ class Feedback(Received):
     """POST /api/events/{id}/feedback."""
 
     verdict: Literal["correct", "false_alarm"]
+
+
+class FeedbackTaken(EventInfo):
+    """The event with its verdict, and what was learnt from that."""
+
+    learnt: bool = Field(description="the microphone heeds it, or will when the model that heard it runs")
+    learnt_words: str = Field(description="what it changes, or why nothing could be learnt")
+
+
+class Lesson(Schema):
+    """What a microphone learnt from one event."""
+
+    event_id: str
+    label_id: str
+    label_name: str
+    verdict: Literal["correct", "false_alarm"]
+    heard_at: datetime
+    windows: int = Field(description="embeddings that are kept")
+    heeded: bool = Field(description="false if another model heard it than the one that runs now")
+    words: str
+    score: Score | None = Field(
+        description="the highest that it would have now; null if the microphone does not listen for that"
+        " label, or the model is another"
+    )
+
+
+class LessonsOfLabel(Schema):
+    """What a microphone learnt about one label."""
+
+    label_id: str
+    label_name: str
+    false_alarms: int
+    correct: int
+    correct_known: int = Field(description="of the correct ones, those that have a score now")
+    correct_found: int = Field(description="of these, those that would still reach the present threshold")
+
+
+class MicrophoneLessons(Schema):
+    """GET /api/microphones/{id}/feedback."""
+
+    microphone_id: str
+    lessons: list[Lesson] = Field(description="in the order of the verdicts")
+    labels: list[LessonsOfLabel]
 
 
 class Problem(Schema):

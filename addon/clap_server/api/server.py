@@ -15,14 +15,15 @@ from clap_server.api.app import AccessLogger, build_app
 from clap_server.api.authenticator import Authenticator
 from clap_server.api.bus import EventBus
 from clap_server.api.connections import Runner
-from clap_server.api.context import INGRESS_PEERS, Context
+from clap_server.api.context import CLASSIFY_SLOTS, INGRESS_PEERS, Context
 from clap_server.api.metrics import Metrics
 from clap_server.api.present import server_info
 from clap_server.api.sink import EventSink
+from clap_server.api.taught import TaughtSounds
 from clap_server.api.websocket import close
 from clap_server.clap.holder import ModelHolder
 from clap_server.detection.everyday.preparing import preparer
-from clap_server.detection.library import load_library
+from clap_server.detection.library import read_library
 from clap_server.errors import ConfigurationError
 from clap_server.listening.supervisor import Supervisor
 from clap_server.settings import GIGABYTE
@@ -118,26 +119,31 @@ class Server:
         store = Store(folder, policy, self._info_changed)
         bus = EventBus()
         metrics = Metrics()
-        library = load_library()
+        library = read_library()
         holder = self._holder or ModelHolder(
             settings.model,
             device=settings.device,
             cache_dir=folder.models,
             prepare=preparer(folder.models),
         )
-        sink = EventSink(store, bus, metrics)
+        sink = EventSink(store, bus, metrics, self._learnt)
+        supervisor = Supervisor(
+            holder,
+            library,
+            sink,
+            media_dir=settings.media,
+            on_overload=self._info_changed,
+            rooms=store.rooms,
+            wrong=store.lessons.wrong,
+        )
+        slots = asyncio.Semaphore(CLASSIFY_SLOTS)
         shared = Context(
             store=store,
             holder=holder,
             library=library,
-            supervisor=Supervisor(
-                holder,
-                library,
-                sink,
-                media_dir=settings.media,
-                on_overload=self._info_changed,
-                rooms=store.rooms,
-            ),
+            supervisor=supervisor,
+            taught=TaughtSounds(store.sounds, library, holder, supervisor, slots),
+            classify_slots=slots,
             bus=bus,
             authenticator=Authenticator(
                 self.token, folder.server_id(), folder.signed_out, remember=folder.remember_signed_out
@@ -156,6 +162,7 @@ class Server:
         await holder.start()
         self._unsubscribe = holder.subscribe(self._info_changed)
         await shared.supervisor.start()
+        shared.taught.start()
         for microphone in store.microphones.all():
             stored = store.microphones
             await shared.supervisor.restore(
@@ -189,12 +196,16 @@ class Server:
         if shared.ready:
             shared.bus.publish(server_info(shared))
 
+    def _learnt(self, microphone_id: str) -> None:
+        self.context.supervisor.relearn(microphone_id)
+
     async def stop(self) -> None:
         """End everything in order: events end and are told, then sockets close, then the database."""
         self._unsubscribe()
         shared, runner = self._context, self._runner
         if shared is not None:
             shared.ready = False
+            await _step("taught sounds", shared.taught.stop())
             await _step("microphones", shared.supervisor.stop(), STOP_MICROPHONES_S)
             shared.bus.close()
             for socket in tuple(shared.pushers.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,29 +19,39 @@ from clap_server.api.schemas import (
     MicrophoneStatus,
     ScoresMessage,
 )
+from clap_server.errors import StoreError
 from clap_server.listening.events import ClipWithheld
 from clap_server.listening.groups import EventGroups
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from clap_server.api.bus import EventBus
     from clap_server.api.metrics import Metrics
     from clap_server.audio.source import SourceStatus
     from clap_server.listening.events import EventGroup, SoundEvent
     from clap_server.listening.sink import Recording
+    from clap_server.listening.traces import Trace
     from clap_server.store.store import Store
 
 _LOGGER = logging.getLogger(__name__)
 
 
 class EventSink:
-    """The ``ListeningSink`` of the server."""
+    """The ``ListeningSink`` of the server.
 
-    def __init__(self, store: Store, bus: EventBus, metrics: Metrics) -> None:
+    Args:
+        store: keeps events and clips.
+        bus: tells clients.
+        metrics: counts.
+        learnt: called with a microphone's id when it learnt more from a verdict.
+    """
+
+    def __init__(self, store: Store, bus: EventBus, metrics: Metrics, learnt: Callable[[str], None]) -> None:
         self._store = store
         self._bus = bus
         self._metrics = metrics
+        self._learnt = learnt
         # Numbers must be published in their order: a client resumes after the newest that it saw.
         self._order = asyncio.Lock()
         self._groups = EventGroups()
@@ -92,6 +103,12 @@ class EventSink:
         stored = await self._store.clips.save(event, recording)
         self._metrics.clip(stored=stored)
         return replace(event, has_clip=stored, clip_withheld=None if stored else ClipWithheld.NOT_STORED)
+
+    async def event_traced(self, event: SoundEvent, trace: Trace) -> None:
+        """Keep it, so that a verdict can be learnt from; trouble with the disk is told elsewhere."""
+        with contextlib.suppress(StoreError):
+            if await self._store.lessons.keep_trace(event, trace):
+                self._learnt(event.microphone_id)
 
     async def _record(self, change: Literal["started", "ended"], event: SoundEvent) -> str:
         microphone = self._store.microphones.get(event.microphone_id)

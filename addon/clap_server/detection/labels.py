@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from clap_server.detection.examples import Examples
+
 
 class LabelKind(StrEnum):
     """How a sound behaves in time, which decides the temporal logic."""
@@ -33,7 +35,9 @@ class Label:
         icon: a Material Design Icons name, ``mdi:glass-fragile``.
         rivals: impulsive labels that have the same name here may be heard in one bang, so they compete for it
             (see ``Contest``); None if it has no rivals.
-        library: whether it comes from the built-in library (False: the user's own words).
+        library: whether it comes from the built-in library (False: the user's own words, or sound).
+        taught: recordings by which it is known beside its prompts, of a sound that the user taught.
+        wrong: sounds that were taken for it at this microphone, of each model that heard them.
     """
 
     id: str
@@ -46,6 +50,8 @@ class Label:
     library: bool = field(default=False)
     security: bool = False
     rivals: str | None = None
+    taught: Examples | None = None
+    wrong: tuple[Examples, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

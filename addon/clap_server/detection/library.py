@@ -90,6 +90,8 @@ class LabelLibrary:
         self.labels = tuple(labels)
         self.described = tuple(label for label in self.labels if label.prompts)
         self.background = tuple(background)
+        self.taught: tuple[Label, ...] = ()
+        self._taught_by_key: dict[str, Label] = {}
         self._by_id = {label.id: label for label in (*self.labels, NORMAL)}
         self._by_key: dict[str, Label] = {}
         for label in self._by_id.values():
@@ -105,14 +107,22 @@ class LabelLibrary:
         """Look up a label of the library by its id; None if there is none."""
         return self._by_id.get(label_id)
 
+    def teach(self, labels: Iterable[Label]) -> None:
+        """Resolve these from now on, by their ids and names, instead of those that were taught before."""
+        self.taught = tuple(labels)
+        self._taught_by_key = {
+            _key(spelling): label for label in self.taught for spelling in (label.id, label.names["en"])
+        }
+
     def resolve(self, text: str) -> Label:
         """Find the label that a user means.
 
         Args:
-            text: an id or a name of the library in any language, in any case; else the user's own words.
+            text: an id or a name of the library in any language, in any case; one of a taught sound; else the
+                user's own words.
 
         Returns:
-            The library's label, or one made of the words (sustained, threshold 0.5).
+            The library's label, the taught one, or one made of the words (sustained, threshold 0.5).
 
         Raises:
             LabelError: there are no words, or too many.
@@ -133,9 +143,22 @@ class LabelLibrary:
                 if text.strip()
                 else "A label is empty: name a sound, such as 'glass breaking'."
             )
-        known = self._by_key.get(key)
-        if known is not None:
-            return known
+        return self._by_key.get(key) or self._taught_by_key.get(key) or self._in_words(text, key)
+
+    def in_words(self, text: str) -> Label:
+        """Make a label of words that mean none of the library's; whether they are taught already is ignored.
+
+        Raises:
+            LabelError: as ``resolve``, or the library has a label of that name.
+        """
+        found = self.resolve(text)
+        if found.library:
+            raise LabelError(
+                f"The library has a sound of the name {text!r} already: choose another, such as 'my {text}'."
+            )
+        return self._in_words(text, _key(text))
+
+    def _in_words(self, text: str, key: str) -> Label:
         words = " ".join(text.split())
         label_id = slug(words)
         if label_id in self._by_id:
@@ -187,9 +210,8 @@ def _label(entry: dict[str, Any]) -> Label:
     )
 
 
-@cache
-def load_library() -> LabelLibrary:
-    """Read the library that comes with the package."""
+def read_library() -> LabelLibrary:
+    """Read the library that comes with the package, as one of the caller's own, which can be taught."""
     text = resources.files("clap_server.detection").joinpath("labels.json").read_text("utf-8")
     content = json.loads(text)
     return LabelLibrary(
@@ -198,3 +220,9 @@ def load_library() -> LabelLibrary:
         content["background"],
         {entry["id"]: tuple(entry.get("aliases", ())) for entry in content["labels"]},
     )
+
+
+@cache
+def load_library() -> LabelLibrary:
+    """The library that comes with the package, read once and shared: nobody teaches it."""
+    return read_library()

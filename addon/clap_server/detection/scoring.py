@@ -13,12 +13,15 @@ everything that it is not (all embeddings of length 1, so that products are cosi
 - The background of a label is the library's, less what says nearly the same as the label itself (so that
   ``speech`` or ``heavy rain`` can be a label), plus its own negatives and the microphone's. It depends on
   that label and microphone alone: watching another label never moves a score.
+- A sound that the user taught has a margin of its own (see ``taught``); what the user called a false alarm of
+  a label takes from its score (see ``mistakes``).
 - What a margin is worth is counted on the model's bank of everyday sound, less the recordings that hold the
   label: see ``everyday``.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +30,11 @@ from clap_server.detection.everyday.about import pieces_about
 from clap_server.detection.everyday.known import known_tails
 from clap_server.detection.everyday.rate import SOUNDING_HOURS_A_DAY
 from clap_server.detection.everyday.scale import GUESS, ScoreScale, tail_of, trust
+from clap_server.detection.examples import made_for
 from clap_server.detection.library import NORMAL, load_library
 from clap_server.detection.likeness import NEAR_IDENTICAL, likeness
+from clap_server.detection.mistakes import Mistakes, lookalikes
+from clap_server.detection.taught import TaughtSound, in_parts, taught_sound
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -44,8 +50,6 @@ TEMPERATURE = 0.05
 """Width of the soft maxima, in cosine; LAION's checkpoints learnt a logit scale of about 1 / 0.05."""
 
 _TINY = np.finfo(np.float64).tiny
-# So much of a bank is measured in one go, so that little memory is needed.
-_ROWS_AT_ONCE = 4096
 
 
 class LabelScorer:
@@ -78,12 +82,13 @@ class LabelScorer:
         room: EverydayBank | None = None,
         sounding_hours: float = SOUNDING_HOURS_A_DAY,
     ) -> None:
+        self.made_for = made_for(model)
         self.label_ids = tuple(dict.fromkeys(label.id for label in labels))
         if not self.label_ids:
             raise ValueError("no labels to score")
         if not background:
             raise ValueError("a score needs a background to compare with")
-        by_id = {label.id: label for label in labels if label.prompts}
+        by_id = {label.id: label for label in labels if label.prompts and self._knows(model, label)}
         if not by_id:
             by_id = {label.id: label for label in load_library().described if label.security}
         self._scored = tuple(by_id)
@@ -108,6 +113,10 @@ class LabelScorer:
             self._bank_weights[self._bank(texts, prompts), column] = 1.0
             self._bank_weights[[row[text] for text in (*label.negatives, *negatives)], column] = 1.0
         against = (tuple(background), tuple(negatives))
+        self._taught: dict[int, TaughtSound] = {}
+        self._mistakes: dict[int, Mistakes] = {}
+        if model.everyday is not None:
+            self._learn(model.everyday, list(by_id.values()), against)
         self._scales = self._measure(model, list(by_id.values()), against, room, sounding_hours)
 
     def scale(self, label_id: str) -> ScoreScale:
@@ -117,6 +126,30 @@ class LabelScorer:
             ValueError: it is not scored.
         """
         return self._scales[self._scored.index(label_id)]
+
+    def _knows(self, model: ClapModel, label: Label) -> bool:
+        """Whether this model can tell what was taught; if not, nobody is told of it."""
+        if label.taught is None:
+            return True
+        return label.taught.made_for == self.made_for and model.everyday is not None
+
+    def _learn(self, bank: EverydayBank, labels: Sequence[Label], against: Hashable) -> None:
+        """Make ready for what the user taught, and for what the user called wrong."""
+        for column, label in enumerate(labels):
+            key = (label.taught, label.prompts, label.negatives, against)
+            if label.taught is not None:
+                text = partial(self._text_margins, columns=[column])
+                self._taught[column] = taught_sound(key, label.taught, bank, text)
+            wrong = [examples for examples in label.wrong if examples.made_for == self.made_for]
+            if wrong and len(bank.codes):
+                like = lookalikes(key, bank, partial(self._everyday_margins, bank, column))
+                self._mistakes[column] = Mistakes(wrong, bank, like)
+
+    def _everyday_margins(self, bank: EverydayBank, column: int) -> NDArray[np.float64]:
+        """Of the windows of the model's own bank."""
+        if column in self._taught:
+            return self._taught[column].everyday
+        return in_parts(bank, partial(self._text_margins, columns=[column]))[:, 0]
 
     def _bank(self, texts: Sequence[str], prompts: list[int]) -> NDArray[np.intp]:
         """Rows of the background that do not say the same as these prompts; at least half of it stays.
@@ -158,19 +191,17 @@ class LabelScorer:
         against: tuple[tuple[str, ...], tuple[str, ...]],
     ) -> list[Tail | None]:
         keys: list[Hashable] = [
-            (label.id, label.library, label.kind, label.prompts, label.negatives, *against)
+            (label.id, label.library, label.kind, label.prompts, label.negatives, label.taught, *against)
             for label in labels
         ]
         known = known_tails(bank)
         found = known.get(keys)
         missing = [column for column, key in enumerate(keys) if key not in found]
         if missing:
-            margins = np.concatenate(
-                [
-                    self._margins(bank.embeddings(slice(start, start + _ROWS_AT_ONCE)), missing)
-                    for start in range(0, len(bank.codes), _ROWS_AT_ONCE)
-                ]
-            )
+            margins = in_parts(bank, partial(self._margins, columns=missing))
+            for place, column in enumerate(missing):
+                if bank is model.everyday and column in self._taught:
+                    margins[:, place] = self._taught[column].everyday
             for place, column in enumerate(missing):
                 kept = bank.without(pieces_about(bank, model, labels[column]))
                 found[keys[column]] = tail_of(margins[:, place], bank, kept, labels[column].kind)
@@ -182,15 +213,27 @@ class LabelScorer:
         cosines = np.asarray(audio_embeddings, np.float64) @ self._embeddings.T
         return np.asarray(np.exp(cosines / TEMPERATURE))
 
-    def _margins(
-        self, audio_embeddings: NDArray[np.float32], columns: Sequence[int] | slice = slice(None)
+    def _text_margins(
+        self, audio_embeddings: NDArray[np.float32], columns: Sequence[int]
     ) -> NDArray[np.float64]:
         soft = self._soft(audio_embeddings)
         prompts, bank = self._prompt_weights[:, columns], self._bank_weights[:, columns]
         return np.asarray(TEMPERATURE * (np.log(soft @ prompts) - np.log(soft @ bank)))
 
+    def _margins(
+        self, audio_embeddings: NDArray[np.float32], columns: Sequence[int] | None = None
+    ) -> NDArray[np.float64]:
+        chosen = range(len(self._scored)) if columns is None else columns
+        found = self._text_margins(audio_embeddings, chosen)
+        for place, column in enumerate(chosen):
+            if column in self._taught:
+                found[:, place] = self._taught[column].margins(audio_embeddings, found[:, place])
+        return found
+
     def margins(self, audio_embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
         """How much better each label explains each window than the rest, in cosine.
+
+        What was called a false alarm is not heeded here: it takes from scores alone.
 
         Args:
             audio_embeddings: ``(n, dimension)``, L2-normalised.
@@ -214,6 +257,8 @@ class LabelScorer:
         margins = self._margins(audio_embeddings)
         columns = [scale.scores(column) for scale, column in zip(self._scales, margins.T, strict=True)]
         others = np.stack(columns, axis=1)
+        for column, mistakes in self._mistakes.items():
+            others[:, column] *= mistakes.kept(audio_embeddings)
         return self._in_order(others, 1.0 - others.max(axis=1)).astype(np.float32)
 
     def distribution(self, audio_embeddings: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -241,6 +241,8 @@ class Judging:
         self._scores_told = True
         self._gather(item, embedding)
         detections = stretch.detector.update(window, scores)
+        watched = stretch.detector.watched
+        stretch.traces.take(item.scorer.made_for, embedding, scores, watched, detections)
         self._diary.note(
             replace(
                 item.note(Fate.SCORED),

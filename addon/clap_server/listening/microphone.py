@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from clap_server.audio.source import AudioSource, SourceStatus
     from clap_server.clap.holder import ModelHolder
     from clap_server.detection.labels import WatchedLabel
+    from clap_server.detection.scoring import LabelScorer
     from clap_server.listening.batcher import Batcher
     from clap_server.listening.counters import Counters
     from clap_server.listening.diary import Diary
@@ -109,6 +110,11 @@ class MicrophoneListener:
     def active(self) -> frozenset[str]:
         """Ids of labels of which an event is going on."""
         return self._judging.active
+
+    @property
+    def scorer(self) -> LabelScorer | None:
+        """What scores windows now; None until there is one."""
+        return self._scoring.scorer
 
     async def run(self) -> None:
         """Listen until cancelled; whatever is going on then ends.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from clap_server.detection.labels import WatchedLabel
@@ -11,6 +11,9 @@ from clap_server.errors import LabelError
 from clap_server.listening.config import RecordingSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from clap_server.detection.examples import Examples
     from clap_server.detection.library import LabelLibrary
     from clap_server.listening.config import MicrophoneSettings
 
@@ -34,8 +37,17 @@ class Plan:
     denoise: bool = False
 
 
-def make_plan(settings: MicrophoneSettings, library: LabelLibrary) -> Plan:
+def make_plan(
+    settings: MicrophoneSettings,
+    library: LabelLibrary,
+    wrong: Mapping[str, tuple[Examples, ...]] | None = None,
+) -> Plan:
     """Resolve the labels of a microphone.
+
+    Args:
+        settings: of the microphone.
+        library: where labels are looked up.
+        wrong: sounds that were false alarms there, by label id.
 
     Raises:
         LabelError: a label is not usable, named twice, or its threshold makes detection impossible.
@@ -52,7 +64,8 @@ def make_plan(settings: MicrophoneSettings, library: LabelLibrary) -> Plan:
             make_rule(label.kind, threshold, hop_s=settings.hop_s)
         except LabelError as error:
             raise LabelError(f"'{choice.label}': {error}") from None
-        labels[label.id] = WatchedLabel(label, threshold)
+        taken_for_it = (wrong or {}).get(label.id, ())
+        labels[label.id] = WatchedLabel(replace(label, wrong=taken_for_it), threshold)
     return Plan(
         tuple(labels.values()), settings.negatives, settings.hop_s, settings.recording, settings.denoise
     )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from clap_server.listening.clock import StreamClock
     from clap_server.listening.config import RecordingSettings
     from clap_server.listening.sink import ListeningSink
+    from clap_server.listening.traces import Traces
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class EventReporter:
         clock: knows when that was.
         sink: is told.
         gate: knows the noise floor.
+        traces: of these events.
         settings: what is recorded.
         on_check: is told why speech could not be looked for, in words; None when it could.
     """
@@ -75,6 +77,7 @@ class EventReporter:
         clock: StreamClock,
         sink: ListeningSink,
         gate: NoiseGate,
+        traces: Traces,
         *,
         settings: RecordingSettings,
         on_check: Callable[[str | None], None],
@@ -91,6 +94,7 @@ class EventReporter:
         self._clock = clock
         self._sink = sink
         self._gate = gate
+        self._traces = traces
         self._open: dict[str, _Open] = {}
 
     def keep(self) -> None:
@@ -167,6 +171,7 @@ class EventReporter:
         # A decision that came late may have its whole recording in the ring, about to be forgotten.
         self.keep()
         await self._sink.event_started(event)
+        await self._tell_trace(detection, event)
 
     async def _ended(self, detection: Detection, ended_s: float) -> None:
         entry = self._open.pop(detection.watched.label.id)
@@ -181,12 +186,13 @@ class EventReporter:
         if not self._is_whole(entry):
             self._coming.append(entry)
             await self._sink.event_ended(replace(ended, clip_withheld=ClipWithheld.COMING), None)
-            return
-        recording = await self._recording(entry)
-        if isinstance(recording, ClipWithheld):
-            await self._sink.event_ended(replace(ended, clip_withheld=recording), None)
         else:
-            await self._sink.event_ended(ended, recording)
+            recording = await self._recording(entry)
+            if isinstance(recording, ClipWithheld):
+                await self._sink.event_ended(replace(ended, clip_withheld=recording), None)
+            else:
+                await self._sink.event_ended(ended, recording)
+        await self._tell_trace(detection, ended)
 
     def _is_whole(self, entry: _Open) -> bool:
         """Whether more sound would change nothing about an event's recording."""
@@ -217,6 +223,11 @@ class EventReporter:
             withheld = await self._spoken(recording)
         # It may have been muted during the check.
         return withheld or self._nothing_is_kept or recording
+
+    async def _tell_trace(self, detection: Detection, event: SoundEvent) -> None:
+        trace = self._traces.of(detection)
+        if trace is not None:
+            await self._sink.event_traced(event, trace)
 
     def _samples(self, entry: _Open) -> NDArray[np.float32] | None:
         """An event's sound; None if the model was so late that the ring had forgotten it."""

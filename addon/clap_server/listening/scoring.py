@@ -113,6 +113,11 @@ class ScoringKeeper:
             raise ModelError("the labels are not embedded yet")
         return self._present
 
+    @property
+    def scorer(self) -> LabelScorer | None:
+        """The newest scorer; None if there was none yet."""
+        return None if self._present is None else self._present.scorer
+
     async def prepare(self, plan: Plan) -> Scoring:
         """Have the present model embed the texts of a plan; nothing is changed.
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from clap_server.audio.source import SourceStatus
     from clap_server.listening.events import SoundEvent
+    from clap_server.listening.traces import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ class ListeningSink(Protocol):
 
     async def clip_came(self, event: SoundEvent, recording: Recording | None) -> None:
         """The recording of an event that ended without it (``coming``), or why there is none after all."""
+
+    async def event_traced(self, event: SoundEvent, trace: Trace) -> None:
+        """How the model heard an event so far; told at its start and at its end."""
 
     def scores(
         self, microphone_id: str, at: datetime, scores: Mapping[str, float], level_dbfs: float

@@ -10,6 +10,7 @@ from clap_server.detection.front import Front, Heard
 from clap_server.listening.clock import StreamClock
 from clap_server.listening.reporter import RING_S, EventReporter
 from clap_server.listening.room.gathering import Gathering
+from clap_server.listening.traces import Traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,12 +68,14 @@ class Stretch:
         )
         self.clock = StreamClock()
         self.detector = Detector(plan.labels, hop_s=plan.hop_s)
+        self.traces = Traces()
         self.reporter = EventReporter(
             microphone_id,
             self.front.ring,
             self.clock,
             sink,
             gate,
+            self.traces,
             settings=plan.recording,
             on_check=on_check,
         )

@@ -14,7 +14,7 @@ from clap_server.audio.denoise import check_denoise
 from clap_server.audio.push import PushSource
 from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.audio.url import redact_text
-from clap_server.errors import ClapServerError, ConfigurationError, ModelError
+from clap_server.errors import ClapServerError, ConfigurationError, LabelError, ModelError
 from clap_server.listening.batcher import Batcher
 from clap_server.listening.condition import STARTING, TOO_SLOW
 from clap_server.listening.counters import Counters
@@ -29,13 +29,15 @@ from clap_server.listening.self_test import SelfTestError
 from clap_server.listening.sources import make_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from clap_server.audio.source import AudioSource
     from clap_server.clap.holder import ModelHolder
+    from clap_server.detection.examples import Examples
     from clap_server.detection.labels import WatchedLabel
     from clap_server.detection.library import LabelLibrary
+    from clap_server.detection.scoring import LabelScorer
     from clap_server.listening.config import Microphone, MicrophoneSettings
     from clap_server.listening.diary import MomentNote, WindowNote
     from clap_server.listening.room.room import RoomStore
@@ -123,6 +125,7 @@ class Supervisor:
         media_dir: where files may be played from; None if nowhere.
         on_overload: called when ``overload`` became another.
         rooms: keeps what microphones learn of their rooms; None if they are to learn nothing.
+        wrong: says which sounds were false alarms at a microphone, by label id.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class Supervisor:
         media_dir: Path | None,
         on_overload: Callable[[], None] = lambda: None,
         rooms: RoomStore | None = None,
+        wrong: Callable[[str], Mapping[str, tuple[Examples, ...]]] = lambda _: {},
     ) -> None:
         self._holder = holder
         self._library = library
@@ -145,6 +149,7 @@ class Supervisor:
         # A lock is there as long as somebody has or wants it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._on_overload = on_overload
+        self._wrong = wrong
         self._told_overload: str | None = None
         self._overload_timer: asyncio.TimerHandle | None = None
         self._give_back_timer: asyncio.TimerHandle | None = None
@@ -175,8 +180,14 @@ class Supervisor:
         microphones = "microphone" if count == 1 else "microphones"
         return f"too slow for {count} {microphones}: use fewer, a longer hop or a faster computer"
 
-    def check(self, settings: MicrophoneSettings) -> tuple[Plan, AudioSource]:
+    def check(
+        self, settings: MicrophoneSettings, microphone_id: str | None = None
+    ) -> tuple[Plan, AudioSource]:
         """What the settings mean; nothing is opened, embedded or changed.
+
+        Args:
+            settings: to check.
+            microphone_id: whose they are, if it is there already: what it learnt is part of the plan.
 
         Raises:
             LabelError: a label or threshold is not usable.
@@ -185,7 +196,8 @@ class Supervisor:
         """
         if settings.denoise:
             check_denoise()
-        return make_plan(settings, self._library), make_source(settings.source, self._media_dir)
+        wrong = {} if microphone_id is None else self._wrong(microphone_id)
+        return make_plan(settings, self._library, wrong), make_source(settings.source, self._media_dir)
 
     async def prepare(self, microphone: Microphone) -> Prepared:
         """Do all that may fail with new settings; nothing is changed, and no microphone waits.
@@ -193,7 +205,7 @@ class Supervisor:
         Raises:
             ClapServerError: as ``check``, or the model cannot embed the labels (ModelError).
         """
-        plan, source = self.check(microphone.settings)
+        plan, source = self.check(microphone.settings, microphone.id)
         old = self._entries.get(microphone.id)
         scoring = None
         if old is None or plan != old.plan or not _same_stream(old.microphone.settings, microphone.settings):
@@ -220,6 +232,7 @@ class Supervisor:
             if old.listener is not None and prepared.plan != old.plan:
                 old.listener.change(prepared.plan, prepared.scoring)
             old.microphone, old.plan = microphone, prepared.plan
+            self.relearn(microphone.id)
             return
         if old is not None:
             await self._stop(old)
@@ -231,6 +244,7 @@ class Supervisor:
             new.room = Room(microphone.id, self._rooms, self._holder)
         new.diary.happened(MomentKind.STATUS, status.reason)
         self._entries[microphone.id] = new
+        self.relearn(microphone.id)
         self._sink.status(microphone.id, new.status)
         if status is STARTING:
             self._start(new, prepared.source, prepared.scoring)
@@ -307,7 +321,8 @@ class Supervisor:
                 prepared = await self.prepare(microphone)
             except ModelError:
                 # The model may be another soon: the listener tries again and again.
-                prepared = Prepared(microphone, *self.check(microphone.settings), scoring=None)
+                meaning = self.check(microphone.settings, microphone.id)
+                prepared = Prepared(microphone, *meaning, scoring=None)
             async with self.lock(microphone.id):
                 await self.use(prepared)
         except ClapServerError as error:
@@ -323,6 +338,38 @@ class Supervisor:
         if entry is not None:
             await self._stop(entry)
             self._check_overload()
+
+    def relearn(self, microphone_id: str) -> None:
+        """Have a microphone heed what was taught since its settings came; its stream goes on.
+
+        If the model cannot embed the labels, the microphone's status says so.
+        """
+        entry = self._entries.get(microphone_id)
+        if entry is None or entry.source is None:
+            return
+        plan = self._taught(entry.microphone, entry.plan)
+        if plan != entry.plan:
+            entry.plan = plan
+            if entry.listener is not None:
+                entry.listener.change(plan, None)
+
+    def relearn_all(self) -> None:
+        """The same for every microphone."""
+        for microphone_id in self._entries:
+            self.relearn(microphone_id)
+
+    def scorer(self, microphone_id: str) -> LabelScorer | None:
+        """What scores the windows of a microphone now; None while nothing does."""
+        entry = self._entries.get(microphone_id)
+        return None if entry is None or entry.listener is None else entry.listener.scorer
+
+    def _taught(self, microphone: Microphone, plan: Plan) -> Plan:
+        """The plan with what was taught since it was made."""
+        try:
+            return make_plan(microphone.settings, self._library, self._wrong(microphone.id))
+        except LabelError as error:
+            _LOGGER.error("Microphone %s goes on as it was: %s", microphone.settings.name, error)
+            return plan
 
     def snapshot(self, microphone_id: str) -> MicrophoneSnapshot:
         """How a microphone is now; one that is just being added is connecting."""

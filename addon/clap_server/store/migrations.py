@@ -102,4 +102,60 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    (
+        # Embeddings are rows of little-endian float16.
+        """
+        CREATE TABLE traces (
+            event_id TEXT PRIMARY KEY,
+            made_for TEXT NOT NULL,
+            windows INTEGER NOT NULL,
+            embeddings BLOB NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TRIGGER trace_goes_with_its_event AFTER DELETE ON events
+        BEGIN DELETE FROM traces WHERE event_id = OLD.id; END
+        """,
+        """
+        CREATE TABLE lessons (
+            event_id TEXT PRIMARY KEY,
+            microphone_id TEXT NOT NULL,
+            label_id TEXT NOT NULL,
+            label_name TEXT NOT NULL,
+            verdict TEXT NOT NULL,
+            heard_at TEXT NOT NULL,
+            made_for TEXT NOT NULL,
+            windows INTEGER NOT NULL,
+            embeddings BLOB NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TRIGGER lessons_go_with_their_microphone AFTER DELETE ON microphones
+        BEGIN DELETE FROM lessons WHERE microphone_id = OLD.id; END
+        """,
+        """
+        CREATE TABLE sounds (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            made_for TEXT NOT NULL,
+            findings TEXT NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE sound_clips (
+            sound_id TEXT NOT NULL REFERENCES sounds (id),
+            number INTEGER NOT NULL,
+            windows INTEGER NOT NULL,
+            embeddings BLOB NOT NULL,
+            flac BLOB,
+            PRIMARY KEY (sound_id, number)
+        ) STRICT
+        """,
+        """
+        CREATE TRIGGER clips_go_with_their_sound AFTER DELETE ON sounds
+        BEGIN DELETE FROM sound_clips WHERE sound_id = OLD.id; END
+        """,
+    ),
 )

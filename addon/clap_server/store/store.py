@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from clap_server.store.clips import ClipStore
 from clap_server.store.database import Database
 from clap_server.store.events import EventStore
+from clap_server.store.lessons import LessonStore
 from clap_server.store.microphones import MicrophoneStore
 from clap_server.store.retention import Retention, RetentionPolicy
 from clap_server.store.rooms import Rooms
+from clap_server.store.sounds import SoundStore
 from clap_server.store.trouble import Trouble, Troubles
 from clap_server.store.watch import StorageWatch
 
@@ -35,6 +37,8 @@ class Store:
         folder: what lies where.
         microphones: their settings.
         events: events and changes.
+        lessons: what the user's verdicts on them teach.
+        sounds: those that the user taught.
         clips: recordings.
         rooms: what microphones learnt of their rooms.
         retention: removes what is old.
@@ -50,6 +54,8 @@ class Store:
         self._database = Database(folder.database, self._troubles)
         self.microphones = MicrophoneStore(self._database)
         self.events = EventStore(self._database, changed)
+        self.lessons = LessonStore(self._database)
+        self.sounds = SoundStore(self._database)
         self.clips = ClipStore(folder, self._troubles)
         self.rooms = Rooms(self._database)
         self.retention = Retention(folder, self.events, self.clips, policy, self.microphones, self.rooms)
@@ -76,6 +82,8 @@ class Store:
             await asyncio.to_thread(self.folder.remove_leftovers)
             await self.microphones.load()
             await self.events.load()
+            await self.lessons.load()
+            await self.sounds.load()
             ended = await self.events.end_open()
         except BaseException:
             await self._database.close()

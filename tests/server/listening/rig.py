@@ -31,6 +31,7 @@ from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import make_plan
 from clap_server.listening.self_test import Finding
 from clap_server.listening.sink import Recording
+from clap_server.listening.traces import Trace
 from tests.server.listening.spectral import RATE, SpectralModel, room
 
 LIBRARY = load_library()
@@ -46,6 +47,7 @@ class RememberingSink:
         self.confirmed: list[SoundEvent] = []
         self.ended: list[tuple[SoundEvent, Recording | None]] = []
         self.clips: list[tuple[SoundEvent, Recording | None]] = []
+        self.traces: dict[str, list[NDArray[np.float32]]] = {}
         self.all_scores: list[tuple[str, datetime, dict[str, float]]] = []
         self.levels: list[tuple[datetime, float, float, bool]] = []
         self.statuses: list[tuple[str, SourceStatus]] = []
@@ -66,6 +68,9 @@ class RememberingSink:
     async def clip_came(self, event: SoundEvent, recording: Recording | None) -> None:
         self.clips.append((event, recording))
         self._changed.set()
+
+    async def event_traced(self, event: SoundEvent, trace: Trace) -> None:
+        self.traces.setdefault(event.id, []).append(trace.embeddings)
 
     def scores(
         self, microphone_id: str, at: datetime, scores: Mapping[str, float], level_dbfs: float

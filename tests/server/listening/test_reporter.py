@@ -25,6 +25,7 @@ from clap_server.listening.config import (
 )
 from clap_server.listening.events import ClipWithheld
 from clap_server.listening.reporter import LONGEST_S, RING_S, EventReporter
+from clap_server.listening.traces import Traces
 from tests.server.listening.rig import LIBRARY, MORNING, RememberingSink
 
 RATE = 100
@@ -44,6 +45,7 @@ class Stream:
             self.clock,
             self.sink,
             NoiseGate(),
+            Traces(),
             settings=settings or RecordingSettings(),
             on_check=self.problems.append,
         )

@@ -1,0 +1,192 @@
+"""Whether events were right, and what the microphones learn from that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from clap_server.api.context import context, json_response
+from clap_server.api.events import existing_event
+from clap_server.api.microphones import existing
+from clap_server.api.present import event_info, score
+from clap_server.api.problems import not_found, read_body
+from clap_server.api.route import Route
+from clap_server.api.schemas import Feedback, FeedbackTaken, Lesson, LessonsOfLabel, MicrophoneLessons
+from clap_server.detection.examples import made_for
+from clap_server.listening.traces import MOST_WINDOWS
+from clap_server.store.lessons import MOST_LESSONS, MOST_TRACES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clap_server.api.context import Context
+    from clap_server.detection.scoring import LabelScorer
+    from clap_server.store import lessons as stored
+    from clap_server.store.events import StoredEvent, Verdict
+
+_NO_TRACE = (
+    "it is noted, but nothing can be learnt from it: how the model heard this event is not kept, because"
+    " its pattern decided, it is too long ago, or an earlier version of the server heard it"
+)
+_NO_MICROPHONE = "it is noted, but its microphone is not there any more"
+
+
+async def post_feedback(request: web.Request) -> web.Response:
+    """Keep the verdict, and have the microphone heed it."""
+    shared = context(request)
+    stored = await existing_event(request)
+    verdict = (await read_body(request, Feedback)).verdict
+    await shared.store.events.set_feedback(stored.event.id, verdict)
+    learnt, words = await _learn(shared, stored, verdict)
+    info = event_info(await existing_event(request))
+    answer = FeedbackTaken(**info.model_dump(), learnt=learnt, learnt_words=words)
+    return json_response(answer.model_dump_json())
+
+
+async def _learn(shared: Context, stored: StoredEvent, verdict: Verdict) -> tuple[bool, str]:
+    event = stored.event
+    if shared.store.microphones.get(event.microphone_id) is None:
+        return False, _NO_MICROPHONE
+    if await shared.store.lessons.learn(event, verdict) == "no_trace":
+        return False, _NO_TRACE
+    shared.supervisor.relearn(event.microphone_id)
+    lesson = shared.store.lessons.get(event.id)
+    return (False, _NO_TRACE) if lesson is None else (True, _words(shared, lesson))
+
+
+async def list_lessons(request: web.Request) -> web.Response:
+    """Say what a microphone has learnt."""
+    shared = context(request)
+    microphone_id = existing(shared, request.match_info["id"]).id
+    lessons = shared.store.lessons.of_microphone(microphone_id)
+    scorer = shared.supervisor.scorer(microphone_id)
+    scores = await asyncio.to_thread(_scores, lessons, scorer)
+    answer = MicrophoneLessons(
+        microphone_id=microphone_id,
+        lessons=[_lesson(shared, lesson, value) for lesson, value in zip(lessons, scores, strict=True)],
+        labels=_by_label(shared, microphone_id, lessons, scores),
+    )
+    return json_response(answer.model_dump_json())
+
+
+async def delete_lesson(request: web.Request) -> web.Response:
+    """Take a verdict back."""
+    shared = context(request)
+    microphone_id = existing(shared, request.match_info["id"]).id
+    event_id = request.match_info["event_id"]
+    lesson = shared.store.lessons.get(event_id)
+    if lesson is None or lesson.microphone_id != microphone_id:
+        raise not_found(
+            "The microphone has learnt nothing from this event; GET lists what it has learnt",
+            "no_such_lesson",
+        )
+    await shared.store.lessons.forget(event_id)
+    shared.supervisor.relearn(microphone_id)
+    return web.Response(status=204)
+
+
+def _scores(lessons: Sequence[stored.Lesson], scorer: LabelScorer | None) -> list[float | None]:
+    """The highest that each would have now; None where that cannot be said."""
+    return [
+        None
+        if scorer is None or lesson.made_for != scorer.made_for or lesson.label_id not in scorer.label_ids
+        else score(scorer.scores(lesson.embeddings)[:, scorer.label_ids.index(lesson.label_id)].max())
+        for lesson in lessons
+    ]
+
+
+def _lesson(shared: Context, lesson: stored.Lesson, value: float | None) -> Lesson:
+    return Lesson(
+        event_id=lesson.event_id,
+        label_id=lesson.label_id,
+        label_name=lesson.label_name,
+        verdict=lesson.verdict,
+        heard_at=lesson.heard_at,
+        windows=len(lesson.embeddings),
+        heeded=_heeded(shared, lesson),
+        words=_words(shared, lesson),
+        score=value,
+    )
+
+
+def _heeded(shared: Context, lesson: stored.Lesson) -> bool:
+    return lesson.made_for == made_for(shared.holder.model)
+
+
+def _words(shared: Context, lesson: stored.Lesson) -> str:
+    if not _heeded(shared, lesson):
+        return "another model heard it than the one that runs now, so it counts only when that one runs again"
+    if lesson.verdict == "correct":
+        return "it counts when it is said how much is found"
+    return f"what sounds the same is no longer taken for {lesson.label_name} at this microphone"
+
+
+def _by_label(
+    shared: Context, microphone_id: str, lessons: Sequence[stored.Lesson], scores: Sequence[float | None]
+) -> list[LessonsOfLabel]:
+    thresholds = {
+        watched.label.id: watched.threshold for watched in shared.supervisor.snapshot(microphone_id).labels
+    }
+    found = []
+    for label_id, name in {lesson.label_id: lesson.label_name for lesson in lessons}.items():
+        own = [
+            (lesson.verdict, value)
+            for lesson, value in zip(lessons, scores, strict=True)
+            if lesson.label_id == label_id
+        ]
+        correct = [value for verdict, value in own if verdict == "correct"]
+        known = [value for value in correct if value is not None]
+        found.append(
+            LessonsOfLabel(
+                label_id=label_id,
+                label_name=name,
+                false_alarms=len(own) - len(correct),
+                correct=len(correct),
+                correct_known=len(known),
+                correct_found=sum(value >= thresholds.get(label_id, 1.0) for value in known),
+            )
+        )
+    return found
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/api/events/{id}/feedback",
+        post_feedback,
+        "Say whether it was right",
+        "Events",
+        description=(
+            "After `false_alarm` the same sound is no longer taken for that label at that microphone; other"
+            " sounds, other labels and other microphones are not touched. `correct` counts when it is said"
+            " how much is found, and takes a `false_alarm` back. What is kept is how the model heard the"
+            f" event, up to {MOST_WINDOWS} embeddings, never sound: of the newest {MOST_TRACES} events, and"
+            f" of the newest {MOST_LESSONS} of each verdict, label and microphone for as long as the"
+            " microphone is there. `learnt` says whether there was something to learn from."
+        ),
+        body=Feedback,
+        answer=FeedbackTaken,
+        errors=(400, 404, 422),
+    ),
+    Route(
+        "GET",
+        "/api/microphones/{id}/feedback",
+        list_lessons,
+        "What it has learnt from feedback",
+        "Microphones",
+        answer=MicrophoneLessons,
+        errors=(404,),
+    ),
+    Route(
+        "DELETE",
+        "/api/microphones/{id}/feedback/{event_id}",
+        delete_lesson,
+        "Take feedback back",
+        "Microphones",
+        description="The microphone unlearns it; the event, if it is still kept, has no verdict any more.",
+        status=204,
+        errors=(404,),
+    ),
+)

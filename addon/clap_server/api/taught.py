@@ -1,0 +1,218 @@
+"""Sounds that the user taught, as labels of this server, whichever model runs."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from clap_server.audio.decode import decode
+from clap_server.detection.examples import Examples, made_for
+from clap_server.detection.teaching import check_number, default_threshold, hear_clip, kind_of, teach
+from clap_server.errors import ClapServerError, StoreError
+from clap_server.listening.shared_model import SharedModel
+from clap_server.store.background import Background
+from clap_server.store.sounds import TaughtClip, TaughtSound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from clap_server.clap.holder import ModelHolder
+    from clap_server.detection.labels import Label, LabelKind
+    from clap_server.detection.library import LabelLibrary
+    from clap_server.listening.supervisor import Supervisor
+    from clap_server.store.sounds import SoundStore
+
+_LOGGER = logging.getLogger(__name__)
+
+MOST_SOUNDS = 50
+_ICON = "mdi:school"
+
+
+class Clip(NamedTuple):
+    """A clip from which to learn.
+
+    Attributes:
+        name: as the user knows it.
+        flac: its sound.
+    """
+
+    name: str
+    flac: bytes
+
+
+class TaughtSounds:
+    """Teaches, forgets, and learns anew when another model comes.
+
+    Args:
+        store: keeps them.
+        library: resolves their names from now on; nobody else teaches it.
+        holder: has the model.
+        supervisor: has the microphones that may listen for them.
+        busy: limits how many recordings are decoded and scored at once.
+    """
+
+    def __init__(
+        self,
+        store: SoundStore,
+        library: LabelLibrary,
+        holder: ModelHolder,
+        supervisor: Supervisor,
+        busy: asyncio.Semaphore,
+    ) -> None:
+        self._store = store
+        self._library = library
+        self._holder = holder
+        self._supervisor = supervisor
+        self._busy = busy
+        self._changing = asyncio.Lock()
+        self._model_changed = asyncio.Event()
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._background = Background("taught sounds", "Taught sounds are not learnt anew for another model")
+
+    def start(self) -> None:
+        """Make labels of what was taught before; the model is there."""
+        self._tell()
+        self._unsubscribe = self._holder.subscribe(self._model_changed.set)
+        self._model_changed.set()
+        self._background.start(self._follow())
+
+    async def stop(self) -> None:
+        """Follow the model no more."""
+        self._unsubscribe()
+        await self._background.stop()
+
+    def problem(self, sound: TaughtSound) -> str | None:
+        """Why a sound cannot be heard now, in words; None if it can."""
+        if sound.made_for == made_for(self._holder.model):
+            return None
+        if all(clip.has_sound for clip in sound.clips):
+            return "it is being learnt anew for the model that runs now"
+        return (
+            "it was taught to another model than the one that runs now, and its clips were not kept:"
+            " delete it and teach it again"
+        )
+
+    async def add(
+        self, name: str, kind: LabelKind | None, clips: Sequence[Clip], *, keep: bool
+    ) -> TaughtSound:
+        """Teach a sound.
+
+        Args:
+            name: neither taught nor of the library; see ``LabelLibrary.in_words``.
+            kind: by the clips' length if it is None.
+            clips: 3 to 20.
+            keep: whether their sound is kept, so that another model can learn it.
+
+        Raises:
+            LabelError: the name is not usable.
+            TeachingError: the clips are not.
+            AudioError: one of them is not readable.
+            ModelError: the model failed.
+            StoreError: it cannot be stored.
+        """
+        check_number(len(clips))
+        async with self._changing:
+            words = self._library.in_words(name)
+            sound = await self._learn(words, kind, clips, keep=keep, created_at=datetime.now(UTC))
+            await self._store.add(sound, [clip.flac if keep else None for clip in clips])
+            self._tell()
+        _LOGGER.info("Taught %s: %s", name, sound.separation.words)
+        return sound
+
+    async def remove(self, sound_id: str) -> None:
+        """Forget a sound with its clips.
+
+        Raises:
+            StoreError: it cannot be stored.
+        """
+        async with self._changing:
+            await self._store.delete(sound_id)
+            self._tell()
+
+    def label(self, sound: TaughtSound) -> Label:
+        """What microphones listen for."""
+        words = self._library.in_words(sound.name)
+        examples = Examples.of(sound.made_for, [clip.embeddings for clip in sound.clips])
+        return replace(
+            words,
+            id=sound.id,
+            kind=sound.kind,
+            threshold=default_threshold(sound.separation),
+            icon=_ICON,
+            taught=examples,
+        )
+
+    def _tell(self) -> None:
+        self._library.teach([self.label(sound) for sound in self._store.all()])
+        self._supervisor.relearn_all()
+
+    async def _learn(
+        self,
+        words: Label,
+        kind: LabelKind | None,
+        clips: Sequence[Clip],
+        *,
+        keep: bool,
+        created_at: datetime,
+    ) -> TaughtSound:
+        model = SharedModel(self._holder.model, self._supervisor.batcher)
+
+        def learn() -> TaughtSound:
+            heard = [
+                hear_clip(model, decode(io.BytesIO(clip.flac), model.sample_rate), number, clip.name)
+                for number, clip in enumerate(clips)
+            ]
+            label = replace(words, kind=kind or kind_of(heard))
+            lesson = teach(model, self._library, label, heard, [clip.name for clip in clips])
+            return TaughtSound(
+                words.id,
+                words.names["en"],
+                label.kind,
+                created_at,
+                made_for(model),
+                lesson.separation,
+                tuple(TaughtClip(clip.examples, keep) for clip in heard),
+            )
+
+        async with self._busy:
+            learning = asyncio.ensure_future(asyncio.to_thread(learn))
+            try:
+                return await asyncio.shield(learning)
+            finally:
+                if not learning.done():
+                    model.abandon()
+                    await asyncio.wait([learning])
+
+    async def _follow(self) -> None:
+        while True:
+            await self._model_changed.wait()
+            self._model_changed.clear()
+            for sound in self._store.all():
+                if sound.made_for != made_for(self._holder.model) and all(c.has_sound for c in sound.clips):
+                    await self._learn_anew(sound)
+
+    async def _learn_anew(self, sound: TaughtSound) -> None:
+        async with self._changing:
+            if self._store.get(sound.id) is not sound:
+                return
+            try:
+                recordings = await self._store.recordings(sound.id)
+                clips = [
+                    Clip(f"clip {number}", flac)
+                    for number, flac in enumerate(recordings, 1)
+                    if flac is not None
+                ]
+                words = replace(self._library.in_words(sound.name), id=sound.id)
+                new = await self._learn(words, sound.kind, clips, keep=True, created_at=sound.created_at)
+                await self._store.add(new, recordings)
+            except StoreError as error:
+                _LOGGER.error("%s cannot be learnt anew now: %s", sound.name, error)
+            except ClapServerError as error:
+                _LOGGER.error("%s cannot be learnt with this model; teach it again: %s", sound.name, error)
+            else:
+                _LOGGER.info("Learnt %s anew: %s", sound.name, new.separation.words)
+                self._tell()

@@ -1,0 +1,32 @@
+"""Embeddings as the database keeps them: half precision, which moves a cosine by less than 0.001."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_STORED = np.dtype("<f2")
+
+
+def to_blob(embeddings: NDArray[np.floating]) -> bytes:
+    """Pack ``(windows, dimension)``."""
+    return embeddings.astype(_STORED).tobytes()
+
+
+def from_blob(blob: bytes, windows: int) -> NDArray[np.float32]:
+    """Unpack ``(windows, dimension)``, L2-normalised.
+
+    Raises:
+        ValueError: the blob does not hold so many, or not numbers.
+    """
+    if windows < 1:
+        raise ValueError("no windows")
+    found = np.frombuffer(blob, _STORED).astype(np.float32).reshape(windows, -1)
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    if not found.size or not np.isfinite(found).all() or not lengths.all():
+        raise ValueError("embeddings that are not numbers")
+    return np.asarray(found / lengths, np.float32)

@@ -1,0 +1,220 @@
+"""Sounds are taught by clips or events, listed, listened for, and forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import numpy as np
+import pytest
+
+from clap_server.api.taught import MOST_SOUNDS
+from clap_server.audio.encode import encode
+from clap_server.listening.sink import Recording
+from tests.server.detection.test_teaching import bell
+from tests.server.listening.spectral import RATE, SpectralModel, room
+from tests.support.banks import spectral_bank
+from tests.support.running_server import Client, ReadyHolder, running
+from tests.support.sound_events import START, sound_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def model_of(weights: int) -> SpectralModel:
+    made = SpectralModel()
+    made.everyday = spectral_bank(made.dimension, made_for=f"spectral {weights}")
+    return made
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[Client]:
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        yield client
+
+
+def form(
+    *sounds: NDArray[np.float32] | bytes, name: str | None = "my bell", **fields: str
+) -> aiohttp.FormData:
+    made = aiohttp.FormData(default_to_multipart=True)
+    for key, value in {**({} if name is None else {"name": name}), **fields}.items():
+        made.add_field(key, value)
+    for number, sound in enumerate(sounds):
+        data = sound if isinstance(sound, bytes) else encode(sound, RATE, "flac")
+        made.add_field("clips", io.BytesIO(data), filename=f"{number + 1}.flac")
+    return made
+
+
+async def teach(client: Client, data: aiohttp.FormData | None = None, status: int = 201) -> Any:
+    data = data or form(*(bell(seed) for seed in range(4)))
+    return await client.json("POST", "/api/sounds", status=status, data=data)
+
+
+async def watch(client: Client, label: str) -> Any:
+    settings = {"name": "Kitchen", "source": {"type": "push"}, "labels": [{"label": label}]}
+    return await client.json("PUT", "/api/microphones/kitchen", status=201, json=settings)
+
+
+async def test_a_taught_sound_is_a_label_that_a_microphone_can_listen_for(client: Client) -> None:
+    sound = await teach(client)
+    assert (sound["id"], sound["name"], sound["clips"], sound["clips_kept"]) == (
+        "my_bell",
+        "my bell",
+        4,
+        True,
+    )
+    assert sound["problem"] is None
+    assert sound["separation"]["verdict"] == "good"
+    assert "4 of 4 clips" in sound["separation"]["words"]
+    listed = (await client.json("GET", "/api/sounds"))["sounds"]
+    assert listed == [sound] == [await client.json("GET", "/api/sounds/my_bell")]
+    labels = (await client.json("GET", "/api/labels"))["labels"]
+    assert [(label["id"], label["library"]) for label in labels if label["taught"]] == [("my_bell", False)]
+    shown = await watch(client, "My bell")
+    assert [(label["id"], label["threshold"]) for label in shown["labels"]] == [("my_bell", 0.7)]
+    data = aiohttp.FormData()
+    data.add_field("audio", encode(bell(33), RATE, "flac"), filename="again.flac")
+    data.add_field("labels", "my bell, glass breaking")
+    found = await client.json("POST", "/api/classify", data=data)
+    assert found["top_label"] == "my bell"
+    assert found["top_score"] >= 0.7
+
+
+async def test_a_microphone_that_watched_the_words_hears_the_taught_sound_at_once(client: Client) -> None:
+    await watch(client, "my bell")
+    await teach(client)
+    [watched] = client.server.context.supervisor.snapshot("kitchen").labels
+    assert watched.label.taught is not None
+
+
+async def test_a_sound_in_use_is_not_deleted(client: Client) -> None:
+    await teach(client)
+    await watch(client, "my_bell")
+    problem = await client.json("DELETE", "/api/sounds/my_bell", status=409)
+    assert problem["type"] == "/problems/in_use"
+    assert "Kitchen" in problem["detail"]
+    await client.json("DELETE", "/api/microphones/kitchen", status=204)
+    await client.json("DELETE", "/api/sounds/my_bell", status=204)
+    assert (await client.json("GET", "/api/sounds"))["sounds"] == []
+    await client.json("GET", "/api/sounds/my_bell", status=404)
+    await client.json("DELETE", "/api/sounds/my_bell", status=404)
+    rows = await client.server.context.store.sounds._database.rows("SELECT * FROM sound_clips")
+    assert rows == []
+
+
+async def test_events_teach_too(client: Client) -> None:
+    sink = client.server.context.supervisor._sink
+    ids = []
+    for seed in range(3):
+        event = sound_event()
+        await sink.event_started(event)
+        samples = np.concatenate([room(3, dbfs=-50, seed=seed), bell(seed)])
+        await sink.event_ended(
+            replace(event, ended_at=START + timedelta(seconds=2)), Recording(samples, RATE, START)
+        )
+        ids.append(event.id)
+    sound = await teach(client, form(bell(9), events=",".join(ids), kind="impulsive"))
+    assert (sound["clips"], sound["kind"]) == (4, "impulsive")
+    bare = sound_event()
+    await sink.event_started(bare)
+    for name, event_id, code in (("a", "gone", "no_such_event"), ("b", bare.id, "no_clip")):
+        problem = await teach(client, form(name=name, events=event_id), status=422)
+        assert problem["type"] == f"/problems/{code}"
+
+
+async def test_sounds_survive_a_restart(tmp_path: Path) -> None:
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        before = await teach(client)
+        await watch(client, "my_bell")
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        assert await client.json("GET", "/api/sounds/my_bell") == before
+        [watched] = client.server.context.supervisor.snapshot("kitchen").labels
+        assert watched.label.taught is not None
+
+
+async def test_another_model_learns_from_the_clips_that_are_kept(tmp_path: Path) -> None:
+    holder = ReadyHolder(tmp_path, model_of(1))
+    async with running(tmp_path, holder=holder) as client:
+        await teach(client)
+        await teach(client, form(*(bell(seed) for seed in range(3)), name="secret", keep_clips="false"))
+        holder.change(model_of(2))
+        secret = await client.json("GET", "/api/sounds/secret")
+        assert not secret["clips_kept"]
+        assert "teach it again" in secret["problem"]
+        async with asyncio.timeout(60):
+            while (await client.json("GET", "/api/sounds/my_bell"))["problem"] is not None:
+                await asyncio.sleep(0.05)
+        taught = {label.id: label.taught for label in client.server.context.library.taught}
+        assert taught["my_bell"] is not None
+        assert taught["my_bell"].made_for == "spectral 2"
+        assert taught["secret"] is not None
+        assert taught["secret"].made_for == "spectral 1"
+        holder.change(model_of(1))
+        assert (await client.json("GET", "/api/sounds/secret"))["problem"] is None
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (lambda: form(bell(1), bell(2)), 422, "too_few_clips"),
+        (lambda: form(*[bell(1)] * 21), 422, "too_many_clips"),
+        (lambda: form(bell(1), bell(1), bell(1)), 422, "clips_alike"),
+        (lambda: form(bell(1), bell(2), np.zeros(RATE, np.float32)), 422, "silent_clip"),
+        (lambda: form(bell(1), bell(2), bell(3)[:1000]), 422, "clip_too_short"),
+        (lambda: form(bell(1), bell(2), b"no sound at all"), 422, "unreadable_audio"),
+        (lambda: form(bell(1), bell(2), room(17)), 422, "unreadable_audio"),
+        (lambda: form(bell(1), bell(2), bell(3), name=None), 422, "invalid_request"),
+        (lambda: form(bell(1), bell(2), bell(3), name="  "), 422, "invalid_request"),
+        (lambda: form(bell(1), bell(2), bell(3), name="doorbell"), 422, "invalid_name"),
+        (lambda: form(bell(1), bell(2), bell(3), name="!?"), 422, "invalid_name"),
+        (lambda: form(bell(1), bell(2), bell(3), kind="loud"), 422, "invalid_request"),
+        (lambda: form(bell(1), bell(2), bell(3), keep_clips="perhaps"), 422, "invalid_request"),
+        (lambda: form(bell(1), bell(2), bell(3), colour="red"), 422, "invalid_request"),
+        (lambda: form(events=",".join(map(str, range(21)))), 422, "too_many_clips"),
+        (lambda: form(bytes(10_000_001)), 413, "upload_too_large"),
+    ],
+)
+async def test_what_teaches_nothing_is_refused_in_words(
+    client: Client, data: Any, status: int, code: str
+) -> None:
+    problem = await teach(client, data(), status=status)
+    assert problem["type"] == f"/problems/{code}"
+    assert (await client.json("GET", "/api/sounds"))["sounds"] == []
+
+
+async def test_a_name_is_taught_once_and_no_more_than_some_sounds_are_kept(client: Client) -> None:
+    await teach(client)
+    problem = await teach(client, form(*(bell(seed) for seed in range(3)), name="My bell"), status=409)
+    assert problem["type"] == "/problems/name_taken"
+    sounds = client.server.context.store.sounds
+    [sound] = sounds.all()
+    sounds._sounds = {str(number): sound for number in range(MOST_SOUNDS)}
+    problem = await teach(client, form(name="one more"), status=409)
+    assert problem["type"] == "/problems/too_many_sounds"
+
+
+async def test_only_a_form_teaches(client: Client) -> None:
+    problem = await client.json("POST", "/api/sounds", status=415, json={"name": "my bell"})
+    assert problem["type"] == "/problems/not_multipart"
+    twice = form(bell(1))
+    twice.add_field("name", "again")
+    assert "twice" in (await teach(client, twice, status=422))["detail"]
+
+
+async def test_a_taught_sound_that_makes_no_sense_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        await teach(client)
+        async with client.server.context.store.sounds._database.transaction() as connection:
+            await connection.execute("UPDATE sound_clips SET embeddings = x'00' WHERE number = 1")
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        assert (await client.json("GET", "/api/sounds"))["sounds"] == []
+    assert "my_bell is unreadable" in caplog.text
