@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from clap_server.clap.builtin import FOLDER
 from training.config import (
+    DEFAULT_BACKGROUNDS,
     DEFAULT_CONFIG,
     DEFAULT_DATA,
     DEFAULT_RUNS,
@@ -19,7 +20,7 @@ from training.config import (
 if TYPE_CHECKING:
     from training.config import Config
 
-STEPS = ("prepare", "text", "crossvalidate", "calibrate", "report", "train", "export")
+STEPS = ("prepare", "text", "crossvalidate", "report", "train", "export", "everyday")
 
 
 def _number(text: str) -> float:
@@ -48,8 +49,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"{', '.join(STEPS)} (default: all)")
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="settings (TOML)")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder with MANIFEST.csv")
+    parser.add_argument(
+        "--backgrounds",
+        type=Path,
+        default=DEFAULT_BACKGROUNDS,
+        help="the same for everyday sound, which is not trained on",
+    )
     parser.add_argument("--runs", type=Path, default=DEFAULT_RUNS, help="where everything is kept")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="where export writes (the package)")
+    parser.add_argument(
+        "--out", type=Path, default=FOLDER, help="where export and everyday write (the package)"
+    )
     parser.add_argument(
         "--fold", type=int, action="append", default=[], help="of crossvalidate: only this one (repeatable)"
     )
@@ -113,11 +122,7 @@ def _run(step: str, config: Config, options: argparse.Namespace) -> None:
     elif step == "crossvalidate":
         from training.crossvalidate import crossvalidate
 
-        crossvalidate(config, options.data, options.runs, options.fold)
-    elif step == "calibrate":
-        from training.calibrate import calibrate
-
-        calibrate(config, options.runs)
+        crossvalidate(config, options.data, options.backgrounds, options.runs, options.fold)
     elif step == "report":
         from training.report import report
 
@@ -130,6 +135,10 @@ def _run(step: str, config: Config, options: argparse.Namespace) -> None:
         from training.export import export
 
         export(config, options.data, options.runs, options.out)
+    elif step == "everyday":
+        from training.everyday import everyday
+
+        everyday(config, options.data, options.backgrounds, options.out)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent
 DEFAULT_CONFIG = ROOT / "config.toml"
 DEFAULT_RUNS = ROOT / "runs"
 DEFAULT_DATA = ROOT.parent.parent / "shared" / "sounds"
+DEFAULT_BACKGROUNDS = ROOT.parent.parent / "shared" / "backgrounds"
 
 
 class SettingsError(ValueError):
@@ -116,7 +117,6 @@ class Train(_Section):
     distil_weight: float
     checkpoint_every: int
     validation_windows: int
-    calibration_windows: int
     threads: int
     shares: dict[str, float]
     finish: Finish

@@ -1,7 +1,8 @@
 """Step ``crossvalidate``: a model for each fold, judged on the sources that it never heard.
 
-Everything is chosen by this, and the calibration is fitted on it; the weights that ship are then trained on
-all folds, with the same settings.
+Everything is chosen by this; the weights that ship are then trained on all folds, with the same settings.
+Each model has a bank of everyday sound of its own, without the sources that it is judged on, so that its
+scores are rates like those of the weights that ship.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
 
 from clap_evaluation.conditions import place, score_placements
@@ -18,12 +18,13 @@ from clap_evaluation.manifest import NEGATIVE, Occurrence, read_manifest
 from clap_evaluation.scored import ScoredRecording, score
 from clap_server import synthesis
 from clap_server.audio.decode import decode
-from clap_server.clap.builtin import load_builtin
+from clap_server.detection.everyday.preparing import BUILTIN_FILE
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
 from clap_server.synthesis import mix_at
 from training.concepts import load_concepts
 from training.data import read_recordings
+from training.everyday import everyday_rows, load_with_bank, write_bank
 from training.export import write_manifest, write_model
 from training.homes import ACTIVITIES, STRETCH_S, Homes, by_camera, endless
 from training.prepare import seeded
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from clap_server.clap.model import ClapModel
@@ -54,7 +56,8 @@ LABELS = (
     "door_knock",
 )
 CLEAN, STRANGE = "clean", "strange"
-JUDGEMENT, SCORES, PLACED, HOMES = "judgement.npz", "scores.pickle", "placed.pickle", "homes.pickle"
+SCORES, PLACED, HOMES = "scores.pickle", "placed.pickle", "homes.pickle"
+BANK = f"model/{BUILTIN_FILE}"
 STRANGE_ROOMS = "strange_rooms.npz"
 _AROUND_S = 1.0
 _SNR_DB = (0.0, 20.0)
@@ -119,9 +122,9 @@ def held_out_recordings(config: Config, data: Path, fold: int | None) -> list[Re
 
 
 def _listener(folder: Path) -> tuple[ClapModel, LabelScorer]:
-    """A model (see ``write_model``) and what scores the labels with it."""
-    model, library = load_builtin("cpu", folder), load_library()
-    return model, LabelScorer(model, [library.resolve(name) for name in LABELS], library.background)
+    """A fold's model, and what scores all labels of the library with it."""
+    model, library = load_with_bank(folder), load_library()
+    return model, LabelScorer(model, library.described, library.background)
 
 
 def _clips(data: Path, rows: Sequence[Recording], sample_rate: int) -> dict[str, NDArray[np.float32]]:
@@ -155,7 +158,7 @@ def score_held_out(
         config: seed and folds.
         data: the recordings.
         runs: keeps the strange rooms.
-        folder: of the model (see ``write_model``).
+        folder: of the model and its bank.
         fold: whose recordings.
 
     Returns:
@@ -191,7 +194,7 @@ def score_homes(
         config: seed, folds and how much.
         data: the recordings.
         runs: keeps the strange rooms.
-        folder: of the model (see ``write_model``).
+        folder: of the model and its bank.
         fold: whose recordings.
 
     Returns:
@@ -223,12 +226,15 @@ def score_homes(
     return result
 
 
-def crossvalidate(config: Config, data: Path, runs: Path, folds: Sequence[int] = ()) -> None:
+def crossvalidate(
+    config: Config, data: Path, backgrounds: Path, runs: Path, folds: Sequence[int] = ()
+) -> None:
     """Train and judge a model for each fold; what is finished is kept.
 
     Args:
         config: of the training; ``crossvalidation.steps`` steps for each fold.
         data: the recordings.
+        backgrounds: those of everyday sound.
         runs: gets a folder for each fold.
         folds: only these, so that several processes can share the work; all if empty.
     """
@@ -243,10 +249,10 @@ def crossvalidate(config: Config, data: Path, runs: Path, folds: Sequence[int] =
     }
     shorter = config.model_copy(update={"train": train.model_copy(update=parts)})
     for fold in folds or range(len(config.split.folds)):
-        if all((runs / f"fold-{fold}" / name).is_file() for name in (SCORES, HOMES, PLACED)):
+        if all((runs / f"fold-{fold}" / name).is_file() for name in (BANK, SCORES, HOMES, PLACED)):
             print(f"fold {fold} is done already; remove {runs / f'fold-{fold}'} to make it anew")
         else:
-            _hold_out(shorter, data, runs, fold)
+            _hold_out(shorter, data, backgrounds, runs, fold)
 
 
 def score_conditions(
@@ -257,7 +263,7 @@ def score_conditions(
     Args:
         config: folds.
         data: the recordings.
-        folder: of the model (see ``write_model``), which gets the manifest of the recordings.
+        folder: of the model and its bank, which gets the manifest of the recordings.
         fold: whose recordings.
 
     Returns:
@@ -270,7 +276,7 @@ def score_conditions(
     placements = place(read_manifest(manifest, library), LABELS, clips_per_label=_PLACED_CLIPS)
     with tqdm(desc=f"placed ({fold})", total=len(placements), mininterval=10) as bar:
         return score_placements(
-            load_builtin("cpu", folder), placements, labels, library.background, progress=bar.update
+            load_with_bank(folder), placements, labels, library.background, progress=bar.update
         )
 
 
@@ -281,25 +287,24 @@ def _keep(what: object, path: Path) -> None:
     path.with_suffix(".part").replace(path)
 
 
-def _hold_out(config: Config, data: Path, runs: Path, fold: int) -> None:
+def _hold_out(config: Config, data: Path, backgrounds: Path, runs: Path, fold: int) -> None:
     """Train and judge the model of one fold; what is finished is kept."""
 
     def log(line: str) -> None:
         print(f"fold {fold}: {line}", flush=True)
 
     folder = runs / f"fold-{fold}"
-    if not (folder / SCORES).is_file():
-        for other in (HOMES, PLACED):
-            (folder / other).unlink(missing_ok=True)  # of another model
+    model = folder / "model"
+    if not (folder / BANK).is_file():
+        for other in (SCORES, HOMES, PLACED):
+            (folder / other).unlink(missing_ok=True)  # of another model, or another bank
+        rows = everyday_rows(config, data, backgrounds, fold)
         trainer = Trainer(config, data, runs, log, fold)
         run(trainer)
-        margins, targets = trainer.judge(config.train.calibration_windows)
-        np.savez(folder / JUDGEMENT, margins=margins, targets=targets)
-        settings = {"fold": fold, "steps": trainer.step}
-        # Scores are computed anew from margins once all folds together have told the calibration.
-        write_model(config, trainer.average, runs, folder / "model", {"scale": 1.0, "bias": 0.0}, settings)
-        _keep(score_held_out(config, data, runs, folder / "model", fold), folder / SCORES)
-    model = folder / "model"
+        write_model(config, trainer.average, runs, model, {"fold": fold, "steps": trainer.step})
+        write_bank(model, rows)
+    if not (folder / SCORES).is_file():
+        _keep(score_held_out(config, data, runs, model, fold), folder / SCORES)
     if not (folder / HOMES).is_file():
         _keep(score_homes(config, data, runs, model, fold), folder / HOMES)
     if not (folder / PLACED).is_file():

@@ -22,13 +22,14 @@ from tqdm import tqdm
 from clap_evaluation.manifest import read_manifest
 from clap_evaluation.streaming import score_recording
 from clap_server.audio.decode import decode
-from clap_server.clap.builtin import FOLDER, load_builtin
+from clap_server.clap.builtin import FOLDER
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
 from clap_server.errors import ClapServerError, ConfigurationError
 from training.concepts import load_concepts
 from training.config import DEFAULT_CONFIG, ROOT, load_config
 from training.data import read_recordings
+from training.everyday import load_with_bank
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -251,7 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{options.manifest.name}, row {missing[0].row}: {missing[0].name} is missing."
                 " Paths are relative to the manifest."
             )
-        model = load_builtin("cpu", options.model)
+        model = load_with_bank(options.model)
         clips = (decode(recording.path, model.sample_rate) for recording in recordings)
         best = best_scores(model, clips, len(recordings))
     except ClapServerError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -26,18 +26,17 @@ from clap_evaluation.events import (
     shared_operating_point,
 )
 from clap_evaluation.plots import write_plots
-from clap_server.clap.model import Calibration
 from clap_server.detection.library import load_library
-from clap_server.detection.scoring import sigmoid
 from training.concepts import load_concepts
 from training.crossvalidate import CLEAN, HOMES, LABELS, PLACED, SCORES, STRANGE, results_of_folds
 from training.data import read_recordings
+from training.found import FILE as FOUND
+from training.found import found, with_all_labels, write_found
+from training.rates import rates, rates_as_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from clap_evaluation.scored import ScoredRecording
     from training.config import Config
@@ -72,20 +71,6 @@ _HEADER = (
     " | recall at own threshold | false alarms an hour (95 %) | recall at ≤ 1 an hour"
     " | onset to detection, median / p95 |"
 )
-
-
-def calibrated(results: Sequence[ScoredRecording], calibration: Calibration) -> list[ScoredRecording]:
-    """Turn the scores of a model with scale 1 and bias 0 into those of a calibrated one."""
-
-    def scores(old: NDArray[np.float32]) -> NDArray[np.float32]:
-        chance = old.astype(np.float64).clip(1e-9, 1 - 1e-9)
-        margins = np.log(chance) - np.log1p(-chance)
-        return sigmoid(calibration.scale * margins + calibration.bias).astype(np.float32)
-
-    return [
-        replace(result, windows=replace(result.windows, scores=scores(result.windows.scores)))
-        for result in results
-    ]
 
 
 def area(present: Sequence[bool], scores: Sequence[float]) -> float | None:
@@ -186,6 +171,7 @@ def figures(
         "recordings": len(pooled),
         "hours": sum(result.duration_s for result in pooled) / 3600,
         "labels": told,
+        "rates": rates(pooled, labels, unsure),
     }
 
 
@@ -231,21 +217,20 @@ def as_markdown(parts: Sequence[dict[str, Any]]) -> str:
             line = (
                 f"One threshold for all at 1 false alarm an hour, {shared['threshold']:.2f}, finds: {found}."
             )
-        lines += ["", line, ""]
+        lines += ["", line, "", *rates_as_markdown(part["rates"]), ""]
     return "\n".join(lines)
 
 
-def in_conditions(folds: Sequence[Path], calibration: Calibration) -> tuple[ConditionMetrics, ...]:
+def in_conditions(folds: Sequence[Path]) -> tuple[ConditionMetrics, ...]:
     """What the models of all folds find over other sounds and at distances.
 
     Args:
         folds: file of each (see ``score_conditions``).
-        calibration: of the scores.
     """
     pooled: dict[tuple[str, str], list[ScoredRecording]] = {}
     for path in folds:
         for key, scored in _unpickled(path).items():
-            pooled.setdefault(key, []).extend(calibrated(scored, calibration))
+            pooled.setdefault(key, []).extend(scored)
     library = load_library()
     return condition_metrics(pooled, [library.resolve(label) for label in LABELS])
 
@@ -339,37 +324,32 @@ def _unpickled(path: Path) -> Any:
 
 
 def report(config: Config, data: Path, runs: Path) -> None:
-    """Write ``crossvalidation.json``, ``crossvalidation.md`` and pictures into the runs folder.
+    """Write ``crossvalidation.json``, ``crossvalidation.md``, ``found.json`` and pictures beside the folds.
 
     Raises:
-        SystemExit: a fold is not done, or there is no calibration yet.
+        SystemExit: a fold is not done.
     """
     paths = results_of_folds(config, runs, SCORES)
-    settings = runs / "calibration.json"
-    if not settings.is_file():
-        raise SystemExit(f"{runs} has no calibration: run `python -m training calibrate` first.")
-    content = json.loads(settings.read_text("utf-8"))
-    calibration = Calibration(content["scale"], content["bias"])
     folds: list[dict[str, list[ScoredRecording]]] = [_unpickled(path) for path in paths]
     unsure = _unsure(config, data)
     parts = []
     for version in (CLEAN, STRANGE):
-        scored = [calibrated(fold[version], calibration) for fold in folds]
+        scored = [fold[version] for fold in folds]
         pooled = [result for fold in scored for result in fold]
         parts.append(figures(scored, version, _yamnet(data, pooled) if version == CLEAN else {}, unsure))
         pictures = runs / f"plots-{version}"
         pictures.mkdir(exist_ok=True)
         name = f"cross-validation, {version}"
         write_plots(summarise(name, pooled, [load_library().resolve(label) for label in LABELS]), pictures)
-    placed = in_conditions(results_of_folds(config, runs, PLACED), calibration)
-    stretches = [
-        stretch
-        for path in results_of_folds(config, runs, HOMES)
-        for stretch in calibrated(_unpickled(path), calibration)
-    ]
+    placed = in_conditions(results_of_folds(config, runs, PLACED))
+    stretches = [stretch for path in results_of_folds(config, runs, HOMES) for stretch in _unpickled(path)]
     homes = in_homes(stretches, parts)
     told = {"parts": parts, "homes": homes, "conditions": [asdict(entry) for entry in placed]}
     (runs / "crossvalidation.json").write_text(json.dumps(told, indent=1), "utf-8")
     table = "\n".join([as_markdown(parts), homes_as_markdown(homes), conditions_as_markdown(placed)])
     (runs / "crossvalidation.md").write_text(table, "utf-8")
+    clean = with_all_labels(
+        (result for fold in folds for result in fold[CLEAN]), read_recordings(data, config.split)
+    )
+    write_found(found(clean, load_library().described), runs / FOUND)
     print(table)

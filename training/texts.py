@@ -8,7 +8,8 @@ import torch
 
 from clap_server.clap.builtin.text_tower import token_ids
 from clap_server.detection.library import load_library
-from clap_server.detection.scoring import NEAR_IDENTICAL, TEMPERATURE
+from clap_server.detection.likeness import NEAR_IDENTICAL
+from clap_server.detection.scoring import TEMPERATURE
 from training.concepts import dressed, load_concepts
 from training.translations import load_translations
 

@@ -50,7 +50,7 @@ _WEIGHT_OF_YES = 4.0
 _OF_NO_CONSEQUENCE: dict[str, Any] = {
     "crossvalidation": True,
     "prepare": {"processes", "shard"},
-    "train": {"checkpoint_every", "validation_windows", "calibration_windows", "threads"},
+    "train": {"checkpoint_every", "validation_windows", "threads"},
 }
 
 

@@ -50,6 +50,10 @@ def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
         ("types", "clap_server/py.typed"),
         ("labels", "clap_server/detection/labels.json"),
         ("the model's weights", ".safetensors"),
+        ("its bank of everyday sound", "clap_server/clap/builtin/everyday.npz"),
+        ("what it finds in tests", "clap_server/clap/builtin/found.json"),
+        ("whose recordings it learnt from", "clap_server/clap/builtin/ATTRIBUTION.md"),
+        ("whose recordings it is measured against", "clap_server/clap/builtin/ATTRIBUTION-everyday.md"),
         ("the page", "clap_server/web/index.html"),
     ],
 )

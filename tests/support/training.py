@@ -26,7 +26,6 @@ SMALL = {
     "train.settle.steps": 0,
     "train.checkpoint_every": 1,
     "train.validation_windows": 96,
-    "train.calibration_windows": 192,
     "crossvalidation.steps": 1,
     "crossvalidation.finish_steps": 0,
     "crossvalidation.polish_steps": 0,
@@ -55,13 +54,20 @@ CLIPS = [
     ("negative", "wind", "CC-BY-4.0", "Tonejs/audio"),
     ("negative", "rain", "CC0-1.0", "openclonk/openclonk"),
 ]
+# file, licence, source_repo of everyday sound: of a source of its own, of fold 1, of fold 3, never used.
+BACKGROUNDS = [
+    ("speech/talk.flac", "CC-BY-4.0", "talk/here"),
+    ("household/cups.flac", "CC-BY-3.0", "Tonejs/audio"),
+    ("music/tune.flac", "CC0-1.0", "one/music"),
+    ("noise/hum.flac", "CC-BY-SA-3.0", "hum/there"),
+]
 
 
 def run(folder: Path, *steps: str, total: int = 2, options: Sequence[str] = ()) -> None:
     """`python -m training STEPS` on the small settings; nothing is written outside ``folder``."""
     settings = {**SMALL, "train.steps": total}
     arguments = [piece for name, value in settings.items() for piece in ("--set", f"{name}={value}")]
-    places = {"--data": "sounds", "--runs": "runs", "--out": "package"}
+    places = {"--data": "sounds", "--backgrounds": "backgrounds", "--runs": "runs", "--out": "package"}
     paths = [piece for name, place in places.items() for piece in (name, str(folder / place))]
     code = main([*steps, *paths, *arguments, *options])
     if code:

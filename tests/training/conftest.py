@@ -10,7 +10,7 @@ import pytest
 
 from clap_server import synthesis
 from clap_server.audio.encode import encode
-from tests.support.training import CLIPS, RATE, run
+from tests.support.training import BACKGROUNDS, CLIPS, RATE, run
 from training.data import COLUMNS
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recordings with their manifest, and what the first two steps make of them."""
+    """Recordings and everyday sound with their manifests, and what the first two steps make of them."""
     folder = tmp_path_factory.mktemp("training")
     (folder / "sounds").mkdir()
     rng = np.random.default_rng(1)
@@ -34,5 +34,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         csv.writer(handle).writerows([COLUMNS, *rows])
     scores: dict[str, Any] = {row[0]: np.full((3, 521), 0.1, np.float16) for row in rows}
     np.savez(folder / "sounds" / "teacher_scores.npz", __classes__=np.array(["c"] * 521), **scores)
+    for name, _, _ in BACKGROUNDS:
+        path = folder / "backgrounds" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(synthesis.babble(rng, RATE, duration_s=2.5), RATE, "flac"))
+    with (folder / "backgrounds" / "MANIFEST.csv").open("w", newline="") as handle:
+        made = [
+            (name, "negative", "talk", "caption", 2.5, licence, "Bea Background", repo, f"b/{name}#60")
+            for name, licence, repo in BACKGROUNDS
+        ]
+        csv.writer(handle).writerows([COLUMNS, *made])
     run(folder, "prepare", "text")
     return folder

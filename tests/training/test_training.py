@@ -21,13 +21,13 @@ from clap_server.detection.library import load_library
 from tests.support.training import SMALL, run
 from training import mixing
 from training.__main__ import main
-from training.calibrate import fit
+from training.attribution import of_training
 from training.concepts import load_concepts
 from training.config import ROOT, load_config
 from training.consensus import Consensus
 from training.crossvalidate import held_out_recordings
 from training.data import COLUMNS, Recording, fold_of, read_recordings
-from training.export import _attribution, write_model
+from training.export import write_model
 from training.mixing import Mixer
 from training.prepare import Cache
 from training.train import Trainer, masked
@@ -469,16 +469,14 @@ def test_a_checkpoint_that_does_not_tell_its_settings_is_not_gone_on_with(
 
 def test_what_is_exported_can_be_loaded_and_names_its_authors(prepared: Path) -> None:
     run(prepared, "train", total=2)
-    # What cross-validation would have found.
-    (prepared / "runs" / "calibration.json").write_text(
-        json.dumps({"scale": 9.0, "bias": 0.5, "labels": {}}), "utf-8"
-    )
+    # What the report on cross-validation would have found.
+    found = json.dumps({"alarm": {"events": 2, "scores": [0.5]}})
+    (prepared / "runs" / "found.json").write_text(found, "utf-8")
     run(prepared, "export", total=2)
+    assert (prepared / "package" / "found.json").read_text("utf-8") == found
     model = load_builtin("cpu", prepared / "package")
     assert model.embed_audio([np.zeros(100, np.float32)]).shape == (1, 256)
     assert model.embed_text(["glass breaking"]).shape == (1, 256)
-    assert model.calibration is not None
-    assert model.calibration.scale == 9.0
     attribution = (prepared / "package" / "ATTRIBUTION.md").read_text()
     assert "Ann Author (CC-BY-4.0)" in attribution
     assert "two/glass" not in attribution
@@ -514,7 +512,7 @@ def test_authors_are_named_also_where_the_manifest_has_a_link_or_files(
     repo: str, path: str, author: str, named: str
 ) -> None:
     row = Recording("a.ogg", "negative", "", "", "CC-BY-3.0", author, repo, path, 0)
-    text = _attribution([row])
+    text = of_training([row])
     assert f"- {named}" in text
     assert "https://creativecommons.org/licenses/by/3.0/" in text
 
@@ -534,7 +532,7 @@ def test_an_interrupted_export_leaves_what_was_there(
     (tmp_path / "model" / "config.json").write_text("old", "utf-8")
     monkeypatch.setattr("training.export.json.dumps", lambda *_, **__: int("no"))
     with pytest.raises(ValueError, match="no"):
-        write_model(config, weights, prepared / "runs", tmp_path / "model", {}, {})
+        write_model(config, weights, prepared / "runs", tmp_path / "model", {})
     assert (tmp_path / "model" / "config.json").read_text("utf-8") == "old"
     assert not (tmp_path / "model" / "weights.safetensors").exists()
 
@@ -542,7 +540,7 @@ def test_an_interrupted_export_leaves_what_was_there(
 def test_a_model_that_is_not_finished_is_not_exported(prepared: Path, tmp_path: Path) -> None:
     (tmp_path / "sounds").symlink_to(prepared / "sounds")
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "calibration.json").write_text("{}", "utf-8")
+    (tmp_path / "runs" / "found.json").write_text("{}", "utf-8")
     torch.save({"step": 1, "average": {}}, tmp_path / "runs" / "checkpoint.pt")
     with pytest.raises(SystemExit, match="interrupted at step 1 of 2: run `python -m training train`"):
         run(tmp_path, "export", total=2)
@@ -570,7 +568,7 @@ def test_steps_in_the_wrong_order_say_what_is_missing(prepared: Path, tmp_path: 
     (tmp_path / "runs" / "cache").symlink_to(prepared / "runs" / "cache")
     with pytest.raises(SystemExit, match="training text"):
         run(tmp_path, "train")
-    with pytest.raises(SystemExit, match="no trained and calibrated model"):
+    with pytest.raises(SystemExit, match="no trained and reported model"):
         run(tmp_path, "export")
     with pytest.raises(SystemExit):
         run(tmp_path, "bake")
@@ -589,14 +587,3 @@ def test_every_label_of_the_library_is_a_concept_with_its_prompts() -> None:
     for label in load_library().described:
         phrases = concepts.all[concepts.index[label.id]].phrases
         assert set(label.prompts) <= set(phrases)
-
-
-def test_calibration_finds_the_curve_that_made_the_data() -> None:
-    rng = np.random.default_rng(2)
-    margins = rng.normal(0, 0.3, 20_000)
-    present = rng.random(20_000) < 1 / (1 + np.exp(-(12 * margins - 1)))
-    scale, bias = fit(margins, present)
-    assert scale == pytest.approx(12, rel=0.1)
-    # One in nine counts as present, whatever the share in the data.
-    odds = np.log(1 / 8) - np.log(present.mean() / (1 - present.mean()))
-    assert bias == pytest.approx(-1 + odds, abs=0.2)
