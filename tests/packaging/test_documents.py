@@ -95,9 +95,9 @@ def test_documents_name_the_labels_that_there_are() -> None:
     row = {kind: re.search(rf"^\| {kind} \|(.*)\|(.*)\|$", table[1], re.MULTILINE) for kind in LabelKind}
     for kind, cells in row.items():
         assert cells
-        for cell, threshold in zip(cells.groups(), (0.7, 0.5), strict=True):
+        for cell, security in zip(cells.groups(), (True, False), strict=True):
             expected = {
-                label.id for label in library.labels if (label.kind, label.threshold) == (kind, threshold)
+                label.id for label in library.labels if (label.kind, label.security) == (kind, security)
             }
             assert set(cell.replace(" ", "").split(",")) == expected
     assert f"a bank of {len(library.background)} everyday sounds" in detection

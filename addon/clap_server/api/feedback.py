@@ -53,7 +53,14 @@ async def _learn(shared: Context, stored: StoredEvent, verdict: Verdict) -> tupl
         return False, _NO_TRACE
     shared.supervisor.relearn(event.microphone_id)
     lesson = shared.store.lessons.get(event.id)
-    return (False, _NO_TRACE) if lesson is None else (True, _words(shared, lesson))
+    if lesson is None:
+        return False, _NO_TRACE
+    if verdict == "false_alarm" and _heeded(shared, lesson):
+        # Until now it was taken for what it was called, so it was no everyday sound of this room.
+        await shared.supervisor.count_false(event.microphone_id, event.id, lesson.heard_at, lesson.embeddings)
+    else:
+        await shared.supervisor.uncount_false(event.microphone_id, event.id)
+    return True, _words(shared, lesson)
 
 
 async def list_lessons(request: web.Request) -> web.Response:
@@ -83,6 +90,7 @@ async def delete_lesson(request: web.Request) -> web.Response:
             "no_such_lesson",
         )
     await shared.store.lessons.forget(event_id)
+    await shared.supervisor.uncount_false(microphone_id, event_id)
     shared.supervisor.relearn(microphone_id)
     return web.Response(status=204)
 

@@ -14,6 +14,7 @@ from clap_server.audio.denoise import check_denoise
 from clap_server.audio.push import PushSource
 from clap_server.audio.source import SourceState, SourceStatus
 from clap_server.audio.url import redact_text
+from clap_server.detection.everyday.preparing import model_key
 from clap_server.errors import ClapServerError, ConfigurationError, LabelError, ModelError
 from clap_server.listening.batcher import Batcher
 from clap_server.listening.condition import STARTING, TOO_SLOW
@@ -23,6 +24,7 @@ from clap_server.listening.events import ClipWithheld
 from clap_server.listening.memory import give_back
 from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.plan import Plan, make_plan
+from clap_server.listening.room.piece import coded, piece_of
 from clap_server.listening.room.room import Room
 from clap_server.listening.scoring import make_scoring
 from clap_server.listening.self_test import SelfTestError
@@ -31,6 +33,9 @@ from clap_server.listening.sources import make_source
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from clap_server.audio.source import AudioSource
     from clap_server.clap.holder import ModelHolder
@@ -357,6 +362,39 @@ class Supervisor:
         """The same for every microphone."""
         for microphone_id in self._entries:
             self.relearn(microphone_id)
+
+    async def count_false(
+        self, microphone_id: str, event_id: str, heard_at: datetime, embeddings: NDArray[np.float32]
+    ) -> None:
+        """Let an event that the user called false count as everyday sound of its room.
+
+        Args:
+            microphone_id: where it was heard.
+            event_id: of the event.
+            heard_at: when it was detected.
+            embeddings: ``(windows, dimension)`` of the model that runs.
+
+        Raises:
+            StoreError: it cannot be stored.
+        """
+        entry = self._entries.get(microphone_id)
+        if entry is None or entry.room is None:
+            return
+        hop_s = entry.plan.hop_s
+        ends_s = [hop_s * (number + 1) for number in range(len(embeddings))]
+        piece = piece_of(heard_at.timestamp(), ends_s, [coded(row) for row in embeddings], hop_s)
+        key = model_key(self._holder.model)
+        await entry.room.add_false(event_id, piece, key, hop_s, denoise=entry.plan.denoise)
+
+    async def uncount_false(self, microphone_id: str, event_id: str) -> None:
+        """Take ``count_false`` back; no error if it was not counted.
+
+        Raises:
+            StoreError: it cannot be stored.
+        """
+        entry = self._entries.get(microphone_id)
+        if entry is not None and entry.room is not None:
+            await entry.room.remove_false(event_id)
 
     def scorer(self, microphone_id: str) -> LabelScorer | None:
         """What scores the windows of a microphone now; None while nothing does."""

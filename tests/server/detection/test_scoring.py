@@ -201,7 +201,7 @@ def test_normal_is_what_the_others_leave() -> None:
 def test_normal_alone_is_what_the_security_labels_leave() -> None:
     model = KnownModel()
     alone = LabelScorer(model, [NORMAL], LIBRARY.background)
-    security = [entry for entry in LIBRARY.labels if entry.threshold == 0.7]
+    security = [entry for entry in LIBRARY.labels if entry.security]
     expected = 1 - LabelScorer(model, security, LIBRARY.background).scores(windows()).max(axis=1)
     assert alone.label_ids == ("normal",)
     np.testing.assert_allclose(alone.scores(windows())[:, 0], expected, atol=1e-6)

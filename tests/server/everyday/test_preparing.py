@@ -136,7 +136,7 @@ def test_the_users_own_recordings_join(tmp_path: Path, quick: list[str]) -> None
     own = tmp_path / "own"
     maker = BankMaker(SpectralModel())
     maker.add([tone(30.0)], Piece(tags=("my fridge",)))
-    maker.bank("spectral float32", "mine").save(own_path("spectral float32", own))
+    maker.bank("spectral float32", "mine").save(own_path("spectral", own))
     model = prepared(SpectralModel(), tmp_path, lambda _: None, own_dir=own)
     assert model.everyday is not None
     assert model.everyday.sources == "made; mine"
