@@ -62,6 +62,7 @@ def test_windows_gate_and_detections_are_those_of_live_listening(model: ClapMode
         window_s=model.window_s,
         gate=NoiseGate(),
         sink=cast("Any", _Levels()),
+        on_check=print,
     )
     live: list[Detection] = []
     windows = []

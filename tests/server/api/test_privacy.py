@@ -39,6 +39,8 @@ async def _break(client: Client, *, then_s: float = 8.0) -> list[dict[str, Any]]
         while True:
             message = await listening.receive_json(timeout=30)
             if message["type"] in {"event", "event_clip"}:
+                if message.get("change") == "confirmed":
+                    continue
                 told.append(message)
                 if message.get("change") != "started" and message["event"]["clip_withheld"] != "coming":
                     return told

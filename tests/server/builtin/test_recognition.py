@@ -87,8 +87,8 @@ def test_panes_that_break_at_the_very_start_of_a_file_are_heard(
     score: Callable[[NDArray[np.float32]], dict[str, float]],
 ) -> None:
     found = [score(pane_break(np.random.default_rng(seed), RATE))["glass_breaking"] for seed in SEEDS]
-    assert np.median(found) >= GLASS.threshold
-    assert sum(value >= 0.5 for value in found) >= len(found) - 1
+    assert np.median(found) >= 0.5
+    assert sum(value >= 0.4 for value in found) == len(found)
 
 
 @pytest.mark.parametrize("maker", [synthesis.t3_alarm, synthesis.t4_alarm], ids=["T3", "T4"])

@@ -138,7 +138,13 @@ def test_the_time_of_sound_is_right_within_half_a_second_whatever_is_missing_or_
     for arrival in arrivals(seed, count):
         if stretch is None or arrival.block.after_gap:
             stretch = Stretch(
-                "x", plan, sample_rate=LOW_RATE, window_s=2.0, gate=NoiseGate(), sink=RememberingSink()
+                "x",
+                plan,
+                sample_rate=LOW_RATE,
+                window_s=2.0,
+                gate=NoiseGate(),
+                sink=RememberingSink(),
+                on_check=print,
             )
         windows += [found.window for found in stretch.take(arrival.block) if isinstance(found, Heard)]
         # Nothing is decided on less than the shortest window.

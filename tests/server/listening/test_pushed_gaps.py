@@ -199,6 +199,7 @@ async def hear(blocks: AsyncIterator[AudioBlock], sent: list[Sent], heard: Heard
                     window_s=WINDOW_S,
                     gate=NoiseGate(),
                     sink=RememberingSink(),
+                    on_check=print,
                 )
                 first = total
             total += len(block.samples)

@@ -14,7 +14,7 @@ from clap_server.detection.windows import Window
 from clap_server.listening.diary import Fate, GateView, WindowNote
 from clap_server.listening.words import judgement_words, nearest_words
 from tests.server.listening.rig import LIBRARY, MORNING, ArraySource, Rig
-from tests.server.listening.spectral import GLASS_BANDS, SpectralModel, crash, scene
+from tests.server.listening.spectral import GLASS_BANDS, SpectralModel, crash, everyday_noise, scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 class MetallicModel(SpectralModel):
-    """Takes a break for a blow on metal as well, a little less."""
+    """Takes a break for a blow on metal as well, of which there is more in everyday sound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.everyday = everyday_noise(0.06, of_glass=9)
 
     def _read(self, text: str) -> NDArray[np.float32]:
         if text not in LIBRARY.resolve("metal impact").prompts:
@@ -44,7 +48,7 @@ async def test_one_bang_that_two_labels_heard_is_one_event(tmp_path: Path) -> No
     ((ended, _),) = rig.sink.ended
     assert started.label_id == "glass_breaking"
     assert [close.label for close in ended.close] == ["metal_impact"]
-    assert 0.7 < ended.close[0].score < ended.peak_score
+    assert 0.6 < ended.close[0].score < ended.peak_score
     assert ended.replaced_by is None
     metal = WatchedLabel(LIBRARY.resolve("metal impact"), 0.7)
     words = {
@@ -69,11 +73,14 @@ async def test_two_breaks_within_the_time_of_one_event_are_two(tmp_path: Path) -
     async with rig.running():
         await rig.sink.until(lambda: len(rig.sink.ended) == 2)
         await rig.until_heard(18)
+        await rig.sink.until(lambda: bool(rig.sink.clips))
     begun = [event.started_at.timestamp() - MORNING for event in rig.sink.started]
     assert begun == pytest.approx([5, 8], abs=0.05)
-    (first, recording), (second, _) = rig.sink.ended
+    (first, _), (second, _) = rig.sink.ended
     assert first.ended_at == second.started_at
-    assert recording is not None
+    # The second began before the first one's post-roll had come.
+    ((recorded, recording),) = rig.sink.clips
+    assert (recorded.id, recording is not None) == (first.id, True)
     assert first.id != second.id
 
 

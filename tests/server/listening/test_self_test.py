@@ -47,11 +47,11 @@ async def test_a_digital_test_finds_its_sound_and_tells_nobody_else(live: Live) 
         assert finding.noise_floor_dbfs == pytest.approx(-60, abs=1)
         assert finding.level_dbfs == pytest.approx(-30, abs=1)
         assert finding.live_score is not None
-        assert finding.live_score < 0.1
+        assert finding.live_score < 0.3
         assert finding.words.startswith("found after ")
         assert live.listener.active == frozenset()
     assert live.told() == []
-    assert all(scores.get("alarm", 0) < 0.1 for _, _, scores in live.sink.all_scores)
+    assert all(scores.get("alarm", 0) < 0.3 for _, _, scores in live.sink.all_scores)
     moments = [note.words for note in live.diary.last(300) if isinstance(note, MomentNote)]
     assert moments == ["self-test of Alarm begins", "self-test of Alarm ends"]
 
