@@ -251,13 +251,17 @@ def rate_bounds(count: int, hours: float) -> tuple[float | None, float | None]:
 def event_curves(
     results: Sequence[ScoredRecording], labels: Sequence[Label], thresholds: Sequence[float] = THRESHOLDS
 ) -> dict[str, tuple[EventMetrics, ...]]:
-    """Recall against false alarms: ``event_metrics`` with each threshold for all labels.
+    """Recall against false alarms: ``event_metrics`` with each threshold.
+
+    Each label is watched alone: where impacts compete, what one finds would depend on which others are measured.
 
     Returns:
         By label, in the order of the thresholds.
     """
-    points = [event_metrics(results, labels, threshold) for threshold in thresholds]
-    return {label.id: tuple(point[index] for point in points) for index, label in enumerate(labels)}
+    return {
+        label.id: tuple(event_metrics(results, [label], threshold)[0] for threshold in thresholds)
+        for label in labels
+    }
 
 
 def _keeps(point: EventMetrics, limit_per_hour: float) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from clap_evaluation.reliability import THRESHOLDS, Promise
 from clap_server.detection.everyday.evidence import evidence, maxima
-from clap_server.detection.everyday.scale import BLOCK_S, ScoreScale, tail_of
+from clap_server.detection.everyday.scale import BLOCK_S, ScoreScale, tail_of, trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def leave_sources_out(
         if tail is None:
             continue
         highest = maxima(decided[own], bank.ends_s[own], bank.recordings[own], block_s=BLOCK_S)
-        scores = ScoreScale(((1.0, tail),)).scores(highest)
+        scores = ScoreScale(trust([tail])).scores(highest)
         counts[source] = np.array([int((scores >= threshold).sum()) for threshold in thresholds], np.intp)
         seconds += float(bank.seconds[own].sum())
     return tuple(
