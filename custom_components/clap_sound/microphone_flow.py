@@ -97,7 +97,6 @@ def _number(lowest: float, highest: float, step: float, unit: str) -> NumberSele
     )
 
 
-_ROLL = _number(0, 10, 0.5, "s")
 _RECORDING = section(
     probatio.Schema(
         {

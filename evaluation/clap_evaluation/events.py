@@ -253,7 +253,7 @@ def event_curves(
 ) -> dict[str, tuple[EventMetrics, ...]]:
     """Recall against false alarms: ``event_metrics`` with each threshold.
 
-    Each label is watched alone: where impacts compete, what one finds would depend on which others are measured.
+    Each label is watched alone: where impacts compete, what one finds would depend on which others are there.
 
     Returns:
         By label, in the order of the thresholds.

@@ -29,6 +29,7 @@ from clap_server.audio.url import redact_url
 from clap_server.detection.everyday.found import found_by
 from clap_server.detection.everyday.rate import rate_of_score
 from clap_server.detection.everyday.words import promise_words
+from clap_server.detection.library import NORMAL
 from clap_server.detection.patterns import RAISED_BY
 from clap_server.listening.config import UrlSourceSettings
 
@@ -139,6 +140,8 @@ def promised(label: Label, threshold: float) -> float | None:
 
 def meaning(label: Label, threshold: float, found: Mapping[str, FoundScores]) -> str:
     """What a threshold buys, in words."""
+    if label.id == NORMAL.id:
+        return "what all other labels leave: 1 less the highest of their scores"
     if not label.prompts:
         return "told by the pattern of its beeps alone, whatever the threshold"
     words = [promise_words(threshold)]

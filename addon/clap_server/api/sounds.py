@@ -14,7 +14,7 @@ from clap_server.api.form import parts_of, read_text, receiving
 from clap_server.api.problems import ProblemError, invalid, not_found
 from clap_server.api.route import Route
 from clap_server.api.schemas import SeparationInfo, SoundInfo, SoundList
-from clap_server.api.taught import MOST_SOUNDS, Clip
+from clap_server.api.taught import MOST_SOUNDS, Clip, NameTakenError
 from clap_server.audio.decode import decode
 from clap_server.audio.encode import encode
 from clap_server.detection.labels import LabelKind
@@ -78,6 +78,8 @@ async def add_sound(request: web.Request) -> web.Response:
         form.clips.append(await _event_clip(shared, event_id))
     try:
         sound = await shared.taught.add(form.name, form.kind, form.clips, keep=form.keep_clips)
+    except NameTakenError as error:
+        raise ProblemError(409, "name_taken", str(error)) from error
     except TeachingError as error:
         where = "clips" if error.clip is None else f"clips.{error.clip}"
         raise invalid(where, str(error), error.code) from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clap_server.audio.decode import decode
 from clap_server.detection.examples import Examples, made_for
 from clap_server.detection.teaching import check_number, default_threshold, hear_clip, kind_of, teach
-from clap_server.errors import ClapServerError, StoreError
+from clap_server.errors import ClapServerError, LabelError, StoreError
 from clap_server.listening.shared_model import SharedModel
 from clap_server.store.background import Background
 from clap_server.store.sounds import TaughtClip, TaughtSound
@@ -44,6 +44,10 @@ class Clip(NamedTuple):
     flac: bytes
 
 
+class NameTakenError(ClapServerError):
+    """Another taught sound has the name."""
+
+
 class TaughtSounds:
     """Teaches, forgets, and learns anew when another model comes.
 
@@ -69,6 +73,8 @@ class TaughtSounds:
         self._supervisor = supervisor
         self._busy = busy
         self._changing = asyncio.Lock()
+        # Why a sound could not be learnt anew, by its id and the model.
+        self._failed: dict[tuple[str, str], str] = {}
         self._model_changed = asyncio.Event()
         self._unsubscribe: Callable[[], None] = lambda: None
         self._background = Background("taught sounds", "Taught sounds are not learnt anew for another model")
@@ -87,8 +93,15 @@ class TaughtSounds:
 
     def problem(self, sound: TaughtSound) -> str | None:
         """Why a sound cannot be heard now, in words; None if it can."""
-        if sound.made_for == made_for(self._holder.model):
+        model = made_for(self._holder.model)
+        try:
+            self._library.in_words(sound.name)
+        except LabelError as error:
+            return str(error)
+        if sound.made_for == model:
             return None
+        if (failed := self._failed.get((sound.id, model))) is not None:
+            return f"it cannot be learnt with the model that runs now: {failed}"
         if all(clip.has_sound for clip in sound.clips):
             return "it is being learnt anew for the model that runs now"
         return (
@@ -109,6 +122,7 @@ class TaughtSounds:
 
         Raises:
             LabelError: the name is not usable.
+            NameTakenError: another sound has it.
             TeachingError: the clips are not.
             AudioError: one of them is not readable.
             ModelError: the model failed.
@@ -117,6 +131,8 @@ class TaughtSounds:
         check_number(len(clips))
         async with self._changing:
             words = self._library.in_words(name)
+            if self._store.get(words.id) is not None:
+                raise NameTakenError(f"A sound of the name {name!r} is taught already: choose another")
             sound = await self._learn(words, kind, clips, keep=keep, created_at=datetime.now(UTC))
             await self._store.add(sound, [clip.flac if keep else None for clip in clips])
             self._tell()
@@ -147,7 +163,14 @@ class TaughtSounds:
         )
 
     def _tell(self) -> None:
-        self._library.teach([self.label(sound) for sound in self._store.all()])
+        labels = []
+        for sound in self._store.all():
+            try:
+                labels.append(self.label(sound))
+            except LabelError as error:
+                # Such as a name that a newer library has, too.
+                _LOGGER.error("The taught sound %s is left out: %s", sound.name, error)
+        self._library.teach(labels)
         self._supervisor.relearn_all()
 
     async def _learn(
@@ -212,6 +235,7 @@ class TaughtSounds:
             except StoreError as error:
                 _LOGGER.error("%s cannot be learnt anew now: %s", sound.name, error)
             except ClapServerError as error:
+                self._failed[sound.id, made_for(self._holder.model)] = str(error)
                 _LOGGER.error("%s cannot be learnt with this model; teach it again: %s", sound.name, error)
             else:
                 _LOGGER.info("Learnt %s anew: %s", sound.name, new.separation.words)

@@ -45,10 +45,10 @@ class ModelHolder:
     Args:
         requested: ``auto``, ``builtin``, a folder or a hub name.
         device: see ``resolve_device``. If it cannot be had, the CPU steps in and ``problem`` says so.
-        cache_dir: folder for downloads, text embeddings and calibrations.
+        cache_dir: folder for downloads, text embeddings and banks of everyday sound.
         dtype: number format of checkpoints in Hugging Face format.
         prepare: called in the loading thread with each loaded model and a function that tells progress; what
-            it returns is used. It adds what this folder knows nothing of, such as calibration.
+            it returns is used. It adds what this folder knows nothing of, such as the bank of everyday sound.
         patience_s: how long ``start`` waits for the wanted model before the built-in one steps in.
         retry_first_s: seconds from a failure to the next attempt; doubles each time, up to an hour.
     """

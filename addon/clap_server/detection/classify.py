@@ -76,7 +76,7 @@ def classify(
     """Score a recording for labels, by the windows and the gate of live sound. Blocks.
 
     Args:
-        model: whose embeddings and calibration to use.
+        model: whose embeddings and bank of everyday sound to use.
         library: where labels are looked up; other texts are the user's own words.
         blocks: each ``(n,)`` at the model's sample rate, full scale -1..1; not all empty.
         labels: as the user typed them; repetitions count once.

@@ -75,8 +75,7 @@ class SoundEvent:
         detected_at: when the server decided, UTC.
         ended_at: None while it lasts.
         threshold: that was in force.
-        score: at the decision, 0 to 1; 1 if a pattern decided. Of an impulsive sound that two windows
-            confirmed it can be a little below the threshold (see ``ImpulsiveRule``).
+        score: at the decision, 0 to 1; 1 if a pattern decided.
         peak_score: highest so far, 0 to 1.
         peak_level_dbfs: highest level so far, dBFS.
         has_clip: whether a recording is stored.

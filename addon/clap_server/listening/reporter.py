@@ -129,7 +129,11 @@ class EventReporter:
             recording = await self._recording(entry)
             withheld = recording if isinstance(recording, ClipWithheld) else None
             event = replace(entry.event, clip_withheld=withheld)
-            await self._sink.clip_came(event, None if isinstance(recording, ClipWithheld) else recording)
+            try:
+                await self._sink.clip_came(event, None if isinstance(recording, ClipWithheld) else recording)
+            except Exception:
+                # The recordings of the others must still be told.
+                _LOGGER.exception("The recording of event %s could not be told", event.id)
 
     def _is_due(self, entry: _Open) -> bool:
         return self._is_over or entry.samples is not None or self._nothing_is_kept is not None

@@ -103,6 +103,7 @@ class Stretch:
     def wipe(self, reason: ClipWithheld) -> None:
         """Forget the sound; what would have been recorded of it is withheld."""
         self.reporter.withhold(reason)
+        self.gathering.wipe()
         self.front.wipe()
 
     @property

@@ -50,6 +50,9 @@ class Trace:
                 self._windows.append(embedding)
         self._seen += 1
 
+    def __len__(self) -> int:
+        return len(self._windows)
+
     @property
     def embeddings(self) -> NDArray[np.float32]:
         """``(1 to MOST_WINDOWS, dimension)``."""
@@ -94,7 +97,8 @@ class Traces:
                 if of == label_id and trace.made_for == made_for:
                     trace.add(embedding)
         for detection in detections:
-            if detection.ended_s is None:
+            # One that became doubtful is told again.
+            if detection.ended_s is None and self._key(detection) not in self._open:
                 self._begin(detection)
 
     def _begin(self, detection: Detection) -> None:
@@ -102,11 +106,16 @@ class Traces:
         trace = Trace(self._made_for)
         for embedding in self._recent.get(label_id, ()):
             trace.add(embedding)
-        self._open[label_id, detection.detected_s] = trace
+        self._open[self._key(detection)] = trace
         while len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)
 
     def of(self, detection: Detection) -> Trace | None:
         """What is known of an event so far; None if a pattern decided. At its end it is forgotten."""
-        key = (detection.watched.label.id, detection.detected_s)
-        return self._open.get(key) if detection.ended_s is None else self._open.pop(key, None)
+        key = self._key(detection)
+        trace = self._open.get(key) if detection.ended_s is None else self._open.pop(key, None)
+        return trace if trace is not None and len(trace) else None
+
+    @staticmethod
+    def _key(detection: Detection) -> tuple[str, float]:
+        return detection.watched.label.id, detection.detected_s

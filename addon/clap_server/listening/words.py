@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clap_server.detection.detector import PATTERN_SCORE
 from clap_server.detection.everyday.rate import rate_of_score
 from clap_server.detection.everyday.words import rate_words
 from clap_server.detection.gate import SILENCE_DBFS
@@ -98,6 +99,8 @@ def _outdone_words(judgement: Judgement, nearer: Nearer) -> str:
 
 def score_words(name: str, score: float, threshold: float) -> str:
     """A score against its threshold, and what it means as one: the one place that says so."""
+    if score >= PATTERN_SCORE:
+        return _against(name, score, threshold)
     scored, _ = _apart(score, threshold)
     rate = rate_words(rate_of_score(score))
     return f"{_against(name, score, threshold)}: at {scored} you would have {rate}"

@@ -140,7 +140,7 @@ class WatchedLabel:
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
-        per_day = data["false_alarms_per_day"]
+        per_day = data.get("false_alarms_per_day")
         return cls(
             id=str(data["id"]),
             name=str(data["name"]),

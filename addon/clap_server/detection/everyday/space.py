@@ -27,17 +27,18 @@ class EverydaySpace:
         lengths = np.maximum(np.linalg.norm(bank.basis, axis=1), 1e-12)
         spread = (bank.codes.std(axis=0) * lengths) ** 2 if len(bank.codes) else lengths**2
         weights = (spread + _LEAST_SPREAD * spread.mean() + 1e-12) ** (-whitening / 2)
-        self._bank = bank
+        # Not the bank itself: what is remembered of a bank must not keep it.
+        self._codes, self._mean = bank.codes, bank.mean
         self._axes = np.asarray((bank.basis / lengths[:, None]).T * weights, np.float32)
         self._steps = np.asarray(lengths * weights, np.float32)
 
     def everyday(self, rows: slice | NDArray[np.intp] = slice(None)) -> NDArray[np.float32]:
         """Windows of the bank, ``(rows, components)``."""
-        return np.asarray(self._bank.codes[rows] * self._steps, np.float32)
+        return np.asarray(self._codes[rows] * self._steps, np.float32)
 
     def project(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """From ``(n, dimension)`` to ``(n, components)``."""
-        return np.asarray((np.asarray(embeddings, np.float32) - self._bank.mean) @ self._axes, np.float32)
+        return np.asarray((np.asarray(embeddings, np.float32) - self._mean) @ self._axes, np.float32)
 
 
 def normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -27,8 +27,8 @@ SHAPES = (-0.5, 0.5)
 """Believed shapes: margins are bounded, so that tails mostly are shorter than exponential (below 0)."""
 
 RAREST_OF_HOURS = 100.0
-"""A tail that ends would call what is beyond it impossible. No rate is said to be less than once in so many
-times the hours that were heard."""
+"""A tail that ends would call what is beyond it impossible. From a rate of once in so many times the hours
+that were heard on, it goes on as an exponential one: rarer and rarer, never impossible."""
 
 _BODY_POINTS = 65
 _STRAIGHT = 1e-6
@@ -53,21 +53,17 @@ class Tail:
     shape: float
     scale: float
 
-    @property
-    def rarest(self) -> float:
-        """The lowest rate that is told, events an hour."""
-        return 1.0 / (RAREST_OF_HOURS * self.hours) if self.hours else 0.0
-
     def per_hour(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """Maxima an hour that reach margins of any shape; falls as they rise."""
         counted = np.exp(np.interp(margins, self.body, np.log(self.body_rates)))
         over = np.maximum(np.asarray(margins, np.float64) - self.body[-1], 0.0) / self.scale
         if abs(self.shape) < _STRAIGHT:
-            surviving = np.exp(-over)
-        else:
-            with np.errstate(divide="ignore"):
-                surviving = np.maximum(1.0 + self.shape * over, 0.0) ** (-1.0 / self.shape)
-        return np.asarray(np.maximum(counted * surviving, self.rarest))
+            return np.asarray(counted * np.exp(-over))
+        # What is left of the tail where it is no longer trusted, and how far above u that is.
+        left = min(1.0, 1.0 / (RAREST_OF_HOURS * self.hours * self.body_rates[-1]))
+        end = (left**-self.shape - 1.0) / self.shape
+        surviving = (1.0 + self.shape * np.minimum(over, end)) ** (-1.0 / self.shape)
+        return np.asarray(counted * surviving * np.exp(-np.maximum(over - end, 0.0)))
 
 
 def fit_tail(

@@ -140,6 +140,11 @@ class Gathering:
             self._add(self._waiting.popleft())
         self._close()
 
+    def wipe(self) -> None:
+        """Forget what waits: the microphone was muted."""
+        self._waiting.clear()
+        self._piece.clear()
+
     def _seconds(self, window: Window) -> float:
         """What a window adds to what was heard; a whole hop after something was lost."""
         since_s = self._hop_s if self._last_end_s is None else window.end_s - self._last_end_s
