@@ -94,8 +94,8 @@ async def test_url_with_default_labels_becomes_a_microphone_on_the_server(
     result = await begin(hass, bare_entry, "Hallway", "url")
     assert result["step_id"] == "url"
     assert shown(result, "labels") == [
-        {"label": "Glass breaking", "threshold": 70},
-        {"label": "Alarm", "threshold": 70},
+        {"label": "Glass breaking", "threshold": 61},
+        {"label": "Alarm", "threshold": 60},
     ]
     result = await answer(hass, result, url=f" {URL} ")
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -107,8 +107,8 @@ async def test_url_with_default_labels_becomes_a_microphone_on_the_server(
                 "name": "Hallway",
                 "source": {"type": "url", "url": URL},
                 "labels": [
-                    {"label": "glass_breaking", "threshold": 0.7},
-                    {"label": "alarm", "threshold": 0.7},
+                    {"label": "glass_breaking", "threshold": 0.61},
+                    {"label": "alarm", "threshold": 0.6},
                 ],
                 "owner": f"home_assistant:{bare_entry.entry_id}",
             }
@@ -485,7 +485,7 @@ async def test_reconfigure_changes_name_address_and_labels_and_hides_the_passwor
     assert result["description_placeholders"]["address"] == "rtsp://camera:***@192.0.2.1/audio"
     assert shown(result, "labels") == [
         {"label": "Glass breaking", "threshold": 70},
-        {"label": "Alarm", "threshold": 70},
+        {"label": "Alarm", "threshold": 60},
     ]
     assert shown(result, "advanced") == {"negatives": [], "hop_s": 0.5, "denoise": False}
     result = await answer(hass, result, url="rtsp://camera:***@192.0.2.1/other")
@@ -525,7 +525,7 @@ async def test_threshold_of_own_words_is_shown_too(
     result = await answer(hass, result, name="Kitchen", source="url")
     assert shown(result, "labels") == [
         {"label": "玻璃破碎的声音", "threshold": 50},
-        {"label": "Siren", "threshold": 70},
+        {"label": "Siren", "threshold": 60},
     ]
 
 
