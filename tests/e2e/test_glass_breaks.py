@@ -108,7 +108,7 @@ async def test_break_reaches_sensor_event_entity_automation_and_clip_exactly_onc
     await house.recorder.until(GLASS, lambda change: change.new == "off", timeout_s=PATIENCE_S)
     on = await house.recorder.until(GLASS, is_on, timeout_s=PATIENCE_S)
     await house.recorder.until(GLASS, is_off, timeout_s=PATIENCE_S)
-    assert on.attributes["score"] >= 0.7
+    assert on.attributes["score"] >= on.attributes["threshold"]
     changes = house.recorder.of(GLASS)
     until_off = changes[: next(index for index, change in enumerate(changes) if is_off(change))]
     assert len([change for change in until_off if is_on(change)]) == 1

@@ -32,18 +32,21 @@ def everyday_noise(spread: float = 0.0253, *, of_glass: int = 0) -> EverydayBank
     """
     rng = np.random.default_rng(0)
     pieces, windows = 3000, 3
-    margins = rng.uniform(-1.0, 0.25, pieces)
-    high = pieces // 10
-    margins[:high] = 0.25 - spread * np.log1p(-(np.arange(high) + 0.5) / high)
+    high = pieces // 8
     # A margin is the cosine to the label less that to the low band, which several background texts mean.
     band, texts = Counter(_low_band(text) for text in load_library().background).most_common(1)[0]
+    margins = 0.25 - spread * np.log1p(-(np.arange(high) + 0.5) / high)
     above = margins + TEMPERATURE * np.log(texts)
     angles = np.pi / 4 + np.arcsin(np.clip(above / np.sqrt(2), -0.7, 0.7))
     labels = np.zeros((2, len(EDGES_HZ) - 1))
     labels[0, ALARM_BAND] = 1
     labels[1, GLASS_BANDS] = 1 / np.sqrt(GLASS_BANDS.stop - GLASS_BANDS.start)
-    embeddings = np.sin(angles)[:, None] * labels[np.arange(pieces) % 2]
-    embeddings[:, band] = np.cos(angles)
+    embeddings = np.zeros((pieces, len(EDGES_HZ) - 1))
+    embeddings[:high] = np.sin(angles)[:, None] * labels[np.arange(high) % 2]
+    embeddings[:high, band] = np.cos(angles)
+    # All else is noise, in which there is a little of everything.
+    noise = np.abs(rng.standard_normal((pieces - high, len(EDGES_HZ) - 1)))
+    embeddings[high:] = noise / np.linalg.norm(noise, axis=1, keepdims=True)
     return EverydayBank.of(
         "spectral float32",
         np.repeat(embeddings, windows, axis=0).astype(np.float32),
