@@ -263,9 +263,13 @@ async def test_restart_from_within_home_assistant_comes_back_without_ending_the_
 async def test_first_minutes_are_calm(demo: RunningDemo) -> None:
     log = demo.log.read_text()
     assert "Reloading configuration entries because disabled_by changed" not in log
-    level = await demo.api.state(LEVEL)
-    assert level is not None
-    assert float(level["state"]) < 0
+    # Right after the restart it may not be known yet.
+    async with StateRecorder(demo.api) as recorder:
+        level = await recorder.until(
+            LEVEL, lambda change: change.new not in {None, "unknown", "unavailable"}, timeout_s=PATIENCE_S
+        )
+    assert level.new is not None
+    assert float(level.new) < 0
 
 
 async def test_ctrl_c_ends_it_all_in_good_order(demo: RunningDemo) -> None:
