@@ -117,6 +117,7 @@ class Judging:
         self._judged_at = time.monotonic()
         self._asked_at: float | None = None
         self._scores_told = False
+        self._wiped = False
 
     @property
     def active(self) -> frozenset[str]:
@@ -199,6 +200,7 @@ class Judging:
 
     def wipe(self, reason: ClipWithheld) -> None:
         """Forget the sound of all that waits; ``reason`` is why events have no recording."""
+        self._wiped = True
         waiting: list[Heard | Gap | Change] = []
         while not self._queue.empty():
             waiting.append(self._queue.get_nowait())
@@ -222,6 +224,9 @@ class Judging:
             embedding = await answer(item.embedding)
         finally:
             self._asked_at = None
+        if self._wiped:
+            # The microphone was muted while the model was asked: nothing of the sound is told any more.
+            return stretch.detector.tick(window.end_s)
         if isinstance(embedding, WindowDroppedError):
             self._counters.dropped += 1
             self._diary.note(item.note(Fate.DROPPED))
