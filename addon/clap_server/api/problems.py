@@ -178,17 +178,23 @@ async def read_body(request: web.Request, schema: type[_Model]) -> _Model:
     return parse(schema, await request.read())
 
 
+def _given_once(request: web.Request, name: str) -> str | None:
+    """A part of the query; None if it is not there."""
+    given = request.query.getall(name, [])
+    if len(given) > 1:
+        raise invalid(name, "was given twice; give it once")
+    return given[0] if given else None
+
+
 def read_decimal(request: web.Request, name: str, low: float, high: float) -> float | None:
     """Read a number of the query; None if it is not there.
 
     Raises:
         ProblemError: it is no such number, or is given twice.
     """
-    text = request.query.get(name)
+    text = _given_once(request, name)
     if text is None:
         return None
-    if len(request.query.getall(name)) > 1:
-        raise invalid(name, "was given twice; give it once")
     value = float(text) if _DECIMAL.fullmatch(text) else low - 1
     if not low <= value <= high:
         raise invalid(name, f"must be a number from {low:g} to {high:g}")
@@ -201,11 +207,9 @@ def read_number(request: web.Request, name: str, low: int, high: int) -> int | N
     Raises:
         ProblemError: it is no such number, or is given twice.
     """
-    text = request.query.get(name)
+    text = _given_once(request, name)
     if text is None:
         return None
-    if len(request.query.getall(name)) > 1:
-        raise invalid(name, "was given twice; give it once")
     if (
         not (text.isascii() and text.isdecimal())
         or len(text) > len(str(high))

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clap_server.detection.everyday.about import pieces_about
-from clap_server.detection.everyday.known import known_tails
+from clap_server.detection.everyday.per_bank import PerBank
 from clap_server.detection.everyday.rate import SOUNDING_HOURS_A_DAY
 from clap_server.detection.everyday.scale import GUESS, ScoreScale, tail_of, trust
 from clap_server.detection.examples import made_for
@@ -50,6 +50,8 @@ TEMPERATURE = 0.05
 """Width of the soft maxima, in cosine; LAION's checkpoints learnt a logit scale of about 1 / 0.05."""
 
 _TINY = np.finfo(np.float64).tiny
+# About a kilobyte each; None where a bank says too little of a label.
+_TAILS: PerBank[Tail | None] = PerBank(2000)
 
 
 class LabelScorer:
@@ -194,8 +196,7 @@ class LabelScorer:
             (label.id, label.library, label.kind, label.prompts, label.negatives, label.taught, *against)
             for label in labels
         ]
-        known = known_tails(bank)
-        found = known.get(keys)
+        found = _TAILS.known(bank, keys)
         missing = [column for column, key in enumerate(keys) if key not in found]
         if missing:
             margins = in_parts(bank, partial(self._margins, columns=missing))
@@ -205,7 +206,7 @@ class LabelScorer:
             for place, column in enumerate(missing):
                 kept = bank.without(pieces_about(bank, model, labels[column]))
                 found[keys[column]] = tail_of(margins[:, place], bank, kept, labels[column].kind)
-            known.put({keys[column]: found[keys[column]] for column in missing})
+            _TAILS.remember(bank, {keys[column]: found[keys[column]] for column in missing})
         return [found[key] for key in keys]
 
     def _soft(self, audio_embeddings: NDArray[np.float32]) -> NDArray[np.float64]:

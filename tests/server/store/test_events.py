@@ -13,7 +13,7 @@ import pytest
 from clap_server.detection.patterns import AlarmPattern
 from clap_server.detection.rivals import Close
 from clap_server.errors import StoreError
-from clap_server.listening.events import ClipWithheld, EventGroup, HeardAt
+from clap_server.listening.events import ClipWithheld, EventGroup, HeardAt, SoundEvent
 from clap_server.store.folder import DataFolder
 from clap_server.store.migrations import MIGRATIONS
 from clap_server.store.store import Store
@@ -255,8 +255,8 @@ async def test_events_that_go_on_are_known(store: Store) -> None:
     assert store.events.active == (lasting.id,)
 
 
-async def test_the_pattern_of_an_event_is_kept_and_replayed(store: Store) -> None:
-    event = sound_event(label_id="smoke_alarm", pattern=AlarmPattern.T3)
+async def _is_kept_and_replayed(store: Store, event: SoundEvent) -> None:
+    """Over a restart, which ends it."""
     await store.events.record("started", event, "Kitchen")
     again = await _reopened(store)
     try:
@@ -268,6 +268,11 @@ async def test_the_pattern_of_an_event_is_kept_and_replayed(store: Store) -> Non
     assert started.stored.event == event
     over = replace(event, ended_at=event.detected_at, clip_withheld=ClipWithheld.LOST)
     assert stored.event == ended.stored.event == over
+
+
+async def test_the_pattern_of_an_event_is_kept_and_replayed(store: Store) -> None:
+    event = sound_event(label_id="smoke_alarm", pattern=AlarmPattern.T3)
+    await _is_kept_and_replayed(store, event)
 
 
 async def test_a_recording_that_comes_late_is_there_in_the_list_and_in_the_replay(store: Store) -> None:
@@ -388,17 +393,7 @@ async def test_what_else_a_sound_might_be_and_its_group_are_kept_and_replayed(st
         noise_floor_dbfs=-58.0,
         group=GROUP,
     )
-    await store.events.record("started", event, "Kitchen")
-    again = await _reopened(store)
-    try:
-        stored = await again.events.get(event.id)
-        started, ended = await again.events.changes_after(0)
-    finally:
-        await again.close()
-    assert stored is not None
-    assert started.stored.event == event
-    over = replace(event, ended_at=event.detected_at, clip_withheld=ClipWithheld.LOST)
-    assert stored.event == ended.stored.event == over
+    await _is_kept_and_replayed(store, event)
 
 
 @pytest.mark.parametrize("is_over", [False, True])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clap_server.detection.everyday.known import known_tails
+from clap_server.detection.everyday.per_bank import PerBank
 from clap_server.detection.likeness import NEAR_IDENTICAL, likeness
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from clap_server.clap.everyday import EverydayBank
     from clap_server.clap.model import ClapModel
     from clap_server.detection.labels import Label
+
+# Embeddings of all tags of a bank.
+_TAGS: PerBank[NDArray[np.float32]] = PerBank(1)
 
 
 def pieces_about(bank: EverydayBank, model: ClapModel, label: Label) -> NDArray[np.bool_]:
@@ -34,7 +37,7 @@ def pieces_about(bank: EverydayBank, model: ClapModel, label: Label) -> NDArray[
     tags = bank.tags
     if not tags:
         return np.zeros(len(bank.pieces), bool)
-    embeddings = known_tails(bank).tag_embeddings(lambda: model.embed_text(tags))
+    embeddings = _TAGS.get(bank, tags, lambda: model.embed_text(tags))
     alike = likeness(tags, embeddings, label.prompts, model.embed_text(label.prompts))
     same = {tag for tag, value in zip(tags, alike, strict=True) if value >= NEAR_IDENTICAL}
     return np.array([not same.isdisjoint(piece.tags) for piece in bank.pieces], bool)

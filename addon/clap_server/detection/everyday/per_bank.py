@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from clap_server.clap.everyday import EverydayBank
 
@@ -29,14 +29,25 @@ class PerBank(Generic[_Found]):
 
     def get(self, bank: EverydayBank, key: Hashable, make: Callable[[], _Found]) -> _Found:
         """What is known under a key, or what ``make`` finds out; two threads may do so at once."""
+        found = self.known(bank, [key])
+        if key not in found:
+            found[key] = make()
+            self.remember(bank, found)
+        return found[key]
+
+    def known(self, bank: EverydayBank, keys: Iterable[Hashable]) -> dict[Hashable, _Found]:
+        """Of these keys, what is known."""
         with self._lock:
             known = self._known.setdefault(bank, OrderedDict())
-            if key in known:
+            found = {key: known[key] for key in keys if key in known}
+            for key in found:
                 known.move_to_end(key)
-                return known[key]
-        found = make()
+            return found
+
+    def remember(self, bank: EverydayBank, found: Mapping[Hashable, _Found]) -> None:
+        """Add what was found out."""
         with self._lock:
-            known[key] = found
+            known = self._known.setdefault(bank, OrderedDict())
+            known.update(found)
             while len(known) > self._most:
                 known.popitem(last=False)
-        return found
