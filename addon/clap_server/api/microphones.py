@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from clap_server.api.context import Context
     from clap_server.audio.source import AudioSource
+    from clap_server.detection.library import LabelLibrary
     from clap_server.listening.plan import Plan
     from clap_server.listening.supervisor import Prepared
 
@@ -257,10 +258,23 @@ def _checked(
             check_denoise()
         except ConfigurationError as error:
             raise invalid("denoise", str(error), "denoise_unavailable") from error
+    _check_labels(shared.library, settings)
+    try:
+        return Microphone(id=microphone_id, settings=settings)
+    except ValidationError as error:
+        raise from_validation(error) from None
+
+
+def _check_labels(library: LabelLibrary, settings: MicrophoneSettings) -> None:
+    """Refuse labels and negatives that are not usable, or say the same.
+
+    Raises:
+        ProblemError: names the field.
+    """
     seen: dict[str, str] = {}
     for index, choice in enumerate(settings.labels):
         try:
-            label = shared.library.resolve(choice.label)
+            label = library.resolve(choice.label)
         except LabelError as error:
             raise invalid(f"labels.{index}.label", str(error), "invalid_label") from error
         if label.id in seen:
@@ -270,10 +284,18 @@ def _checked(
                 "duplicate_label",
             )
         seen[label.id] = choice.label
-    try:
-        return Microphone(id=microphone_id, settings=settings)
-    except ValidationError as error:
-        raise from_validation(error) from None
+    for index, text in enumerate(settings.negatives):
+        try:
+            meant = library.resolve(text).id
+        except LabelError as error:
+            raise invalid(f"negatives.{index}", str(error), "invalid_label") from error
+        if meant in seen:
+            # Its margins would be nothing but noise, of which some would score high.
+            raise invalid(
+                f"negatives.{index}",
+                f"'{text}' means the same as the label '{seen[meant]}'; name what the sounds are not",
+                "duplicate_label",
+            )
 
 
 def _meaning(shared: Context, settings: MicrophoneSettings) -> tuple[Plan, AudioSource]:

@@ -148,6 +148,8 @@ async def test_secret_is_not_sent_to_another_host(client: Client) -> None:
         ({"name": "Hall\u202emra"}, "name", "U+202E"),
         ({"name": "Hall\n2026-01-01 INFO"}, "name", "U+000A"),
         ({"negatives": ["a\u2028b"]}, "negatives.0", "U+2028"),
+        ({"labels": [{"label": "alarm"}], "negatives": ["dishes", "Alarm"]}, "negatives.1", "means the same"),
+        ({"negatives": ["!!!"]}, "negatives.0", "describe"),
         ({"source": {"type": "url", "url": "rtsp://admin:123#456@host/x"}}, "source.url", "# as %23"),
         ({"source": {"type": "url", "url": "http://169.254.169.254/x"}}, "source.url", "link-local"),
         ({"hop_s": 0.01}, "hop_s", "at least 0.1"),
