@@ -120,6 +120,7 @@ class LabelScorer:
         if model.everyday is not None:
             self._learn(model.everyday, list(by_id.values()), against)
         self._scales = self._measure(model, list(by_id.values()), against, room, sounding_hours)
+        self._tables = [scale.table() for scale in self._scales]
 
     def scale(self, label_id: str) -> ScoreScale:
         """What turns margins of a label that has prompts into its scores.
@@ -256,7 +257,7 @@ class LabelScorer:
             ``(n, m)`` in 0..1, in the order of ``label_ids``.
         """
         margins = self._margins(audio_embeddings)
-        columns = [scale.scores(column) for scale, column in zip(self._scales, margins.T, strict=True)]
+        columns = [np.interp(column, *table) for table, column in zip(self._tables, margins.T, strict=True)]
         others = np.stack(columns, axis=1)
         for column, mistakes in self._mistakes.items():
             others[:, column] *= mistakes.kept(audio_embeddings)

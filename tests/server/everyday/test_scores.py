@@ -190,3 +190,12 @@ def test_of_too_little_sound_nothing_is_said() -> None:
     bank = everyday(0.2)
     margins = np.zeros(len(bank.ends_s))
     assert tail_of(margins, bank, np.ones(len(margins), bool), LabelKind.IMPULSIVE) is None
+
+
+@pytest.mark.parametrize("kind", list(LabelKind))
+def test_the_scores_of_windows_are_those_of_the_scale(kind: LabelKind) -> None:
+    scorer = LabelScorer(KnownModel(everyday=BANK), [label("x", "a thing", kind=kind)], LIBRARY.background)
+    windows = np.concatenate([sound(2000), KnownModel().random("a thing")[None]])
+    margins = scorer.margins(windows)[:, 0]
+    assert margins.max() > scorer.scale("x").margin(0.7)
+    np.testing.assert_allclose(scorer.scores(windows)[:, 0], scorer.scale("x").scores(margins), atol=0.003)

@@ -28,6 +28,7 @@ LEAST_BLOCKS = 220
 # Cosines lie between -1 and 1, and a soft maximum adds T times the logarithm of the number of texts.
 _HIGHEST_MARGIN = 4.0
 _HALVINGS = 60
+_TABLE_SIZE = 2049
 
 COMMON_HOURS = 4.0
 """A room's own sound counts as much as the common bank once there is so much of it."""
@@ -59,6 +60,15 @@ class ScoreScale:
     def scores(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scores in 0..1; they rise with the margins."""
         return score_of_rate(self.per_day(margins))
+
+    def table(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rising margins and their scores, to interpolate between: what each window needs must be quick.
+
+        The margins are closer than 0.005, so that a score is right within a few thousandths at most.
+        """
+        lowest = min(float(tail.body[0]) for _, tail in self.tails)
+        margins = np.linspace(lowest, max(self.margin(1.0), lowest + 1e-6), _TABLE_SIZE)
+        return margins, self.scores(margins)
 
     def margin(self, score: float) -> float:
         """The margin from which on scores are at least ``score``, between 0 and 1, by bisection."""
