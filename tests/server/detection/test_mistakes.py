@@ -67,12 +67,12 @@ def test_however_many_false_alarms_they_take_from_hardly_any_lookalike(seeds: li
     assert (everyday < 1).mean() <= 1 - QUANTILE + 2 / len(everyday)
 
 
-def test_what_is_nearly_the_same_keeps_little_and_what_is_mostly_another_sound_keeps_all() -> None:
+def test_what_is_nearly_the_same_keeps_little_and_what_is_mostly_another_sound_nearly_all() -> None:
     wrong, other = direction(1), direction(2)
     near, far = unit(wrong, 0.2 * other), unit(0.1 * wrong, other)
     kept = mistakes(wrong).kept(np.stack([near, far]))
     assert kept[0] < 0.1
-    assert kept[1] == 1.0
+    assert kept[1] > 0.95
 
 
 def test_lookalikes_are_those_with_the_highest_margins() -> None:
