@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clap_server.clap.builtin import FOLDER
 from training.config import (
@@ -23,25 +24,13 @@ if TYPE_CHECKING:
 STEPS = ("prepare", "text", "crossvalidate", "report", "train", "export", "everyday")
 
 
-def _number(text: str) -> float:
-    """A whole or a fractional number.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
-
-
-def _override(text: str) -> tuple[str, float]:
-    """``train.steps=2`` as name and number."""
+def _override(text: str) -> tuple[str, Any]:
+    """``train.steps=2`` as name and value, which is written as in TOML."""
     name, _, value = text.partition("=")
     try:
-        return name.strip(), _number(value)
+        return name.strip(), tomllib.loads(f"value = {value}")["value"]
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=NUMBER, such as train.steps=2") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE, such as train.steps=2") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_override,
         action="append",
         default=[],
-        metavar="NAME=NUMBER",
+        metavar="NAME=VALUE",
         help="another value of a setting, such as train.steps=2 (repeatable)",
     )
     return parser

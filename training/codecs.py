@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import av
 import numpy as np
 import soxr
+from scipy import signal
 
 from clap_server.audio.frames import frame_channels
 
@@ -108,7 +109,8 @@ def delay(codec: Codec) -> int:
     burst = np.fft.irfft(spectrum, count)
     burst *= 0.2 / burst.std()
     decoded = _coded(np.pad(burst, edge).astype(np.float32), codec)[: count + 2 * edge]
-    likeness = np.correlate(np.pad(decoded, (0, count + 2 * edge - len(decoded))), burst, "valid")
+    padded = np.pad(decoded, (0, count + 2 * edge - len(decoded)))
+    likeness = signal.correlate(padded, burst, "valid", method="fft")
     return int(np.argmax(likeness)) - edge
 
 

@@ -181,7 +181,7 @@ class Config(_Section):
     crossvalidation: CrossValidation
 
 
-def load_config(path: Path = DEFAULT_CONFIG, overrides: Mapping[str, float] | None = None) -> Config:
+def load_config(path: Path = DEFAULT_CONFIG, overrides: Mapping[str, object] | None = None) -> Config:
     """Read the settings.
 
     Args:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from clap_server.clap.builtin.text_tower import token_ids
 from clap_server.detection.scoring import TEMPERATURE
+from training.precision import mixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -66,7 +67,7 @@ class Consensus:
     def _heard(self, mels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Margins by the prompts, and these plus how much the names are like the sound: ``(n, k)`` each."""
         with torch.no_grad():
-            with torch.autocast(mels.device.type, torch.bfloat16):
+            with mixed(mels.device.type):
                 pooled = self._model.audio.pool(mels)
             audio = functional.normalize(self._model.audio.head(pooled.float()), dim=1)
             margins = self._score.margins(audio, self._prompts, self._bank)[:, self.columns]

@@ -28,6 +28,7 @@ from clap_server.clap.builtin.text_tower import TextTower, load_tokenizer, token
 from clap_server.detection.library import load_library
 from training.concepts import TEMPLATES, load_concepts
 from training.data import read_recordings
+from training.precision import mixed
 from training.translations import load_translations
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _teach(folder: Path, batches: Iterator[dict[str, torch.Tensor]], total: int)
 
     model = AutoModel.from_pretrained(str(folder), attn_implementation="eager").eval()
     results = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), mixed("cpu"):
         for tokens in tqdm(batches, total=-(-total // _TAUGHT_AT_ONCE), desc="teacher", mininterval=10):
             states = model(**tokens).last_hidden_state.float()
             kept = tokens["attention_mask"].unsqueeze(2)
@@ -286,7 +287,7 @@ def _fit(
         batch = ids[rows]
         batch = batch[:, : max(int((batch > 0).sum(1).max()), 1)]
         # On short texts the plain formula of attention is several times as fast on a CPU as the blocked one.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with mixed("cpu"), sdpa_kernel(SDPBackend.MATH):
             states = tower.mean(batch).float()
             recalled = functional.normalize(recall(states), dim=1)
         wanted = targets[rows]

@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from clap_server.clap.builtin.text_tower import load_tokenizer, token_ids
 from training.consensus import Consensus
 from training.mixing import Batch, Mixer
+from training.precision import mixed
 from training.prepare import Cache
 from training.text import UNRELATED
 from training.texts import LibraryScore, Phrases
@@ -180,7 +181,7 @@ class Trainer:
     def _loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         model, device, settings = self.model, self.device, self.config.train
         targets = batch.targets.to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed(device.type):
             pooled = model.audio.pool(batch.mels.to(device))
         pooled = pooled.float()
         audio = functional.normalize(model.audio.head(model.audio.dropout(pooled)), dim=1)
@@ -189,7 +190,7 @@ class Trainer:
         captioned = [row for row, caption in enumerate(batch.captions) if caption][:_CAPTIONS]
         captions = [batch.captions[row] for row in captioned]
         ids = self.phrases.draw(rng, [*unrelated, *captions]).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed(device.type):
             texts = model.text(ids)
             prompts = model.text(self.score.ids.to(device))
         logits = audio @ texts.T * model.pair_scale.exp() + model.pair_bias
@@ -275,7 +276,7 @@ class Trainer:
         chosen = torch.cat([heard[:_NAMED_HEARD], others[:_NAMED_OTHERS]])
         ids = self.names[chosen]
         ids = ids[:, : int((ids != 0).sum(1).max())].to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed(device.type):
             texts = model.text(ids)
         logits = audio @ texts.T * model.named_scale.exp() + model.named_bias[chosen.to(device)]
         taught = batch.taught.to(device)[:, None]

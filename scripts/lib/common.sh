@@ -17,6 +17,9 @@ if [[ -n ${PIP_FIND_LINKS:-} && -z ${UV_FIND_LINKS:-} ]]; then
   export UV_FIND_LINKS=${PIP_FIND_LINKS// /,}
 fi
 
+# Without compiled modules, which some base images forbid, each start takes seconds longer.
+unset PYTHONDONTWRITEBYTECODE
+
 SPINNER='|/-\'
 
 # Colours are for people, not for log files.

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 RATE = 48_000
 SMALL = {
+    "model.channels": [8, 8, 16, 16, 32],
+    "text.width": 16,
+    "text.heads": 2,
+    "text.feed_forward": 32,
     "text.limit": 40,
     "text.steps": 2,
     "text.batch": 8,

@@ -391,8 +391,8 @@ def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--set", "nonsense"), "'nonsense' is no NAME=NUMBER"),
-        (("--set", "train.steps=abc"), "'train.steps=abc' is no NAME=NUMBER"),
+        (("--set", "nonsense"), "'nonsense' is no NAME=VALUE"),
+        (("--set", "train.steps=abc"), "'train.steps=abc' is no NAME=VALUE"),
         (("--set", "trian.steps=5"), "there is no setting trian.steps"),
         (("--set", "seed.steps=5"), "there is no setting seed.steps"),
         (("--set", "train.stepps=5"), "train.stepps: Extra inputs are not permitted"),
