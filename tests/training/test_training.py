@@ -276,7 +276,7 @@ def test_settling_teaches_the_prompts_what_they_and_other_names_say_together(
     torch.testing.assert_close(told.mean(0), logits.mean(0), rtol=0.02, atol=0.02)
     torch.testing.assert_close(told.std(0), logits.std(0), rtol=0.05, atol=0.02)
     # ... but another order, in which the names have their say.
-    assert (told - logits).abs().max() > 0.01
+    assert (told - logits).abs().max() > 0.02 * logits.std()
     with torch.no_grad():
         named = torch.stack(
             [
