@@ -182,7 +182,7 @@ class MicrophoneFlow(ConfigSubentryFlow):
         self._data: dict[str, Any] = {}
         self._adoptable: tuple[MicrophoneInfo, ...] = ()
         self._library: tuple[LabelInfo, ...] = ()
-        self._heard_nothing_from: Mapping[str, Any] | None = None
+        self._tried: Mapping[str, Any] | None = None
         self._errors: dict[str, str] = {}
         self._placeholders = {"address": "", "detail": "", "label": "", "meanings": "", "microphone": ""}
         # All that forms said of thresholds, the last form, and what waits for a yes to other thresholds.
@@ -432,12 +432,13 @@ class MicrophoneFlow(ConfigSubentryFlow):
     async def _sound_comes(self, source: Mapping[str, Any], details: Mapping[str, Any]) -> bool:
         """Have the server try a stream that is new; who enters it a second time wants it all the same."""
         field = next((name for name in (SOURCE_URL, CONF_CAMERA) if name in details), None)
-        if field is None or details[field] == self._data.get(field) or source == self._heard_nothing_from:
+        if field is None or details[field] == self._data.get(field) or source == self._tried:
             return True
         try:
             await self._client.check_source(source)
+            self._tried = source
         except InvalidRequestError as error:
-            self._heard_nothing_from = source
+            self._tried = source
             self._placeholders["detail"] = error.detail
             self._errors[field] = _STREAM_ERRORS.get(error.code, "stream_unusable")
             return False

@@ -100,6 +100,7 @@ async def test_chosen_thresholds_are_explained_before_they_are_saved(
     await until(hass, lambda: bool(peer.settings))
     (settings,) = peer.settings.values()
     assert [(choice.label, choice.threshold) for choice in settings.labels] == [("glass_breaking", 0.5)]
+    assert peer.checked == [URL], "the stream that was heard is not tried again"
 
 
 async def test_a_sound_without_a_threshold_is_told_with_its_default(
