@@ -148,6 +148,7 @@ class LabelEntity(ClapSoundEntity):
             "label": self._label_name,
             "threshold": label.threshold if label else None,
             "false_alarms_per_day": label.false_alarms_per_day if label else None,
+            "found_in_tests": label.found_share if label else None,
             "score": round(event.peak_score, 3) if event else None,
             "pattern": event.pattern if event else None,
             "event_id": event.id if event else None,

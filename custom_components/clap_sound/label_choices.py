@@ -56,11 +56,14 @@ class LabelChoices:
     Args:
         library: of the server; empty if it does not answer.
         language: of Home Assistant.
+
+    Attributes:
+        names: of the library's labels in that language, by id.
     """
 
     def __init__(self, library: Sequence[LabelInfo], language: str) -> None:
         self._library = library
-        self._names = {label.id: label.name(language) for label in library}
+        self.names = {label.id: label.name(language) for label in library}
         self._thresholds = {label.id: label.threshold for label in library}
         self._by_spelling = {
             _spelling(text): label.id for label in library for text in (label.id, *label.names.values())
@@ -77,7 +80,7 @@ class LabelChoices:
     def selector(self) -> ObjectSelector:
         """Make the form's field: a list of labels, from the library or in own words, with thresholds."""
         # The list shows values, not their labels, so the value has to be the name.
-        options = [SelectOptionDict(value=name, label=name) for name in self._names.values()]
+        options = [SelectOptionDict(value=name, label=name) for name in self.names.values()]
         label = SelectSelector(
             SelectSelectorConfig(options=options, custom_value=True, mode=SelectSelectorMode.DROPDOWN)
         )
@@ -109,7 +112,7 @@ class LabelChoices:
         return [self._shown(choice[CONF_LABEL], choice.get(CONF_THRESHOLD)) for choice in choices]
 
     def _shown(self, label: str, threshold: float | None) -> dict[str, Any]:
-        shown: dict[str, Any] = {CONF_LABEL: self._names.get(label, label)}
+        shown: dict[str, Any] = {CONF_LABEL: self.names.get(label, label)}
         if threshold is None and self._library:
             threshold = self._thresholds.get(label, DEFAULT_THRESHOLD)
         if threshold is not None:

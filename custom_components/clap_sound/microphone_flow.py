@@ -60,12 +60,13 @@ from .const import (
 )
 from .desired import CameraError, camera_stream_url, is_adopted, microphone_settings, owner
 from .label_choices import LabelChoiceError, LabelChoices
+from .meaning import Meanings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from .client import ClapSoundClient
-    from .client.models import LabelInfo, MicrophoneInfo
+    from .client.models import LabelInfo, MicrophoneInfo, WatchedLabel
     from .coordinator import ClapSoundConfigEntry, ClapSoundCoordinator
 
 MAX_NAME_LENGTH = 100
@@ -169,6 +170,10 @@ def _own_wishes(recording: Mapping[str, Any]) -> dict[str, Any]:
     return wishes
 
 
+def _negatives(advanced: Mapping[str, Any]) -> list[str]:
+    return [text.strip() for text in advanced.get(CONF_NEGATIVES, ()) if text.strip()]
+
+
 class MicrophoneFlow(ConfigSubentryFlow):
     """Asks for a name and a source, then for the source's details and what to listen for."""
 
@@ -177,9 +182,14 @@ class MicrophoneFlow(ConfigSubentryFlow):
         self._data: dict[str, Any] = {}
         self._adoptable: tuple[MicrophoneInfo, ...] = ()
         self._library: tuple[LabelInfo, ...] = ()
-        self._heard_nothing_from: Mapping[str, Any] | None = None
+        self._tried: Mapping[str, Any] | None = None
         self._errors: dict[str, str] = {}
-        self._placeholders = {"address": "", "detail": "", "label": "", "microphone": ""}
+        self._placeholders = {"address": "", "detail": "", "label": "", "meanings": "", "microphone": ""}
+        # All that forms said of thresholds, the last form, and what waits for a yes to other thresholds.
+        self._told: set[str] = set()
+        self._details: tuple[str, Mapping[probatio.Marker, Any], Mapping[str, Any]] = ("", {}, {})
+        self._entered: Mapping[str, Any] = {}
+        self._unsaved: dict[str, Any] = {}
 
     async def async_step_user(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Ask for the name and the kind of source of a new microphone."""
@@ -277,6 +287,29 @@ class MicrophoneFlow(ConfigSubentryFlow):
                 return result
         return await self._details_form("labels", {}, user_input, {})
 
+    async def async_step_meaning(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Say what thresholds mean that the form did not speak of."""
+        return self.async_show_menu(
+            step_id="meaning",
+            menu_options=["save", "change"],
+            description_placeholders=dict(self._placeholders),
+        )
+
+    async def async_step_save(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Create or change the microphone."""
+        if self.source == SOURCE_USER:
+            return self.async_create_entry(
+                title=self._name, data=self._unsaved, unique_id=self._unsaved.get(CONF_MICROPHONE)
+            )
+        return self.async_update_and_abort(
+            self._get_entry(), self._get_reconfigure_subentry(), title=self._name, data=self._unsaved
+        )
+
+    async def async_step_change(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Show again what was entered."""
+        step_id, fields, known = self._details
+        return await self._details_form(step_id, fields, self._entered, known)
+
     async def _next_step(self) -> SubentryFlowResult:
         steps = {
             SOURCE_URL: self.async_step_change_url if SOURCE_URL in self._data else self.async_step_url,
@@ -349,41 +382,63 @@ class MicrophoneFlow(ConfigSubentryFlow):
             CONF_SOURCE: self._data[CONF_SOURCE],
             **details,
             CONF_LABELS: labels,
-            CONF_NEGATIVES: [text.strip() for text in advanced.get(CONF_NEGATIVES, ()) if text.strip()],
+            CONF_NEGATIVES: _negatives(advanced),
             CONF_HOP_S: advanced[CONF_HOP_S],
         }
         if advanced[CONF_DENOISE]:
             data[CONF_DENOISE] = True
         if recording := _own_wishes(user_input[CONF_RECORDING]):
             data[CONF_RECORDING] = recording
-        if not (await self._server_accepts(source, data) and await self._sound_comes(source, details)):
-            return None
-        if self.source == SOURCE_USER:
-            return self.async_create_entry(
-                title=self._name, data=data, unique_id=details.get(CONF_MICROPHONE)
-            )
-        return self.async_update_and_abort(
-            self._get_entry(), self._get_reconfigure_subentry(), title=self._name, data=data
-        )
-
-    async def _server_accepts(self, source: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
         settings = microphone_settings(self._name, source, data, owner(self._entry_id))
         try:
-            await self._client.check_microphone(self._microphone_id, settings)
+            watched = await self._client.check_microphone(self._microphone_id, settings)
         except ClapSoundError as error:
             self._note(error)
-            return False
-        return True
+            return None
+        if not await self._sound_comes(source, details):
+            return None
+        self._unsaved, self._entered = data, user_input
+        is_news = await self._tell(watched)
+        return await (self.async_step_meaning() if is_news else self.async_step_save())
+
+    async def _tell(self, watched: Iterable[WatchedLabel]) -> bool:
+        """Say what thresholds mean, from the next form on; whether anything of it was not said before."""
+        language = self.hass.config.language
+        meanings = await Meanings.of_language(self.hass, language)
+        lines = meanings.lines(watched, LabelChoices(self._library, language).names)
+        is_news = not self._told.issuperset(lines)
+        self._told.update(lines)
+        self._placeholders["meanings"] = "\n".join(lines)
+        return is_news
+
+    async def _describe(self, choices: LabelChoices, shown: Mapping[str, Any]) -> None:
+        """Say what the thresholds in a form mean, if they can be used."""
+        advanced = shown[CONF_ADVANCED]
+        try:
+            data = {
+                CONF_LABELS: choices.to_data(shown[CONF_LABELS]),
+                CONF_NEGATIVES: _negatives(advanced),
+                CONF_HOP_S: advanced[CONF_HOP_S],
+                CONF_DENOISE: advanced[CONF_DENOISE],
+            }
+            # Whatever the source is: pushed sound needs no address.
+            settings = microphone_settings(self._name, {"type": "push"}, data, owner(self._entry_id))
+            watched = await self._client.check_microphone(self._microphone_id, settings)
+        except LabelChoiceError, ClapSoundError:
+            # It is told when the form is sent; then what was not described has to be confirmed.
+            watched = ()
+        await self._tell(watched)
 
     async def _sound_comes(self, source: Mapping[str, Any], details: Mapping[str, Any]) -> bool:
         """Have the server try a stream that is new; who enters it a second time wants it all the same."""
         field = next((name for name in (SOURCE_URL, CONF_CAMERA) if name in details), None)
-        if field is None or details[field] == self._data.get(field) or source == self._heard_nothing_from:
+        if field is None or details[field] == self._data.get(field) or source == self._tried:
             return True
         try:
             await self._client.check_source(source)
+            self._tried = source
         except InvalidRequestError as error:
-            self._heard_nothing_from = source
+            self._tried = source
             self._placeholders["detail"] = error.detail
             self._errors[field] = _STREAM_ERRORS.get(error.code, "stream_unusable")
             return False
@@ -435,6 +490,8 @@ class MicrophoneFlow(ConfigSubentryFlow):
             }
         )
         sections = {CONF_RECORDING: recording, CONF_ADVANCED: advanced}
+        self._details = step_id, fields, known
+        await self._describe(choices, {CONF_LABELS: default, **sections, **(user_input or {})})
         return self._form(step_id, schema, user_input or {**known, **sections}, last_step=True)
 
     def _form(

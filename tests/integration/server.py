@@ -19,8 +19,9 @@ from clap_server.api import schemas
 from clap_server.audio.source import SourceError, SourceState
 from clap_server.audio.url import check_url, redact_url, restore_url
 from clap_server.detection.everyday.rate import rate_of_score
+from clap_server.detection.everyday.unknown import why_unknown
 from clap_server.detection.library import load_library
-from clap_server.listening.config import MicrophoneSettings, UrlSourceSettings
+from clap_server.listening.config import LabelChoice, MicrophoneSettings, UrlSourceSettings
 
 if TYPE_CHECKING:
     from clap_server.detection.patterns import AlarmPattern
@@ -86,6 +87,8 @@ class Peer:
         self.token = TOKEN
         self.model = MODEL
         self.library = load_library()
+        self.found: dict[str, list[float]] = {}
+        """By label, the highest threshold with which each event of a test was found."""
         self.settings: dict[str, MicrophoneSettings] = {}
         self.adopted: set[str] = set()
         self.muted: set[str] = set()
@@ -293,23 +296,11 @@ class Peer:
     def microphone(self, microphone_id: str) -> dict[str, Any]:
         settings = self.settings[microphone_id]
         active = set(self.open_events().values())
-        labels = []
-        for choice in settings.labels:
-            label = self.library.resolve(choice.label)
-            threshold = label.threshold if choice.threshold is None else choice.threshold
-            labels.append(
-                schemas.WatchedLabelInfo(
-                    id=label.id,
-                    name=label.names["en"],
-                    kind=label.kind,
-                    threshold=threshold,
-                    icon=label.icon,
-                    library=label.library,
-                    active=(microphone_id, label.id) in active,
-                    false_alarms_per_day=rate_of_score(threshold),
-                    meaning="in words",
-                )
-            )
+        labels = [
+            self._watched(choice, settings, active=(microphone_id, label_id) in active)
+            for choice in settings.labels
+            for label_id in (self.library.resolve(choice.label).id,)
+        ]
         source = settings.source
         if isinstance(source, UrlSourceSettings):
             source = UrlSourceSettings(url=redact_url(source.url))
@@ -331,6 +322,38 @@ class Peer:
             windows_scored=0,
             windows_gated=0,
             windows_dropped=0,
+        )
+
+    def _watched(
+        self, choice: LabelChoice, settings: MicrophoneSettings, *, active: bool = False
+    ) -> schemas.WatchedLabelInfo:
+        label = self.library.resolve(choice.label)
+        threshold = label.threshold if choice.threshold is None else choice.threshold
+        unknown = why_unknown(label, self.found, negatives=bool(settings.negatives), denoise=settings.denoise)
+        lowered = None
+        if label.library and threshold == label.threshold < 0.7:
+            lowered = schemas.Lowered(found=self._share(label.id, 0.7), words="in words")
+        return schemas.WatchedLabelInfo(
+            id=label.id,
+            name=label.names["en"],
+            kind=label.kind,
+            threshold=threshold,
+            icon=label.icon,
+            library=label.library,
+            active=active,
+            false_alarms_per_day=rate_of_score(threshold) if label.prompts else None,
+            found=None if unknown else self._share(label.id, threshold),
+            found_unknown=unknown if label.prompts else None,
+            lowered=lowered,
+            meaning="in words",
+        )
+
+    def _share(self, label_id: str, threshold: float) -> schemas.FoundInTests | None:
+        if (scores := self.found.get(label_id)) is None:
+            return None
+        share = sum(score >= threshold for score in scores) / len(scores)
+        return schemas.FoundInTests(
+            found=round(share * len(scores)), events=len(scores), share=share, low=share, high=share
         )
 
     def _status(self, microphone_id: str) -> dict[str, Any]:
@@ -369,7 +392,9 @@ class Peer:
                 icon=label.icon,
                 library=True,
                 false_alarms_per_day=rate_of_score(label.threshold),
-                found=None,
+                found=self._share(label.id, label.threshold),
+                found_unknown=why_unknown(label, self.found),
+                lowered=None,
                 meaning="in words",
             )
             for label in self.library.labels
@@ -398,7 +423,8 @@ class Peer:
         settings = self._checked(body["id"], body["settings"])
         if isinstance(settings, web.Response):
             return settings
-        return answer(schemas.CheckedMicrophone(labels=[], source=settings.source))
+        labels = [self._watched(choice, settings) for choice in settings.labels]
+        return answer(schemas.CheckedMicrophone(labels=labels, source=settings.source))
 
     def _checked(self, microphone_id: str | None, body: Any) -> MicrophoneSettings | web.Response:
         try:

@@ -54,7 +54,8 @@ async def test_release_of_what_is_gone_or_another_s_is_no_error_and_changes_noth
 
 
 async def test_check_of_settings_changes_nothing(peer: Peer, client: ClapSoundClient) -> None:
-    await client.check_microphone(None, SETTINGS)
+    checked = await client.check_microphone(None, SETTINGS)
+    assert [(label.id, label.found_unknown) for label in checked] == [("alarm", "not_tested")]
     with pytest.raises(InvalidRequestError, match="labels: Tuple should have"):
         await client.check_microphone(None, {**SETTINGS, "labels": []})
     assert not peer.settings

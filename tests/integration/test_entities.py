@@ -71,6 +71,20 @@ async def test_sound_sensor_is_on_from_start_to_end_of_the_event(
     await until(hass, lambda: state_of(hass, GLASS) == "off")
 
 
+async def test_sound_sensor_says_what_its_threshold_found_in_tests(
+    hass: HomeAssistant, peer: Peer, kitchen: str
+) -> None:
+    def found() -> object:
+        state = hass.states.get(GLASS)
+        assert state is not None
+        return state.attributes["found_in_tests"]
+
+    assert found() is None
+    peer.found = {"glass_breaking": [0.5, 0.6, 0.7, 0.8]}
+    await peer.tell_microphone(kitchen)
+    await until(hass, lambda: found() == 0.5)
+
+
 async def test_end_of_an_older_event_does_not_end_the_newer(
     hass: HomeAssistant, peer: Peer, kitchen: str
 ) -> None:

@@ -73,6 +73,13 @@ async def answer(hass: HomeAssistant, result: SubentryFlowResult, **entered: Any
     return await hass.config_entries.subentries.async_configure(result["flow_id"], entered)
 
 
+async def saved(hass: HomeAssistant, result: SubentryFlowResult) -> SubentryFlowResult:
+    """Say yes to what other thresholds than the form's mean."""
+    assert (result["type"], result["step_id"]) == (FlowResultType.MENU, "meaning")
+    assert result["menu_options"] == ["save", "change"]
+    return await answer(hass, result, next_step_id="save")
+
+
 def shown(result: SubentryFlowResult, field: str) -> Any:
     """Return what a field of the form shows as already entered, or else its default."""
     for key, value in result["data_schema"].schema.items():
@@ -127,6 +134,7 @@ async def test_labels_from_library_and_own_words_with_advanced_settings(
         labels=[{"label": "Dog barking"}, {"label": "  hammer on  an anvil ", "threshold": 35}],
         advanced={"negatives": ["dishes in the sink", " "], "hop_s": 1.5},
     )
+    result = await saved(hass, result)
     assert result["type"] is FlowResultType.CREATE_ENTRY
     await until(hass, lambda: state_of(hass, "binary_sensor.hallway_hammer_on_an_anvil") == "off")
     (settings,) = peer.settings.values()
@@ -308,6 +316,7 @@ async def test_stream_that_stays_the_same_is_not_tried_again(
     result = await entry.start_subentry_reconfigure_flow(hass, kitchen)
     result = await answer(hass, result, name="Kitchen", source="url")
     result = await answer(hass, result, labels=[{"label": "scream"}])
+    result = await saved(hass, result)
     assert result["reason"] == "reconfigure_successful"
     assert peer.checked == []
 
@@ -337,6 +346,7 @@ async def test_refusal_of_the_server_is_shown_in_its_words_and_leaves_nothing_be
     assert not peer.settings
     peer.refuse.clear()
     result = await answer(hass, result, url=URL)
+    result = await saved(hass, result)
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
@@ -352,6 +362,7 @@ async def test_server_gone_in_the_middle_is_said_and_nothing_is_lost(
     assert shown(result, "url") == URL
     await peer.start()
     result = await answer(hass, result, url=URL, labels=labels)
+    result = await saved(hass, result)
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
@@ -432,6 +443,7 @@ async def test_microphone_of_the_server_is_adopted_with_its_source(
     result = await answer(
         hass, result, labels=[{"label": "siren", "threshold": 60}], advanced={"hop_s": 0.25}
     )
+    result = await saved(hass, result)
     assert result["type"] is FlowResultType.CREATE_ENTRY
     await until(hass, lambda: state_of(hass, "binary_sensor.workshop_siren") == "off")
     after = peer.settings["usb"]
@@ -496,6 +508,7 @@ async def test_reconfigure_changes_name_address_and_labels_and_hides_the_passwor
         url="rtsp://camera:hunter3@192.0.2.1/other",
         labels=[{"label": "scream", "threshold": 80}],
     )
+    result = await saved(hass, result)
     assert result["reason"] == "reconfigure_successful"
     await until(hass, lambda: state_of(hass, "binary_sensor.kitchen_scream") == "off")
     assert peer.settings[kitchen].source.url == "rtsp://camera:hunter3@192.0.2.1/other"

@@ -9,7 +9,7 @@ import numpy as np
 
 from clap_server.api.context import context, json_response
 from clap_server.api.microphones import existing
-from clap_server.api.present import found_in_tests, meaning
+from clap_server.api.present import found_in_tests, watched_labels
 from clap_server.api.problems import read_decimal
 from clap_server.api.route import Parameter, Route
 from clap_server.api.schemas import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from clap_server.api.schemas import WatchedLabelInfo
     from clap_server.detection.everyday.counted import Reached
     from clap_server.detection.everyday.found import FoundScores
     from clap_server.detection.labels import WatchedLabel
@@ -48,7 +49,8 @@ _HOUR_S = 3600.0
 async def calibration(request: web.Request) -> web.Response:
     """Tell what thresholds promise, what was counted here, and what they found in tests."""
     shared = context(request)
-    microphone_id = existing(shared, request.match_info["id"]).id
+    microphone = existing(shared, request.match_info["id"])
+    microphone_id = microphone.id
     per_day = read_decimal(request, "per_day", _LEAST_PER_DAY, _MOST_PER_DAY)
     snapshot = shared.supervisor.snapshot(microphone_id)
     scoring = shared.supervisor.scoring(microphone_id)
@@ -70,7 +72,14 @@ async def calibration(request: web.Request) -> web.Response:
             if bank_of_all is None
             else EverydayInfo(hours=round(bank_of_all.hours, 3), sources=bank_of_all.sources),
             room=_room(shared.supervisor.room(microphone_id), scoring, snapshot),
-            labels=[_label(watched, counted, found, per_day) for watched in snapshot.labels],
+            labels=[
+                _label(watched, info, counted, found, per_day)
+                for watched, info in zip(
+                    snapshot.labels,
+                    watched_labels(snapshot.labels, microphone.settings, found),
+                    strict=True,
+                )
+            ],
         ).model_dump_json()
 
     # In a thread: there may be 200 labels.
@@ -101,6 +110,7 @@ def _room(room: Room | None, scoring: Scoring | None, snapshot: MicrophoneSnapsh
 
 def _label(
     watched: WatchedLabel,
+    info: WatchedLabelInfo,
     counted: Mapping[str, Reached],
     found: Mapping[str, FoundScores],
     per_day: float | None,
@@ -112,10 +122,10 @@ def _label(
             threshold=threshold,
             false_alarms_per_day=rate_of_score(threshold),
             counted=None if here is None else _counted(here, threshold),
-            found=found_in_tests(found, label.id, threshold),
+            found=None if info.found_unknown else found_in_tests(found, label.id, threshold),
         )
 
-    words = meaning(label, watched.threshold, found)
+    words = info.meaning
     if here is not None:
         words += f"; {count_words(watched.threshold, here.at(watched.threshold), here.hours)}"
     scored = bool(label.prompts)
@@ -125,6 +135,7 @@ def _label(
         name=label.names["en"],
         threshold=watched.threshold,
         meaning=words,
+        found_unknown=info.found_unknown,
         present=point(watched.threshold) if scored else None,
         wished=point(wished) if scored and wished is not None else None,
         curve=[point(threshold) for threshold in THRESHOLDS] if scored else [],
@@ -146,7 +157,9 @@ ROUTES = (
         description=(
             "For each label what thresholds promise (by definition: 0.7 is one false alarm a day, 0.5 about"
             " one an hour, 0.9 about one a month), what was counted in the room's own everyday sound of the"
-            " last two weeks, with exact 95 % bounds, and what share of real events they found in tests."
+            " last two weeks, with exact 95 % bounds, and what share of real events they found in tests"
+            " (not where the microphone differs from those: negatives, noise suppression, reported false"
+            " alarms; `found_unknown` says which)."
             " The room's sound has had its part in the scores, so the count is no test of them on something"
             " new. While too little was heard here `room.reason` says so and nothing is counted; the promise"
             " holds all the same, by the everyday sound that came with the model. No sound is kept for this,"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from clap_server.api.context import context, json_response
 from clap_server.api.form import MAX_FIELD_BYTES, parts_of, read_text, receiving
-from clap_server.api.present import classification
+from clap_server.api.present import classification, meanings_of
 from clap_server.api.problems import ProblemError, invalid
 from clap_server.api.route import Route
 from clap_server.api.schemas import Classification
@@ -178,7 +178,10 @@ async def _classify(request: web.Request, audio: Path, upload: _Upload) -> str:
             model, shared.library, blocks, upload.labels, hop_s=HOP_S, normalize=upload.normalize
         )
         # In this thread too: of a long recording it is megabytes, for which live sound must not wait.
-        return classification(found, upload.threshold).model_dump_json()
+        meanings = meanings_of(
+            upload.labels, shared.library, shared.holder.model, upload.threshold, upload.normalize
+        )
+        return classification(found, upload.threshold, meanings).model_dump_json()
 
     scoring = asyncio.create_task(asyncio.to_thread(score_file))
     try:

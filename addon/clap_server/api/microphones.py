@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from clap_server.api.context import context, json_response
-from clap_server.api.present import microphone_info, microphones, redacted, watched_label
+from clap_server.api.present import microphone_info, microphones, redacted, watched_labels
 from clap_server.api.problems import ProblemError, from_validation, invalid, not_found, parse, read_body
 from clap_server.api.route import Route
 from clap_server.api.schemas import (
@@ -99,9 +99,9 @@ async def check_microphone(request: web.Request) -> web.Response:
     wanted = await read_body(request, MicrophoneCheck)
     old = shared.store.microphones.get(wanted.id) if wanted.id is not None else None
     microphone = _checked(shared, wanted.id or _new_id(wanted.settings.name), wanted.settings, old)
-    plan, _ = _meaning(shared, microphone.settings)
+    plan, _ = _meaning(shared, microphone)
     answer = CheckedMicrophone(
-        labels=[watched_label(watched, found_by(shared.holder.model)) for watched in plan.labels],
+        labels=watched_labels(plan.labels, microphone.settings, found_by(shared.holder.model)),
         source=redacted(microphone.settings.source),
     )
     return json_response(answer.model_dump_json())
@@ -298,9 +298,9 @@ def _check_labels(library: LabelLibrary, settings: MicrophoneSettings) -> None:
             )
 
 
-def _meaning(shared: Context, settings: MicrophoneSettings) -> tuple[Plan, AudioSource]:
+def _meaning(shared: Context, microphone: Microphone) -> tuple[Plan, AudioSource]:
     with _explained():
-        return shared.supervisor.check(settings)
+        return shared.supervisor.check(microphone.settings, microphone.id)
 
 
 async def _prepared(shared: Context, microphone: Microphone) -> Prepared:

@@ -16,6 +16,7 @@ from clap_server.api.schemas import (
     HeardAtMicrophone,
     LabelInfo,
     LabelScore,
+    Lowered,
     MicrophoneInfo,
     MicrophoneStatus,
     ModelInfo,
@@ -26,21 +27,25 @@ from clap_server.api.schemas import (
     WindowScores,
 )
 from clap_server.audio.url import redact_url
-from clap_server.detection.everyday.found import found_by
-from clap_server.detection.everyday.rate import rate_of_score
+from clap_server.detection.everyday.found import found_by, is_lowered
+from clap_server.detection.everyday.rate import SCORE_OF_ONE_A_DAY, rate_of_score
+from clap_server.detection.everyday.unknown import why_unknown
 from clap_server.detection.everyday.words import promise_words
 from clap_server.detection.library import NORMAL
 from clap_server.detection.patterns import RAISED_BY
 from clap_server.listening.config import UrlSourceSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from clap_server.api.context import Context
-    from clap_server.detection.classify import FileScores
+    from clap_server.clap.model import ClapModel
+    from clap_server.detection.classify import FileScores, Normalize
     from clap_server.detection.everyday.found import FoundScores
+    from clap_server.detection.everyday.unknown import Unknown
     from clap_server.detection.labels import Label, WatchedLabel
-    from clap_server.listening.config import Microphone, SourceSettings
+    from clap_server.detection.library import LabelLibrary
+    from clap_server.listening.config import Microphone, MicrophoneSettings, SourceSettings
     from clap_server.listening.events import EventGroup
     from clap_server.listening.supervisor import MicrophoneSnapshot
     from clap_server.store.events import StoredEvent
@@ -51,15 +56,22 @@ def score(value: float) -> float:
     return min(1.0, max(0.0, float(value)))
 
 
-def classification(found: FileScores, threshold: float) -> Classification:
-    """What was found in a recording, labels sorted by score."""
+def classification(found: FileScores, threshold: float, meanings: Mapping[str, str]) -> Classification:
+    """What was found in a recording, labels sorted by score.
+
+    Args:
+        found: in it.
+        threshold: from which a label counts as detected.
+        meanings: of the threshold, by label.
+    """
     best = {label: round(score(value), 6) for label, value in found.best.items()}
     top_label = next(iter(best))
     return Classification(
         top_label=top_label,
         top_score=best[top_label],
         labels=[
-            LabelScore(label=label, score=value, detected=value >= threshold) for label, value in best.items()
+            LabelScore(label=label, score=value, detected=value >= threshold, meaning=meanings[label])
+            for label, value in best.items()
         ],
         threshold=threshold,
         duration_s=round(found.duration_s, 3),
@@ -138,20 +150,67 @@ def promised(label: Label, threshold: float) -> float | None:
     return rate_of_score(threshold) if label.prompts else None
 
 
-def meaning(label: Label, threshold: float, found: Mapping[str, FoundScores]) -> str:
-    """What a threshold buys, in words."""
+def meaning(
+    label: Label,
+    threshold: float,
+    found: Mapping[str, FoundScores],
+    unknown: Unknown | None,
+    *,
+    alone: bool = False,
+) -> str:
+    """What a threshold buys, in words.
+
+    Args:
+        label: with the threshold.
+        threshold: 0 to 1.
+        found: by the model in tests.
+        unknown: why they say nothing of it.
+        alone: nothing that the model scores is watched beside it.
+    """
     if label.id == NORMAL.id:
-        return "what all other labels leave: 1 less the highest of their scores"
+        others = "the library's security sounds leave" if alone else "all other labels leave"
+        why = ", as no sound is watched beside it" if alone else ""
+        return f"what {others}{why}: 1 less the highest of their scores"
     if not label.prompts:
         return "told by the pattern of its beeps alone, whatever the threshold"
-    words = [promise_words(threshold)]
-    if label.id in found:
-        words.append(found[label.id].at(threshold).words)
-    return "; ".join(words)
+    return f"{promise_words(threshold)}; {unknown.words if unknown else found[label.id].at(threshold).words}"
+
+
+def meanings_of(
+    texts: Sequence[str],
+    library: LabelLibrary,
+    model: ClapModel,
+    threshold: float,
+    normalize: Normalize | None = None,
+) -> dict[str, str]:
+    """What one threshold buys for each of the labels that a recording is scored for, in words."""
+    if normalize is not None:
+        return dict.fromkeys(texts, "a share of what all these labels have together, which promises nothing")
+    found = found_by(model)
+    labels = {text: library.resolve(text) for text in texts}
+    alone = not any(label.prompts for label in labels.values())
+    return {
+        text: meaning(label, threshold, found, why_unknown(label, found), alone=alone)
+        for text, label in labels.items()
+    }
+
+
+def lowered(label: Label, threshold: float, found: Mapping[str, FoundScores]) -> Lowered | None:
+    """Why a default is under 0.7; None where it is not, or where another threshold was chosen."""
+    if threshold != label.threshold or not is_lowered(label, found):
+        return None
+    there = found_in_tests(found, label.id, SCORE_OF_ONE_A_DAY)
+    if there is None:
+        words = "the default is under 0.7, one false alarm a day, so that less is missed"
+    else:
+        share = found[label.id].at(SCORE_OF_ONE_A_DAY).words
+        words = f"the default is under 0.7, one false alarm a day, because there it {share}"
+    return Lowered(found=there, words=words)
 
 
 def label_info(label: Label, found: Mapping[str, FoundScores]) -> LabelInfo:
     """A label of the library, or a taught one, with what its default threshold means."""
+    unknown = why_unknown(label, found)
     return LabelInfo(
         id=label.id,
         names=dict(label.names),
@@ -163,8 +222,10 @@ def label_info(label: Label, found: Mapping[str, FoundScores]) -> LabelInfo:
         library=label.library,
         rivals=label.rivals,
         false_alarms_per_day=promised(label, label.threshold),
-        found=found_in_tests(found, label.id, label.threshold),
-        meaning=meaning(label, label.threshold, found),
+        found=None if unknown else found_in_tests(found, label.id, label.threshold),
+        found_unknown=unknown if label.prompts else None,
+        lowered=lowered(label, label.threshold, found),
+        meaning=meaning(label, label.threshold, found, unknown),
         taught=label.taught is not None,
     )
 
@@ -185,7 +246,7 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
         id=microphone.id,
         name=settings.name,
         source=redacted(settings.source),
-        labels=[watched_label(watched, found, snapshot.active) for watched in snapshot.labels],
+        labels=watched_labels(snapshot.labels, settings, found, snapshot.active),
         negatives=list(settings.negatives),
         hop_s=settings.hop_s,
         enabled=settings.enabled,
@@ -213,21 +274,39 @@ def microphone_status(snapshot: MicrophoneSnapshot) -> MicrophoneStatus:
     )
 
 
-def watched_label(
-    watched: WatchedLabel, found: Mapping[str, FoundScores], active: Collection[str] = ()
+def watched_labels(
+    labels: Collection[WatchedLabel],
+    settings: MicrophoneSettings,
+    found: Mapping[str, FoundScores],
+    active: Collection[str] = (),
+) -> list[WatchedLabelInfo]:
+    """Labels of a microphone with their thresholds; ``active`` has the ids of which an event is going on."""
+    alone = not any(watched.label.prompts for watched in labels)
+    return [_watched_label(watched, settings, found, alone, watched.label.id in active) for watched in labels]
+
+
+def _watched_label(
+    watched: WatchedLabel,
+    settings: MicrophoneSettings,
+    found: Mapping[str, FoundScores],
+    alone: bool,
+    active: bool,
 ) -> WatchedLabelInfo:
-    """A label with its threshold; ``active`` has the ids of which an event is going on."""
-    label = watched.label
+    label, threshold = watched.label, watched.threshold
+    unknown = why_unknown(label, found, negatives=bool(settings.negatives), denoise=settings.denoise)
     return WatchedLabelInfo(
         id=label.id,
         name=label.names["en"],
         kind=label.kind,
-        threshold=watched.threshold,
+        threshold=threshold,
         icon=label.icon,
         library=label.library,
-        active=label.id in active,
-        false_alarms_per_day=promised(label, watched.threshold),
-        meaning=meaning(label, watched.threshold, found),
+        active=active,
+        false_alarms_per_day=promised(label, threshold),
+        found=None if unknown else found_in_tests(found, label.id, threshold),
+        found_unknown=unknown if label.prompts else None,
+        lowered=lowered(label, threshold, found),
+        meaning=meaning(label, threshold, found, unknown, alone=alone),
     )
 
 

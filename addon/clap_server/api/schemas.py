@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from clap_server.audio.source import SourceState
+from clap_server.detection.everyday.unknown import Unknown
 from clap_server.detection.judgement import Decision
 from clap_server.detection.labels import LabelKind
 from clap_server.detection.patterns import AlarmPattern
@@ -25,6 +26,8 @@ _PROMISED = (
     "that the threshold promises, by the definition of scores;"
     " null for sounds that are told by a pattern alone"
 )
+_FOUND = "what the threshold found in tests; null where that is not known, or decides nothing"
+_UNKNOWN = "why `found` is not known; null where it is, or where the threshold decides nothing"
 
 
 class Schema(BaseModel):
@@ -86,6 +89,13 @@ class FoundInTests(Schema):
     high: float
 
 
+class Lowered(Schema):
+    """Why a default threshold is under 0.7."""
+
+    found: FoundInTests | None = Field(description="what 0.7 found in tests; null where it is not known")
+    words: str
+
+
 class LabelInfo(Schema):
     """A label of the library, or a taught sound."""
 
@@ -101,9 +111,9 @@ class LabelInfo(Schema):
         default=None, description="labels with the same name here compete for each bang; null: with none"
     )
     false_alarms_per_day: float | None = Field(description=_PROMISED)
-    found: FoundInTests | None = Field(
-        description="what the threshold found in tests; null where that is not known"
-    )
+    found: FoundInTests | None = Field(description=_FOUND)
+    found_unknown: Unknown | None = Field(description=_UNKNOWN)
+    lowered: Lowered | None = Field(description="why the default is under 0.7; null where it is not")
     meaning: str = Field(description="of the threshold, in words")
     taught: bool = Field(default=False, description="a sound that the user taught; see GET /api/sounds")
 
@@ -156,6 +166,11 @@ class WatchedLabelInfo(Schema):
     library: bool
     active: bool = Field(description="an event of it is going on")
     false_alarms_per_day: float | None = Field(description=_PROMISED)
+    found: FoundInTests | None = Field(description=_FOUND)
+    found_unknown: Unknown | None = Field(description=_UNKNOWN)
+    lowered: Lowered | None = Field(
+        description="why the default is under 0.7; null where another threshold was chosen"
+    )
     meaning: str = Field(description="of the threshold, in words")
 
 
@@ -321,6 +336,7 @@ class CalibratedLabel(Schema):
     name: str
     threshold: Score = Field(description="the present one")
     meaning: str = Field(description="of the present threshold, in words")
+    found_unknown: Unknown | None = Field(description=_UNKNOWN)
     present: CurvePoint | None = Field(description="null for sounds that are told by a pattern alone")
     wished: CurvePoint | None = Field(description="for `per_day`, if that was asked for")
     curve: list[CurvePoint]
@@ -472,6 +488,7 @@ class LabelScore(Schema):
     label: str
     score: Score
     detected: bool
+    meaning: str = Field(description="of the threshold for this label, in words")
 
 
 class WindowScores(Schema):

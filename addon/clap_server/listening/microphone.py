@@ -204,7 +204,7 @@ class MicrophoneListener:
                 self._judging.withholding.give_up(label_id)
         # What the clock of the stream knows of the model's time is in the moment that it was found.
         delay_s = found.detected_s - found.onset_s
-        scored = score_words(watched.label.names["en"], found.score, watched.threshold)
+        scored = score_words(watched, found.score)
         return Finding(
             watched,
             Outcome.FOUND,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from clap_server.detection.labels import WatchedLabel
+from clap_server.detection.library import NORMAL
 from clap_server.detection.temporal import make_rule
 from clap_server.errors import LabelError
 from clap_server.listening.config import RecordingSettings
@@ -55,6 +56,11 @@ def make_plan(
     labels: dict[str, WatchedLabel] = {}
     for choice in settings.labels:
         label = library.resolve(choice.label)
+        if label.id == NORMAL.id and choice.threshold is None:
+            raise LabelError(
+                f"'{choice.label}' stands for none of the others and is no sound to wait for: leave it out,"
+                " or give it a threshold, such as 0.9"
+            )
         threshold = label.threshold if choice.threshold is None else choice.threshold
         if label.id in labels:
             raise LabelError(

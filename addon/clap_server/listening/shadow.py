@@ -226,8 +226,7 @@ class Shadow:
         return float(scores[scorer.label_ids.index(self._watched.label.id)])
 
     def _found(self, score: float | None, delay_s: float, live_score: float | None) -> Finding:
-        label, threshold = self._watched.label, self._watched.threshold
-        if live_score is not None and live_score >= _LIKE_IT * threshold:
+        if live_score is not None and live_score >= _LIKE_IT * self._watched.threshold:
             outcome = Outcome.UNCLEAR
             words = "unclear: the room alone sounds like it at the moment; test again when it is quiet"
         elif self._pattern is not None or score is None:
@@ -235,7 +234,7 @@ class Shadow:
             words = f"found after {delay_s:.1f} s by the pattern of its beeps, {self._pattern}"
         else:
             outcome = Outcome.FOUND
-            words = f"found after {delay_s:.1f} s: {score_words(label.names['en'], score, threshold)}"
+            words = f"found after {delay_s:.1f} s: {score_words(self._watched, score)}"
         return replace(self._finding(outcome, words, score, delay_s), live_score=live_score)
 
     def _missed(self, words: str) -> Finding:

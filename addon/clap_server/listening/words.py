@@ -9,6 +9,7 @@ from clap_server.detection.everyday.rate import rate_of_score
 from clap_server.detection.everyday.words import rate_words
 from clap_server.detection.gate import SILENCE_DBFS
 from clap_server.detection.judgement import Decision
+from clap_server.detection.library import NORMAL
 from clap_server.listening.diary import Fate
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def nearest_words(note: WindowNote, watched: WatchedLabel) -> str:
         if judgement.watched.label.id == label.id:
             return judgement_words(judgement, note)
     score = note.score(label.id)
-    return window_words(note) if score is None else score_words(label.names["en"], score, watched.threshold)
+    return window_words(note) if score is None else score_words(watched, score)
 
 
 def judgement_words(judgement: Judgement, note: WindowNote) -> str:
@@ -85,7 +86,7 @@ def judgement_words(judgement: Judgement, note: WindowNote) -> str:
         case Decision.UNCONFIRMED:
             return f"{scored}: heard for {progress.have:.1f} s of the {progress.need:.1f} s that are needed"
         case _:
-            return score_words(watched.label.names["en"], judgement.score, watched.threshold)
+            return score_words(watched, judgement.score)
 
 
 def _outdone_words(judgement: Judgement, nearer: Nearer) -> str:
@@ -97,10 +98,13 @@ def _outdone_words(judgement: Judgement, nearer: Nearer) -> str:
     return f"{name} {score}, but the same sound was named {rival} before: {its_score}"
 
 
-def score_words(name: str, score: float, threshold: float) -> str:
+def score_words(watched: WatchedLabel, score: float) -> str:
     """A score against its threshold, and what it means as one: the one place that says so."""
-    if score >= PATTERN_SCORE:
+    name, threshold = watched.label.names["en"], watched.threshold
+    if score >= PATTERN_SCORE or watched.label.id == NORMAL.id:
         return _against(name, score, threshold)
+    if not watched.label.prompts:
+        return f"{name}: the pattern of its beeps was not heard"
     scored, _ = _apart(score, threshold)
     rate = rate_words(rate_of_score(score))
     return f"{_against(name, score, threshold)}: at {scored} you would have {rate}"

@@ -30,10 +30,13 @@ from .models import (
     labels_from_json,
     microphones_from_json,
     parse,
+    watched_labels_from_json,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .models import WatchedLabel
 
 DEFAULT_PORT = 7860
 REQUEST_TIMEOUT_S = 10.0
@@ -120,14 +123,19 @@ class ClapSoundClient:
             if error.code != "not_owner":
                 raise
 
-    async def check_microphone(self, microphone_id: str | None, settings: Mapping[str, Any]) -> None:
-        """Have the server check settings, without changing anything.
+    async def check_microphone(
+        self, microphone_id: str | None, settings: Mapping[str, Any]
+    ) -> tuple[WatchedLabel, ...]:
+        """Have the server check settings, without changing anything; return what their labels mean.
 
         Raises:
             InvalidRequestError: it would refuse them.
         """
-        await self._request(
-            "POST", "microphones/check", json={"id": microphone_id, "settings": dict(settings)}
+        return await self._json(
+            "POST",
+            "microphones/check",
+            watched_labels_from_json,
+            json={"id": microphone_id, "settings": dict(settings)},
         )
 
     async def check_source(self, source: Mapping[str, Any]) -> None:

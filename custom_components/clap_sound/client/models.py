@@ -34,6 +34,10 @@ def utc_time(text: str) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
+def _share(found: Json | None) -> float | None:
+    return None if found is None else float(found["share"])
+
+
 def _optional_text(value: object) -> str | None:
     return None if value is None else str(value)
 
@@ -127,8 +131,26 @@ class LabelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class LoweredDefault:
+    """A default threshold under 0.7; ``found_share``: what 0.7 found in tests, None if that is not known."""
+
+    found_share: float | None
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(found_share=_share(data["found"]))
+
+
+@dataclass(frozen=True, slots=True)
 class WatchedLabel:
-    """A label as a microphone watches it; ``false_alarms_per_day`` is what its threshold promises."""
+    """A label as a microphone watches it.
+
+    Attributes:
+        false_alarms_per_day: that the threshold promises; None where it decides nothing.
+        found_share: of real sounds that the threshold found in tests, 0 to 1; None where it is not known.
+        found_unknown: a code of why.
+        lowered: the threshold is the default, which is under 0.7 for what would be missed there.
+    """
 
     id: str
     name: str
@@ -137,6 +159,9 @@ class WatchedLabel:
     library: bool
     active: bool
     false_alarms_per_day: float | None
+    found_share: float | None
+    found_unknown: str | None
+    lowered: LoweredDefault | None
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
@@ -149,6 +174,9 @@ class WatchedLabel:
             library=bool(data["library"]),
             active=bool(data["active"]),
             false_alarms_per_day=None if per_day is None else float(per_day),
+            found_share=_share(data.get("found")),
+            found_unknown=_optional_text(data.get("found_unknown")),
+            lowered=None if (lowered := data.get("lowered")) is None else LoweredDefault.from_json(lowered),
         )
 
 
@@ -217,6 +245,10 @@ class MicrophoneInfo:
 
 def microphones_from_json(data: Json) -> tuple[MicrophoneInfo, ...]:
     return tuple(MicrophoneInfo.from_json(item) for item in data["microphones"])
+
+
+def watched_labels_from_json(data: Json) -> tuple[WatchedLabel, ...]:
+    return tuple(WatchedLabel.from_json(item) for item in data["labels"])
 
 
 def labels_from_json(data: Json) -> tuple[LabelInfo, ...]:

@@ -184,4 +184,87 @@ async def test_what_a_threshold_finds_is_told_where_it_is_known(client: Client) 
     labels = {each["id"]: each for each in (await client.json("GET", "/api/labels"))["labels"]}
     assert labels["glass_breaking"]["found"]["events"] == 10
     assert labels["alarm"]["found"] is None
-    assert labels["smoke_alarm_low_battery"]["false_alarms_per_day"] is None
+    assert labels["alarm"]["found_unknown"] == "not_tested"
+    chirp = labels["smoke_alarm_low_battery"]
+    assert (chirp["false_alarms_per_day"], chirp["found_unknown"], chirp["lowered"]) == (None, None, None)
+
+
+@pytest.mark.usefixtures("tested")
+@pytest.mark.parametrize(
+    ("settings", "why", "words"),
+    [
+        ({"negatives": ["dishes in the sink"]}, "negatives", "without the negatives of this microphone"),
+        ({"denoise": True}, "denoise", "without noise suppression"),
+    ],
+)
+async def test_nothing_is_said_of_tests_that_were_made_otherwise_than_the_microphone_hears(
+    client: Client, settings: dict[str, Any], why: str, words: str
+) -> None:
+    model: Any = client.server.context.holder.model
+    model.builtin = True
+    body = HALL | {"enabled": False} | settings
+    await client.json("PUT", "/api/microphones/hall", status=201, json=body)
+    glass, chirp = (await client.json("GET", f"{PATH}?per_day=1"))["labels"]
+    assert glass["present"]["false_alarms_per_day"] == pytest.approx(1)
+    assert {glass[point]["found"] for point in ("present", "wished")} == {None}
+    assert [point["found"] for point in glass["curve"]] == [None] * len(glass["curve"])
+    assert glass["found_unknown"] == why
+    told = f"about one false alarm a day; what it finds is not known: the tests were made {words}"
+    assert glass["meaning"] == told
+    assert chirp["found_unknown"] is None
+    checked = await client.json(
+        "POST", "/api/microphones/check", json={"id": None, "settings": HALL | settings}
+    )
+    for watched in (checked["labels"][0], (await client.json("GET", "/api/microphones/hall"))["labels"][0]):
+        assert (watched["found"], watched["found_unknown"], watched["meaning"]) == (None, why, told)
+
+
+@pytest.mark.usefixtures("tested")
+async def test_settings_that_are_checked_are_told_with_what_their_thresholds_mean(client: Client) -> None:
+    model: Any = client.server.context.holder.model
+    model.builtin = True
+    for name, threshold, words, found in (
+        ("Glasbruch", 0.9, "about one false alarm a month; found 2 of 10 in tests", 2),
+        ("glass breaking", 0.5, "about one false alarm an hour; found 5 of 10 in tests", 5),
+    ):
+        choice = {"label": name, "threshold": threshold}
+        body = {"id": None, "settings": HALL | {"labels": [choice, {"label": "an anvil"}]}}
+        glass, own = (await client.json("POST", "/api/microphones/check", json=body))["labels"]
+        assert glass["id"] == "glass_breaking"
+        assert (glass["meaning"], glass["found"]["found"], glass["lowered"]) == (words, found, None)
+        assert own["found_unknown"] == "own_words"
+        assert own["meaning"] == (
+            "about one false alarm an hour; what it finds is not known: your own words were not tested"
+        )
+
+
+@pytest.mark.usefixtures("tested")
+async def test_why_a_default_is_low_is_told_with_it_and_with_nothing_else(
+    client: Client, tmp_path: Path
+) -> None:
+    model: Any = client.server.context.holder.model
+    model.builtin = True
+    (tmp_path / "builtin" / FILE).write_text(
+        json.dumps(
+            {
+                "glass_breaking": {"events": 10, "scores": [0.65, 0.65, 0.7]},
+                "scream": {"events": 10, "scores": [0.7] * 4},
+            }
+        ),
+        "utf-8",
+    )
+    labels = {each["id"]: each for each in (await client.json("GET", "/api/labels"))["labels"]}
+    glass = labels["glass_breaking"]["lowered"]
+    assert glass["words"] == (
+        "the default is under 0.7, one false alarm a day, because there it found 1 of 10 in tests"
+    )
+    assert (glass["found"]["found"], glass["found"]["events"]) == (1, 10)
+    assert labels["siren"]["lowered"] == {
+        "words": "the default is under 0.7, one false alarm a day, so that less is missed",
+        "found": None,
+    }
+    assert labels["scream"]["lowered"] is None
+    body = HALL | {"labels": [{"label": "glass breaking"}, {"label": "siren", "threshold": 0.55}]}
+    glass, siren = (await client.json("PUT", "/api/microphones/hall", status=201, json=body))["labels"]
+    assert glass["lowered"]["found"]["found"] == 1
+    assert siren["lowered"] is None

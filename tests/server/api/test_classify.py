@@ -109,6 +109,17 @@ async def test_recording_is_scored_as_scripts_are_promised(busy: Client) -> None
     assert result["windows"][0]["start_s"] == 0
     assert result["windows"][-1]["end_s"] == 4
     assert set(result["windows"][0]["scores"]) == {"glass breaking", "alarm", "normal"}
+    assert {label["label"]: label["meaning"] for label in result["labels"]} == {
+        "glass breaking": "about 2 false alarms a day; what it finds is not known: this sound was not tested"
+        " with this model",
+        "alarm": "about 2 false alarms a day; what it finds is not known: this sound was not tested"
+        " with this model",
+        "normal": "what all other labels leave: 1 less the highest of their scores",
+    }
+    shares = await _classify(busy, _recording(), labels=LABELS, normalize="softmax")
+    assert {label["meaning"] for label in shares["labels"]} == {
+        "a share of what all these labels have together, which promises nothing"
+    }
 
 
 async def test_labels_are_parted_by_the_commas_of_any_script(client: Client) -> None:

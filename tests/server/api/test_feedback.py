@@ -214,3 +214,30 @@ async def test_lessons_survive_a_restart_and_go_with_their_microphone(
         await client.json("DELETE", "/api/microphones/kitchen", status=204)
         await add(client, "kitchen")
         assert (await lessons(client))["lessons"] == []
+
+
+async def test_figures_of_tests_are_not_told_of_a_label_of_which_a_false_alarm_was_reported(
+    client: Client, model: SpectralModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "builtin", True)
+
+    async def told() -> list[tuple[bool, str | None]]:
+        shown = (await client.json("GET", "/api/microphones/kitchen"))["labels"]
+        return [(label["found"] is not None, label["found_unknown"]) for label in shown]
+
+    event = await heard(client)
+    assert await told() == [(True, None), (True, None)]
+    await say(client, event.id, "false_alarm")
+    assert await told() == [(False, "false_alarms"), (True, None)]
+    glass, _ = (await client.json("GET", "/api/microphones/kitchen/calibration"))["labels"]
+    assert glass["found_unknown"] == "false_alarms"
+    assert glass["present"]["found"] is None
+    kitchen = await client.json("GET", "/api/microphones/kitchen")
+    settings = {name: kitchen[name] for name in ("name", "source")} | {
+        "labels": [{"label": "glass breaking"}]
+    }
+    body = {"id": "kitchen", "settings": settings}
+    (checked,) = (await client.json("POST", "/api/microphones/check", json=body))["labels"]
+    assert checked["found_unknown"] == "false_alarms"
+    await say(client, event.id, "correct")
+    assert await told() == [(True, None), (True, None)]

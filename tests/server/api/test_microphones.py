@@ -140,6 +140,7 @@ async def test_secret_is_not_sent_to_another_host(client: Client) -> None:
         ({"labels": [{"label": "alarm", "threshold": "high"}]}, "labels.0.threshold", "number"),
         ({"labels": [{"label": "alarm"}, {"label": "Alarm"}]}, "labels.1.label", "once"),
         ({"labels": [{"label": "!!!"}]}, "labels.0.label", "describe"),
+        ({"labels": [{"label": "normal"}]}, "labels", "'normal' stands for none of the others"),
         ({"labels": "alarm"}, "labels", "list"),
         ({"labels": [{"label": " \u3000"}]}, "labels.0.label", "blank"),
         ({"labels": [{"label": "a\x00larm"}]}, "labels.0.label", "U+0000"),
@@ -480,3 +481,16 @@ async def test_event_of_a_microphone_that_is_removed_ends_under_its_name(client:
         await client.json("DELETE", "/api/microphones/hall", status=204)
         await sink.event_ended(replace(event, ended_at=event.detected_at), None)
         assert (await _receive_until(socket, "event"))["event"]["microphone_name"] == "Hall"
+
+
+async def test_normal_is_told_by_what_is_watched_beside_it(client: Client) -> None:
+    normal = {"label": "normal", "threshold": 0.9}
+    (alone,) = (await _put(client, status=201, labels=[normal]))["labels"]
+    assert alone["meaning"] == (
+        "what the library's security sounds leave, as no sound is watched beside it:"
+        " 1 less the highest of their scores"
+    )
+    _, beside = (await _put(client, labels=[{"label": "alarm"}, normal]))["labels"]
+    assert beside["meaning"] == "what all other labels leave: 1 less the highest of their scores"
+    for label in (alone, beside):
+        assert (label["false_alarms_per_day"], label["found_unknown"], label["lowered"]) == (None, None, None)

@@ -202,13 +202,30 @@ def test_the_command_prints_bars(run: Command, recording: Path, capsys: pytest.C
     assert run(recording, "--labels", "glass breaking, [my] own, normal", "--threshold", "0.0") == 0
     out = capsys.readouterr().out
     assert "some [sound].wav (2.5 s)" in out
-    lines = out.splitlines()[1:]
+    bars, meanings = out.split("what the threshold 0.00 means\n")
+    lines = bars.splitlines()[1:]
     assert {line.split("█")[0].split("░")[0].strip() for line in lines} == {
         "glass breaking",
         "[my] own",
         "normal",
     }
     assert all(line.rstrip().endswith("heard") for line in lines)
+    glass, own, normal = meanings.splitlines()
+    assert glass == (
+        "  glass breaking: more than one false alarm a minute; what it finds is not known: this sound was"
+        " not tested with this model"
+    )
+    assert own.endswith("; what it finds is not known: your own words were not tested")
+    assert normal == "  normal: what all other labels leave: 1 less the highest of their scores"
+
+
+def test_the_command_promises_nothing_of_shares(
+    run: Command, recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(recording, "--labels", "alarm", "--normalize", "softmax") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "  alarm: a share of what all these labels have together, which promises nothing"
+    )
 
 
 def test_the_command_prints_json_as_the_api_answers(

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from clap_server.detection.judgement import Decision
+from clap_server.detection.labels import WatchedLabel
+from clap_server.detection.library import load_library
 from clap_server.listening.diary import Diary, Fate, MomentKind, MomentNote, WindowNote
 from clap_server.listening.words import judgement_words, score_words, window_words
 from tests.server.listening.rig import MORNING, ArraySource, Rig, eventually
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+LIBRARY = load_library()
 
 
 def windows(rig: Rig) -> list[WindowNote]:
@@ -151,4 +155,21 @@ def test_five_minutes_are_kept_and_no_more_than_fit() -> None:
     ],
 )
 def test_a_score_is_told_against_its_threshold_and_never_looks_the_same(score: float, told: str) -> None:
-    assert score_words("Glass breaking", score, 0.7) == told
+    assert score_words(WatchedLabel(LIBRARY.resolve("glass breaking"), 0.7), score) == told
+
+
+@pytest.mark.parametrize(
+    ("label", "score", "told"),
+    [
+        ("normal", 0.98, "Normal 0.98, at or above its threshold 0.90"),
+        ("normal", 0.42, "Normal 0.42, under its threshold 0.90"),
+        (
+            "smoke_alarm_low_battery",
+            0.0,
+            "Smoke alarm with low battery: the pattern of its beeps was not heard",
+        ),
+        ("smoke_alarm", 1.0, "Smoke alarm 1.00, at or above its threshold 0.90"),
+    ],
+)
+def test_what_no_rate_of_false_alarms_tells_promises_none(label: str, score: float, told: str) -> None:
+    assert score_words(WatchedLabel(LIBRARY.resolve(label), 0.9), score) == told

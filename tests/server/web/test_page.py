@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from playwright.async_api import expect
 
 from clap_server.audio.encode import encode
 from clap_server.audio.source import SourceState, SourceStatus
+from clap_server.detection.everyday.found import FoundScores
+from clap_server.detection.everyday.words import promise_words
 from clap_server.listening.events import SoundEvent
 from tests.server.listening.spectral import RATE, SpectralModel, crash, scene
 from tests.support.running_server import TOKEN, Client, ReadyHolder, running
@@ -119,6 +122,52 @@ async def test_recording_is_scored_on_the_page(browser: Browser, client: Client)
         assert float(await bars.first.get_attribute("aria-valuenow") or 0) > 0.65
         mark = await bars.first.locator(".mark").evaluate("(mark) => mark.style.left")
         assert mark == "65%"
+        meanings = result.locator(".score").filter(has_text="glass breaking").locator(".meaning")
+        await expect(meanings).to_have_text(
+            "0.65: about 2 false alarms a day; what it finds is not known:"
+            " this sound was not tested with this model"
+        )
+
+
+async def test_threshold_is_told_in_false_alarms_while_it_is_chosen(browser: Browser, client: Client) -> None:
+    async with _page(browser, client.url + "/") as page:
+        await _sign_in(page)
+        output = page.locator("#threshold-value")
+        await expect(output).to_have_text("0.50: about one false alarm an hour")
+        await page.get_by_role("slider", name="Threshold").fill("0.7")
+        await expect(output).to_have_text("0.70: about one false alarm a day")
+        told = await page.evaluate(
+            """async () => {
+              const { promiseWords } = await import(new URL("js/words.js", document.baseURI).href);
+              return [...Array(101).keys()].map((percent) => promiseWords(percent / 100));
+            }"""
+        )
+        assert told == [promise_words(percent / 100) for percent in range(101)]
+
+
+async def test_thresholds_of_a_microphone_are_told_with_what_they_cost_and_find(
+    browser: Browser, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"glass_breaking": FoundScores(10, np.array([0.62] * 5 + [0.7]))}
+    monkeypatch.setattr("clap_server.api.present.found_by", lambda _model: found)
+    async with _page(browser, client.url + "/") as page:
+        await _sign_in(page)
+        glass, alarm = (page.locator("#microphones .meaning").nth(number) for number in range(2))
+        await expect(glass).to_have_text(
+            "0.61: about 4 false alarms a day; found 6 of 10 in tests;"
+            " the default is under 0.7, one false alarm a day, because there it found 1 of 10 in tests"
+        )
+        await expect(alarm).to_have_text(
+            "0.60: about 5 false alarms a day; what it finds is not known:"
+            " this sound was not tested with this model;"
+            " the default is under 0.7, one false alarm a day, so that less is missed"
+        )
+        labels = [{"label": "glass_breaking", "threshold": 0.7}, {"label": "a tap that drips"}]
+        await client.json("PATCH", "/api/microphones/living", json={"labels": labels})
+        await expect(glass).to_have_text("0.70: about one false alarm a day; found 1 of 10 in tests")
+        await expect(alarm).to_have_text(
+            "0.50: about one false alarm an hour; what it finds is not known: your own words were not tested"
+        )
 
 
 async def test_wrong_upload_is_explained_on_the_page(browser: Browser, client: Client) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from clap_server.detection.everyday.rate import SCORE_OF_ONE_A_DAY
 from clap_server.errors import ModelError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from clap_server.clap.model import ClapModel
+    from clap_server.detection.labels import Label
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ FILE = "found.json"
 """Beside the built-in model's weights: ``{label_id: {"events": n, "scores": [...]}}``."""
 
 _HARDLY_ANY, _NEARLY_ALL = 0.05, 0.95
+_ENOUGH = 0.4
+"""A default is 0.7 where so much was found there; else it is lower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +128,10 @@ def _shipped() -> Mapping[str, FoundScores]:
     except ModelError as error:
         _LOGGER.warning("%s; nothing is said of it", error)
         return {}
+
+
+def is_lowered(label: Label, found: Mapping[str, FoundScores]) -> bool:
+    """Whether the default of a label of the library is under 0.7 for what would be missed there."""
+    if not (label.library and label.prompts and label.threshold < SCORE_OF_ONE_A_DAY):
+        return False
+    return label.id not in found or found[label.id].at(SCORE_OF_ONE_A_DAY).share < _ENOUGH

@@ -2,6 +2,7 @@
 
 import { Problem, request } from "./api.js";
 import { byId, element, scoreBar, show } from "./dom.js";
+import { promiseWords } from "./words.js";
 
 const MAX_BYTES = 200_000_000;
 const SUGGESTIONS = 8;
@@ -9,8 +10,10 @@ const SUGGESTIONS = 8;
 export function setUpClassify(onSignedOut) {
   const threshold = byId("threshold");
   threshold.oninput = () => {
-    byId("threshold-value").textContent = Number(threshold.value).toFixed(2);
+    const chosen = Number(threshold.value);
+    byId("threshold-value").textContent = `${chosen.toFixed(2)}: ${promiseWords(chosen)}`;
   };
+  threshold.oninput();
   byId("classify-form").onsubmit = async (submit) => {
     submit.preventDefault();
     const button = byId("classify-button");
@@ -46,7 +49,7 @@ function draw(result) {
   const heard = result.labels.filter((label) => label.detected && !isNormal(label)).map((label) => label.label);
   const verdict = heard.length ? `Heard: ${heard.join(", ")}` : "Nothing reaches the threshold";
   const bars = result.labels.map((label) => {
-    const bar = scoreBar(label.label, result.threshold);
+    const bar = scoreBar(label.label, result.threshold, label.meaning);
     bar.set(label.score, label.detected && !isNormal(label));
     return bar.root;
   });

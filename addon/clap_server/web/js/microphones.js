@@ -12,6 +12,9 @@ const STATES = {
   muted: ["warn", "muted"],
 };
 
+// What a threshold costs and finds, and why a default is low.
+const meaning = (label) => [label.meaning, label.lowered?.words].filter(Boolean).join("; ");
+
 class Card {
   constructor(microphone) {
     this.active = new Set();
@@ -41,11 +44,16 @@ class Card {
 
   update(microphone) {
     this.name.textContent = microphone.name;
-    const watched = JSON.stringify(microphone.labels.map((label) => [label.id, label.name, label.threshold]));
+    const watched = JSON.stringify(
+      microphone.labels.map((label) => [label.id, label.name, label.threshold, meaning(label)]),
+    );
     if (watched !== this.watched) {
       this.watched = watched;
       this.scores = new Map(
-        microphone.labels.map((label) => [label.id, { ...scoreBar(label.name, label.threshold), last: null }]),
+        microphone.labels.map((label) => [
+          label.id,
+          { ...scoreBar(label.name, label.threshold, meaning(label)), last: null },
+        ]),
       );
       this.bars.replaceChildren(...[...this.scores.values()].map((score) => score.root));
     }
