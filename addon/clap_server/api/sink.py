@@ -87,6 +87,8 @@ class EventSink:
         finally:
             # Whatever becomes of the clip, also when this is cancelled: without its end an event would stick.
             await self._record("ended", ended)
+        if ended.has_clip:
+            self._store.retention.clip_written(ended)
 
     async def clip_came(self, event: SoundEvent, recording: Recording | None) -> None:
         """Store the clip of an event that is over, and tell of it, or why there is none."""
@@ -95,6 +97,8 @@ class EventSink:
             stored = await self._store.events.settle_clip(settled)
             if stored is not None:
                 self._bus.publish(EventClipMessage(event=event_info(stored)))
+        if settled.has_clip:
+            self._store.retention.clip_written(settled)
 
     async def _with_clip(self, event: SoundEvent, recording: Recording) -> SoundEvent:
         """Store the clip; the event as it is then."""
