@@ -256,6 +256,7 @@ def _group(group: EventGroup) -> EventGroupInfo:
 def event_info(stored: StoredEvent) -> EventInfo:
     """A sound event."""
     event = {field.name: getattr(stored.event, field.name) for field in fields(stored.event)}
+    del event["clip_starts_at"]
     for name in ("threshold", "score", "peak_score"):
         event[name] = score(event[name])
     event["peak_level_dbfs"] = float(event["peak_level_dbfs"])

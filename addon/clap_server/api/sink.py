@@ -106,7 +106,9 @@ class EventSink:
             return replace(event, clip_withheld=ClipWithheld.LOST)
         stored = await self._store.clips.save(event, recording)
         self._metrics.clip(stored=stored)
-        return replace(event, has_clip=stored, clip_withheld=None if stored else ClipWithheld.NOT_STORED)
+        if not stored:
+            return replace(event, clip_withheld=ClipWithheld.NOT_STORED)
+        return replace(event, has_clip=True, clip_withheld=None, clip_starts_at=recording.starts_at)
 
     async def event_traced(self, event: SoundEvent, trace: Trace) -> None:
         """Keep it, so that a verdict can be learnt from; trouble with the disk is told elsewhere."""

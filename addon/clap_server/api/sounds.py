@@ -159,21 +159,27 @@ async def _event_clip(shared: Context, event_id: str) -> Clip:
     stored = await shared.store.events.get(event_id)
     if stored is None:
         raise invalid("events", f"there is no event {event_id[:50]!r} any more", "no_such_event")
-    path = shared.store.clips.path(stored.event)
-
-    microphone = shared.store.microphones.get(stored.event.microphone_id)
+    event = stored.event
+    path = shared.store.clips.path(event)
+    if event.ended_at is None or not await asyncio.to_thread(path.is_file):
+        raise invalid("events", f"event {event_id} has no recording to learn from", "no_clip")
+    event_s = (event.ended_at - event.started_at).total_seconds()
+    before_s = None
+    if event.clip_starts_at is not None:
+        before_s = (event.started_at - event.clip_starts_at).total_seconds()
+    microphone = shared.store.microphones.get(event.microphone_id)
     recorded = RecordingSettings() if microphone is None else microphone.settings.recording
 
     def cut() -> bytes:
         samples = decode(path, KEPT_RATE)
-        first = max(0, round((recorded.pre_roll_s - _EVENT_LEAD_S) * KEPT_RATE))
-        # The recording of an event early in a stream has less before the sound.
-        kept = samples[first:] if len(samples) > 2 * first else samples
-        return encode(kept[: round(LONGEST_S * KEPT_RATE)], KEPT_RATE, "flac")
+        # An earlier version of the server did not note where the recording began.
+        most_s = max(len(samples) / KEPT_RATE - event_s, 0.0)
+        sound_s = min(recorded.pre_roll_s, most_s) if before_s is None else before_s
+        first = max(0, round((sound_s - _EVENT_LEAD_S) * KEPT_RATE))
+        last = round((sound_s + event_s) * KEPT_RATE)
+        return encode(samples[first : min(last, first + round(LONGEST_S * KEPT_RATE))], KEPT_RATE, "flac")
 
-    if not await asyncio.to_thread(path.is_file):
-        raise invalid("events", f"event {event_id} has no recording to learn from", "no_clip")
-    return Clip(f"event {event_id}", await asyncio.to_thread(cut))
+    return Clip(f"event {event_id}", await asyncio.to_thread(cut), event_s)
 
 
 def _check_name(shared: Context, name: str) -> None:
@@ -275,7 +281,8 @@ ROUTES = (
                             "kind": {
                                 "type": "string",
                                 "enum": [kind.value for kind in LabelKind],
-                                "description": "by the clips' length if left out",
+                                "description": "by the length of the clips, and of the events without"
+                                " what was recorded before and after them, if left out",
                             },
                             "keep_clips": {"type": "boolean", "default": True},
                         },

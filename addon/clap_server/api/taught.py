@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clap_server.audio.decode import decode
 from clap_server.detection.examples import Examples, made_for
-from clap_server.detection.teaching import check_number, default_threshold, hear_clip, kind_of, teach
+from clap_server.detection.teaching import (
+    check_number,
+    default_threshold,
+    hear_clip,
+    kind_of,
+    length_of_event,
+    teach,
+)
 from clap_server.errors import ClapServerError, LabelError, StoreError
 from clap_server.listening.shared_model import SharedModel
 from clap_server.store.background import Background
@@ -38,10 +45,12 @@ class Clip(NamedTuple):
     Attributes:
         name: as the user knows it.
         flac: its sound.
+        event_s: how long the event lasted of which it is; None if it was sent.
     """
 
     name: str
     flac: bytes
+    event_s: float | None = None
 
 
 class NameTakenError(ClapServerError):
@@ -116,7 +125,7 @@ class TaughtSounds:
 
         Args:
             name: neither taught nor of the library; see ``LabelLibrary.in_words``.
-            kind: by the clips' length if it is None.
+            kind: by the length of the clips, or events, if it is None.
             clips: 3 to 20.
             keep: whether their sound is kept, so that another model can learn it.
 
@@ -189,7 +198,11 @@ class TaughtSounds:
                 hear_clip(model, decode(io.BytesIO(clip.flac), model.sample_rate), number, clip.name)
                 for number, clip in enumerate(clips)
             ]
-            label = replace(words, kind=kind or kind_of(heard))
+            lengths_s = [
+                sound.duration_s if clip.event_s is None else length_of_event(clip.event_s, model.window_s)
+                for clip, sound in zip(clips, heard, strict=True)
+            ]
+            label = replace(words, kind=kind or kind_of(lengths_s))
             lesson = teach(model, self._library, label, heard, [clip.name for clip in clips])
             return TaughtSound(
                 words.id,

@@ -29,7 +29,7 @@ MOST_CLIPS = 20
 SHORTEST_S = 0.2
 LONGEST_S = 15.0
 SUSTAINED_S = 4.0
-"""Clips of which the median is at least so long are taken for those of a sound that lasts."""
+"""Sounds of which the median is at least so long are taken for one that lasts."""
 
 MOST_WINDOWS = 6
 """Windows of a clip that are kept as examples."""
@@ -130,10 +130,14 @@ def hear_clip(model: ClapModel, samples: NDArray[np.float32], number: int, name:
     return HeardClip(duration_s, embedded[kept], ends_s[kept], embedded[spread])
 
 
-def kind_of(clips: Sequence[HeardClip]) -> LabelKind:
-    """What the clips' length says of how the sound behaves in time."""
-    median_s = float(np.median([clip.duration_s for clip in clips]))
-    return LabelKind.SUSTAINED if median_s >= SUSTAINED_S else LabelKind.IMPULSIVE
+def kind_of(lengths_s: Sequence[float]) -> LabelKind:
+    """What the sound's lengths say of how it behaves in time."""
+    return LabelKind.SUSTAINED if np.median(lengths_s) >= SUSTAINED_S else LabelKind.IMPULSIVE
+
+
+def length_of_event(event_s: float, window_s: float) -> float:
+    """How long an event's sound lasted: the event goes on until the last window that holds some of it."""
+    return max(event_s - window_s, 0.0)
 
 
 def teach(

@@ -158,4 +158,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         BEGIN DELETE FROM sound_clips WHERE sound_id = OLD.id; END
         """,
     ),
+    ("ALTER TABLE events ADD COLUMN clip_starts_at TEXT",),
 )

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from clap_server.api.taught import MOST_SOUNDS
+from clap_server.audio.decode import decode
 from clap_server.audio.encode import encode
+from clap_server.listening.events import ClipWithheld
 from clap_server.listening.sink import Recording
 from tests.server.detection.test_teaching import bell
 from tests.server.listening.spectral import RATE, SpectralModel, room
@@ -117,7 +119,8 @@ async def test_events_teach_too(client: Client) -> None:
         await sink.event_started(event)
         samples = np.concatenate([room(3, dbfs=-50, seed=seed), bell(seed)])
         await sink.event_ended(
-            replace(event, ended_at=START + timedelta(seconds=2)), Recording(samples, RATE, START)
+            replace(event, ended_at=START + timedelta(seconds=2)),
+            Recording(samples, RATE, START - timedelta(seconds=3)),
         )
         ids.append(event.id)
     sound = await teach(client, form(bell(9), events=",".join(ids), kind="impulsive"))
@@ -127,6 +130,68 @@ async def test_events_teach_too(client: Client) -> None:
     for name, event_id, code in (("a", "gone", "no_such_event"), ("b", bare.id, "no_clip")):
         problem = await teach(client, form(name=name, events=event_id), status=422)
         assert problem["type"] == f"/problems/{code}"
+
+
+async def _heard(
+    client: Client, sound_s: float, *, pre_roll_s: float, seed: int, noted: bool = True, late: bool = False
+) -> str:
+    """An event as it is told: until the last window that holds some of the sound, then a post-roll."""
+    sink = client.server.context.supervisor._sink
+    event = sound_event()
+    ended = replace(event, ended_at=START + timedelta(seconds=sound_s + model_of(1).window_s))
+    await sink.event_started(event)
+    samples = np.concatenate(
+        [
+            room(pre_roll_s, dbfs=-50, seed=seed),
+            bell(seed, duration_s=sound_s),
+            room(4, dbfs=-50, seed=seed + 100),
+        ]
+    )
+    recording = Recording(samples, RATE, START - timedelta(seconds=pre_roll_s))
+    if late:
+        await sink.event_ended(replace(ended, clip_withheld=ClipWithheld.COMING), None)
+        await sink.clip_came(ended, recording)
+    else:
+        await sink.event_ended(ended, recording)
+    if not noted:
+        async with client.server.context.store.events._database.transaction() as connection:
+            await connection.execute("UPDATE events SET clip_starts_at = NULL")
+    return event.id
+
+
+@pytest.mark.parametrize(("sound_s", "kind"), [(1.5, "impulsive"), (6.0, "sustained")])
+async def test_the_events_without_their_rolls_say_how_the_sound_behaves(
+    client: Client, sound_s: float, kind: str
+) -> None:
+    ids = [await _heard(client, sound_s, pre_roll_s=3, seed=seed) for seed in range(3)]
+    assert (await teach(client, form(events=",".join(ids))))["kind"] == kind
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["with its end", "after its end"])
+@pytest.mark.parametrize("recorded_s", [0.0, 2.0, 10.0])
+async def test_an_event_is_cut_by_the_pre_roll_that_it_was_recorded_with(
+    client: Client, recorded_s: float, late: bool
+) -> None:
+    ids = [await _heard(client, 1.5, pre_roll_s=recorded_s, seed=seed, late=late) for seed in range(3)]
+    settings = {"name": "Kitchen", "source": {"type": "push"}, "labels": [{"label": "glass breaking"}]}
+    changed = {**settings, "recording": {"pre_roll_s": 6.0}}
+    await client.json("PUT", "/api/microphones/kitchen", status=201, json=changed)
+    await teach(client, form(events=",".join(ids)))
+    for flac in await client.server.context.store.sounds.recordings("my_bell"):
+        assert flac is not None
+        kept = decode(io.BytesIO(flac), RATE)
+        sounding = np.flatnonzero(np.abs(kept) > 0.05) / RATE
+        assert sounding[0] == pytest.approx(min(recorded_s, 0.5), abs=0.02)
+        assert len(kept) / RATE == pytest.approx(min(recorded_s, 0.5) + 1.5 + model_of(1).window_s, abs=0.02)
+
+
+async def test_an_event_of_an_older_version_is_cut_by_the_present_pre_roll(client: Client) -> None:
+    ids = [await _heard(client, 1.5, pre_roll_s=3, seed=seed, noted=False) for seed in range(3)]
+    await teach(client, form(events=",".join(ids)))
+    [flac, *_] = await client.server.context.store.sounds.recordings("my_bell")
+    assert flac is not None
+    sounding = np.flatnonzero(np.abs(decode(io.BytesIO(flac), RATE)) > 0.05) / RATE
+    assert sounding[0] == pytest.approx(0.5, abs=0.02)
 
 
 async def test_sounds_survive_a_restart(tmp_path: Path) -> None:
