@@ -18,6 +18,7 @@ from clap_server.api.taught import MOST_SOUNDS, Clip, NameTakenError
 from clap_server.audio.decode import decode
 from clap_server.audio.encode import encode
 from clap_server.detection.labels import LabelKind
+from clap_server.detection.library import MAX_TEXT_LENGTH
 from clap_server.detection.teaching import (
     LEAST_CLIPS,
     LONGEST_S,
@@ -186,7 +187,7 @@ def _check_name(shared: Context, name: str) -> None:
     if is_blank(name):
         raise invalid("name", "is required: say what the sound is, such as 'my doorbell'")
     try:
-        words = shared.library.in_words(name)
+        words = shared.library.for_teaching(name)
     except LabelError as error:
         raise invalid("name", str(error), "invalid_name") from error
     if shared.library.resolve(name).taught is not None or shared.store.sounds.get(words.id) is not None:
@@ -267,7 +268,13 @@ ROUTES = (
                         "required": ["name"],
                         "additionalProperties": False,
                         "properties": {
-                            "name": {"type": "string", "maxLength": 200, "examples": ["my doorbell"]},
+                            "name": {
+                                "type": "string",
+                                "minLength": 1,
+                                "maxLength": MAX_TEXT_LENGTH,
+                                "examples": ["my doorbell"],
+                                "description": "one line without commas",
+                            },
                             "clips": {
                                 "type": "array",
                                 "items": {"type": "string", "format": "binary"},

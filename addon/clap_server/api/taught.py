@@ -124,7 +124,7 @@ class TaughtSounds:
         """Teach a sound.
 
         Args:
-            name: neither taught nor of the library; see ``LabelLibrary.in_words``.
+            name: neither taught nor of the library; see ``LabelLibrary.for_teaching``.
             kind: by the length of the clips, or events, if it is None.
             clips: 3 to 20.
             keep: whether their sound is kept, so that another model can learn it.
@@ -139,7 +139,7 @@ class TaughtSounds:
         """
         check_number(len(clips))
         async with self._changing:
-            words = self._library.in_words(name)
+            words = self._library.for_teaching(name)
             if self._store.get(words.id) is not None:
                 raise NameTakenError(f"A sound of the name {name!r} is taught already: choose another")
             sound = await self._learn(words, kind, clips, keep=keep, created_at=datetime.now(UTC))

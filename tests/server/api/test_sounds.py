@@ -254,6 +254,29 @@ async def test_what_teaches_nothing_is_refused_in_words(
     assert (await client.json("GET", "/api/sounds"))["sounds"] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bell, front door", "has a comma"),
+        ("جرس، الباب", "has a comma"),
+        ("bell\nfront door", "has a line break"),
+        ("bell\u2028front door", "has a line break"),
+        ("bell\tfront door", "U+0009"),
+        ("bell\u202e", "U+202E"),
+        ("\u200b \u2800", "is required"),
+        ("bell " * 41, "at most 200"),
+    ],
+)
+async def test_a_name_that_no_list_of_labels_can_hold_is_refused(
+    client: Client, name: str, words: str
+) -> None:
+    problem = await teach(client, form(*(bell(seed) for seed in range(3)), name=name), status=422)
+    [error] = problem["errors"]
+    assert error["field"] == "name"
+    assert words in error["message"]
+    assert (await client.json("GET", "/api/sounds"))["sounds"] == []
+
+
 async def test_a_name_is_taught_once_and_no_more_than_some_sounds_are_kept(client: Client) -> None:
     await teach(client)
     problem = await teach(client, form(*(bell(seed) for seed in range(3)), name="My bell"), status=409)
