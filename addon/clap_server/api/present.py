@@ -147,6 +147,8 @@ def meaning(label: Label, threshold: float, found: Mapping[str, FoundScores]) ->
     words = [promise_words(threshold)]
     if label.id in found:
         words.append(found[label.id].at(threshold).words)
+    if label.lowered_because is not None and threshold == label.threshold:
+        words.append(label.lowered_because)
     return "; ".join(words)
 
 

@@ -133,6 +133,7 @@ class SoundInfo(Schema):
     kind: LabelKind
     created_at: datetime
     threshold: Score = Field(description="default of the label")
+    meaning: str = Field(description="of that threshold, in words, and why it was lowered if it was")
     clips: int
     clips_kept: bool = Field(description="another model can learn it from them")
     problem: str | None = Field(description="why it cannot be heard now, in words")

@@ -17,6 +17,7 @@ from clap_server.api.schemas import SeparationInfo, SoundInfo, SoundList
 from clap_server.api.taught import MOST_SOUNDS, Clip, NameTakenError
 from clap_server.audio.decode import decode
 from clap_server.audio.encode import encode
+from clap_server.detection.everyday.words import promise_words
 from clap_server.detection.labels import LabelKind
 from clap_server.detection.library import MAX_TEXT_LENGTH
 from clap_server.detection.teaching import (
@@ -26,6 +27,7 @@ from clap_server.detection.teaching import (
     SHORTEST_S,
     TeachingError,
     default_threshold,
+    lowered_because,
 )
 from clap_server.detection.text import is_blank
 from clap_server.errors import AudioError, LabelError
@@ -222,12 +224,15 @@ def _existing(shared: Context, request: web.Request) -> TaughtSound:
 
 def _info(shared: Context, sound: TaughtSound) -> SoundInfo:
     separation = sound.separation
+    threshold, because = default_threshold(separation), lowered_because(separation)
+    promise = promise_words(threshold)
     return SoundInfo(
         id=sound.id,
         name=sound.name,
         kind=sound.kind,
         created_at=sound.created_at,
-        threshold=default_threshold(separation),
+        threshold=threshold,
+        meaning=promise if because is None else f"{promise}; {because}",
         clips=len(sound.clips),
         clips_kept=all(clip.has_sound for clip in sound.clips),
         problem=shared.taught.problem(sound),

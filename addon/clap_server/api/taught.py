@@ -17,6 +17,7 @@ from clap_server.detection.teaching import (
     hear_clip,
     kind_of,
     length_of_event,
+    lowered_because,
     teach,
 )
 from clap_server.errors import ClapServerError, LabelError, StoreError
@@ -167,6 +168,7 @@ class TaughtSounds:
             id=sound.id,
             kind=sound.kind,
             threshold=default_threshold(sound.separation),
+            lowered_because=lowered_because(sound.separation),
             icon=_ICON,
             taught=examples,
         )

@@ -180,12 +180,24 @@ def teach(
             strange[0],
         )
     separation = Separation(len(clips), sum(score >= SCORE_OF_ONE_A_DAY for score in scores), len(alike))
-    return Lesson(replace(label, threshold=default_threshold(separation)), separation)
+    threshold, because = default_threshold(separation), lowered_because(separation)
+    return Lesson(replace(label, threshold=threshold, lowered_because=because), separation)
 
 
 def default_threshold(separation: Separation) -> float:
     """One false alarm a day if it is found even so, else one an hour: no default finds nothing."""
     return SCORE_OF_ONE_A_DAY if separation.verdict is Verdict.GOOD else SCORE_OF_ONE_AN_HOUR
+
+
+def lowered_because(separation: Separation) -> str | None:
+    """Why the default threshold is not one false alarm a day; None if it is."""
+    if default_threshold(separation) == SCORE_OF_ONE_A_DAY:
+        return None
+    found = f"only {separation.found_at_one_a_day}" if separation.found_at_one_a_day else "none"
+    return (
+        f"lowered to {SCORE_OF_ONE_AN_HOUR:g} because at {SCORE_OF_ONE_A_DAY:g}, one false alarm a day,"
+        f" {found} of its {separation.clips} clips would be found"
+    )
 
 
 def check_number(count: int) -> None:

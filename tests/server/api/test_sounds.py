@@ -17,7 +17,7 @@ from clap_server.audio.decode import decode
 from clap_server.audio.encode import encode
 from clap_server.listening.events import ClipWithheld
 from clap_server.listening.sink import Recording
-from tests.server.detection.test_teaching import bell
+from tests.server.detection.test_teaching import bell, buzz
 from tests.server.listening.spectral import RATE, SpectralModel, room
 from tests.support.banks import spectral_bank
 from tests.support.running_server import Client, ReadyHolder, running
@@ -87,6 +87,27 @@ async def test_a_taught_sound_is_a_label_that_a_microphone_can_listen_for(client
     found = await client.json("POST", "/api/classify", data=data)
     assert found["top_label"] == "my bell"
     assert found["top_score"] >= 0.7
+
+
+async def test_why_a_taught_sound_has_a_lower_default_is_told_in_words(client: Client) -> None:
+    sound = await teach(client, form(*(buzz(seed) for seed in range(6)), name="my fan"))
+    promise = "about one false alarm an hour; lowered to 0.5 because at 0.7, one false alarm a day,"
+    assert (sound["threshold"], sound["separation"]["found_at_one_a_day"]) == (0.5, 0)
+    assert sound["meaning"] == f"{promise} none of its 6 clips would be found"
+    [label] = [
+        label for label in (await client.json("GET", "/api/labels"))["labels"] if label["id"] == "my_fan"
+    ]
+    [watched] = (await watch(client, "my fan"))["labels"]
+    assert label["meaning"] == watched["meaning"] == sound["meaning"]
+    chosen = {
+        "name": "Kitchen",
+        "source": {"type": "push"},
+        "labels": [{"label": "my fan", "threshold": 0.6}],
+    }
+    changed = await client.json("PUT", "/api/microphones/kitchen", json=chosen)
+    assert "lowered" not in changed["labels"][0]["meaning"]
+    good = await teach(client)
+    assert (good["threshold"], good["meaning"]) == (0.7, "about one false alarm a day")
 
 
 async def test_a_microphone_that_watched_the_words_hears_the_taught_sound_at_once(client: Client) -> None:

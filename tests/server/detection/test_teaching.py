@@ -51,6 +51,15 @@ def bell(seed: int, *, high_hz: float = 6200.0, duration_s: float = 1.5) -> NDAr
     return np.asarray(room(duration_s, dbfs=-50, seed=seed) + ring, np.float32)
 
 
+def buzz(seed: int) -> NDArray[np.float32]:
+    """A low tone, always the same beside some other, of which everyday sound is full."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(2 * RATE) / RATE
+    other = rng.uniform(0.3, 0.6) * np.sin(2 * np.pi * rng.uniform(80, 1500) * time_s)
+    hum = 0.1 * (np.sin(2 * np.pi * 430 * time_s) + other)
+    return np.asarray(room(2, seed=seed) + hum, np.float32)
+
+
 def clips(*sounds: NDArray[np.float32]) -> list[HeardClip]:
     return [hear_clip(MODEL, sound, number, f"clip {number + 1}") for number, sound in enumerate(sounds)]
 
