@@ -120,18 +120,26 @@ def test_the_score_rises_with_the_likeness_to_the_clips(seed: int) -> None:
     assert values[2] >= 0.7
 
 
-def test_clips_that_are_like_everyday_sound_cannot_be_told_apart() -> None:
-    def hum(seed: int) -> NDArray[np.float32]:
-        rng = np.random.default_rng(seed)
-        time_s = np.arange(2 * RATE) / RATE
-        return np.asarray(
-            room(2, seed=seed) + 0.1 * np.sin(2 * np.pi * rng.uniform(80, 1500) * time_s), np.float32
-        )
-
-    lesson = learn(clips(*(hum(seed) for seed in range(6))))
+def test_clips_of_one_kind_that_are_like_everyday_sound_cannot_be_told_apart() -> None:
+    lesson = learn(clips(*(buzz(seed) for seed in range(6))))
+    assert lesson.separation == Separation(6, 0, 0)
     assert lesson.separation.verdict is Verdict.CANNOT_BE_TOLD_APART
     assert lesson.label.threshold == pytest.approx(0.5)
     assert "do not rely on it" in lesson.separation.words
+
+
+@pytest.mark.parametrize("pitches_hz", [(90, 300, 800, 1500), (80, 160, 300, 600, 1000, 1600)])
+def test_clips_each_unlike_the_others_are_refused(pitches_hz: tuple[float, ...]) -> None:
+    def hum(pitch_hz: float) -> NDArray[np.float32]:
+        time_s = np.arange(2 * RATE) / RATE
+        return np.asarray(
+            room(2, seed=round(pitch_hz)) + 0.1 * np.sin(2 * np.pi * pitch_hz * time_s), np.float32
+        )
+
+    with pytest.raises(TeachingError) as error:
+        learn(clips(*(hum(pitch_hz) for pitch_hz in pitches_hz)))
+    assert (error.value.code, error.value.clip) == ("clips_of_no_one_kind", None)
+    assert f"none of {len(pitches_hz)} would be found" in str(error.value)
 
 
 @pytest.mark.parametrize("count", [0, 1, LEAST_CLIPS - 1, MOST_CLIPS + 1])
