@@ -530,6 +530,10 @@ class FeedbackTaken(EventInfo):
 
     learnt: bool = Field(description="the microphone heeds it, or will when the model that heard it runs")
     learnt_words: str = Field(description="what it changes, or why nothing could be learnt")
+    score_now: Score | None = Field(
+        description="the highest that the same sound would have from now on; null while the microphone does"
+        " not heed it, and where a score cannot be told"
+    )
 
 
 class Lesson(Schema):
@@ -544,8 +548,8 @@ class Lesson(Schema):
     heeded: bool = Field(description="false if another model heard it than the one that runs now")
     words: str
     score: Score | None = Field(
-        description="the highest that it would have now; null if the microphone does not listen for that"
-        " label, or the model is another"
+        description="the highest that it would have now; null if the microphone does not listen, or not for"
+        " that label, or is still learning, or the model is another"
     )
 
 

@@ -363,6 +363,17 @@ class Supervisor:
         for microphone_id in self._entries:
             self.relearn(microphone_id)
 
+    async def settle(self, microphone_id: str, timeout_s: float) -> bool:
+        """Wait until a microphone heeds what it was told to learn; say whether it does."""
+        entry = self._entries.get(microphone_id)
+        if entry is None or entry.listener is None:
+            return False
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await entry.listener.settle()
+        except TimeoutError:
+            return False
+
     async def count_false(
         self, microphone_id: str, event_id: str, heard_at: datetime, embeddings: NDArray[np.float32]
     ) -> None:
