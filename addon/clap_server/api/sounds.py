@@ -96,17 +96,29 @@ async def delete_sound(request: web.Request) -> web.Response:
     """Forget one."""
     shared = context(request)
     sound = _existing(shared, request)
+    await shared.taught.remove(sound.id, lambda: _refuse_if_watched(shared, sound))
+    return web.Response(status=204)
+
+
+def _refuse_if_watched(shared: Context, sound: TaughtSound) -> None:
+    """By the settings: microphones that cannot listen now would listen for the bare words later."""
     watching = [
         microphone.settings.name
         for microphone in shared.store.microphones.all()
-        if any(watched.label.id == sound.id for watched in shared.supervisor.snapshot(microphone.id).labels)
+        if any(_means(shared, choice.label, sound) for choice in microphone.settings.labels)
     ]
     if watching:
+        listens = "listens" if len(watching) == 1 else "listen"
         raise ProblemError(
-            409, "in_use", f"{', '.join(watching)} still listens for {sound.name}: take it off there first"
+            409, "in_use", f"{', '.join(watching)} still {listens} for {sound.name}: take it off there first"
         )
-    await shared.taught.remove(sound.id)
-    return web.Response(status=204)
+
+
+def _means(shared: Context, text: str, sound: TaughtSound) -> bool:
+    try:
+        return shared.library.resolve(text).id == sound.id
+    except LabelError:
+        return False
 
 
 async def _read(request: web.Request) -> _Form:
@@ -314,7 +326,10 @@ ROUTES = (
         delete_sound,
         "Forget a taught sound",
         "Labels",
-        description="With its clips. Not while a microphone listens for it (409 names those that do).",
+        description=(
+            "With its clips. Not while the settings of a microphone name it, also of one that is off or"
+            " cannot listen now (409 names them): it would go on with the bare words."
+        ),
         status=204,
         errors=(404, 409),
     ),

@@ -149,13 +149,18 @@ class TaughtSounds:
         _LOGGER.info("Taught %s: %s", name, sound.separation.words)
         return sound
 
-    async def remove(self, sound_id: str) -> None:
+    async def remove(self, sound_id: str, check: Callable[[], None]) -> None:
         """Forget a sound with its clips.
+
+        Args:
+            sound_id: of the sound.
+            check: called just before; raises if it must stay.
 
         Raises:
             StoreError: it cannot be stored.
         """
         async with self._changing:
+            check()
             await self._store.delete(sound_id)
             self._tell()
 

@@ -153,6 +153,34 @@ async def test_events_teach_too(client: Client) -> None:
         assert problem["type"] == f"/problems/{code}"
 
 
+async def test_a_sound_is_in_use_where_a_microphone_cannot_listen_now(tmp_path: Path) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    (media / "bell.flac").write_bytes(encode(bell(1), RATE, "flac"))
+    data = tmp_path / "data"
+    async with running(data, holder=ReadyHolder(tmp_path, model_of(1)), media=media) as client:
+        await teach(client)
+        settings = {
+            "name": "Hall",
+            "source": {"type": "file", "path": "bell.flac"},
+            "labels": [{"label": "My Bell"}],
+        }
+        await client.json("PUT", "/api/microphones/hall", status=201, json=settings)
+    async with running(data, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        hall = await client.json("GET", "/api/microphones/hall")
+        assert (hall["status"]["code"], hall["labels"]) == ("bad_settings", [])
+        problem = await client.json("DELETE", "/api/sounds/my_bell", status=409)
+        assert "Hall still listens for my bell" in problem["detail"]
+
+
+async def test_a_sound_that_comes_into_use_while_it_waits_to_be_deleted_stays(client: Client) -> None:
+    await teach(client)
+    async with client.server.context.taught._changing:
+        deleting = asyncio.create_task(client.json("DELETE", "/api/sounds/my_bell", status=409))
+        await watch(client, "my bell")
+    assert "Kitchen" in (await deleting)["detail"]
+
+
 async def _heard(
     client: Client, sound_s: float, *, pre_roll_s: float, seed: int, noted: bool = True, late: bool = False
 ) -> str:
