@@ -300,7 +300,8 @@ ROUTES = (
                             },
                             "events": {
                                 "type": "string",
-                                "description": "ids of events with recordings, parted by commas",
+                                "description": "ids of events with recordings, parted by commas; with"
+                                f" the clips {LEAST_CLIPS} to {MOST_CLIPS}",
                             },
                             "kind": {
                                 "type": "string",
