@@ -102,6 +102,23 @@ async def test_while_too_little_was_heard_the_promise_is_told_and_the_count_refu
     assert chirp["meaning"] == "told by the pattern of its beeps alone, whatever the threshold"
 
 
+async def test_while_the_labels_are_prepared_the_promise_is_told_and_the_count_refused(
+    client: Client,
+) -> None:
+    await listening(client)
+    supervisor = client.server.context.supervisor
+    await client.json("PUT", "/api/microphones/hall/mute")
+    async with supervisor.batcher.aside:
+        await client.json("DELETE", "/api/microphones/hall/mute")
+        await until(lambda: supervisor._entries["hall"].listener is not None)
+        answer = await client.json("GET", PATH)
+    assert not answer["room"]["counts"]
+    assert answer["room"]["reason"] == "the labels are being prepared: ask again in a moment"
+    assert answer["labels"][0]["present"]["false_alarms_per_day"] == pytest.approx(1)
+    await until(lambda: supervisor.scorer("hall") is not None)
+    assert "too little" in (await client.json("GET", PATH))["room"]["reason"]
+
+
 async def test_a_room_that_taught_enough_is_counted_in(client: Client) -> None:
     await listening(client)
     await taught(client)
