@@ -9,7 +9,7 @@ import numpy as np
 
 from clap_server.api.context import context, json_response
 from clap_server.api.microphones import existing
-from clap_server.api.present import found_in_tests, meaning
+from clap_server.api.present import found_in_tests, guesses, meaning
 from clap_server.api.problems import read_decimal
 from clap_server.api.route import Parameter, Route
 from clap_server.api.schemas import (
@@ -75,7 +75,16 @@ async def calibration(request: web.Request) -> web.Response:
             if bank_of_all is None
             else EverydayInfo(hours=round(bank_of_all.hours, 3), sources=bank_of_all.sources),
             room=_room(shared.supervisor.room(microphone_id), scoring, no_scores),
-            labels=[_label(watched, counted, found, per_day) for watched in snapshot.labels],
+            labels=[
+                _label(
+                    watched,
+                    counted,
+                    found,
+                    per_day,
+                    is_guessed=guesses(watched.label, model, None if scoring is None else scoring.scorer),
+                )
+                for watched in snapshot.labels
+            ],
         ).model_dump_json()
 
     # In a thread: there may be 200 labels.
@@ -107,6 +116,8 @@ def _label(
     counted: Mapping[str, Reached],
     found: Mapping[str, FoundScores],
     per_day: float | None,
+    *,
+    is_guessed: bool,
 ) -> CalibratedLabel:
     label, here = watched.label, counted.get(watched.label.id)
 
@@ -118,7 +129,7 @@ def _label(
             found=found_in_tests(found, label.id, threshold),
         )
 
-    words = meaning(label, watched.threshold, found)
+    words = meaning(label, watched.threshold, found, is_guessed=is_guessed)
     if here is not None:
         words += f"; {count_words(watched.threshold, here.at(watched.threshold), here.hours)}"
     scored = bool(label.prompts)

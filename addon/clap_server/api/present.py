@@ -26,6 +26,7 @@ from clap_server.api.schemas import (
     WindowScores,
 )
 from clap_server.audio.url import redact_url
+from clap_server.detection.everyday.enough import is_guessed
 from clap_server.detection.everyday.found import found_by
 from clap_server.detection.everyday.rate import rate_of_score
 from clap_server.detection.everyday.words import promise_words
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from clap_server.api.context import Context
+    from clap_server.clap.model import ClapModel
     from clap_server.detection.classify import FileScores
     from clap_server.detection.everyday.found import FoundScores
     from clap_server.detection.labels import Label, WatchedLabel
+    from clap_server.detection.scoring import LabelScorer
     from clap_server.listening.config import Microphone, SourceSettings
     from clap_server.listening.events import EventGroup
     from clap_server.listening.supervisor import MicrophoneSnapshot
@@ -138,13 +141,24 @@ def promised(label: Label, threshold: float) -> float | None:
     return rate_of_score(threshold) if label.prompts else None
 
 
-def meaning(label: Label, threshold: float, found: Mapping[str, FoundScores]) -> str:
-    """What a threshold buys, in words."""
+def meaning(
+    label: Label, threshold: float, found: Mapping[str, FoundScores], *, is_guessed: bool = False
+) -> str:
+    """What a threshold buys, in words.
+
+    Args:
+        label: that has it.
+        threshold: 0 to 1.
+        found: what was found in tests, by label id.
+        is_guessed: everyday sound says too little of the label.
+    """
     if label.id == NORMAL.id:
         return "what all other labels leave: 1 less the highest of their scores"
     if not label.prompts:
         return "told by the pattern of its beeps alone, whatever the threshold"
     words = [promise_words(threshold)]
+    if is_guessed:
+        words.append("not known yet: guessed, as too little everyday sound is known")
     if label.id in found:
         words.append(found[label.id].at(threshold).words)
     if label.lowered_because is not None and threshold == label.threshold:
@@ -152,8 +166,9 @@ def meaning(label: Label, threshold: float, found: Mapping[str, FoundScores]) ->
     return "; ".join(words)
 
 
-def label_info(label: Label, found: Mapping[str, FoundScores]) -> LabelInfo:
-    """A label of the library, or a taught one, with what its default threshold means."""
+def label_info(label: Label, model: ClapModel) -> LabelInfo:
+    """A label of the library, or a taught one, with what its default threshold means with a model."""
+    found = found_by(model)
     return LabelInfo(
         id=label.id,
         names=dict(label.names),
@@ -166,7 +181,7 @@ def label_info(label: Label, found: Mapping[str, FoundScores]) -> LabelInfo:
         rivals=label.rivals,
         false_alarms_per_day=promised(label, label.threshold),
         found=found_in_tests(found, label.id, label.threshold),
-        meaning=meaning(label, label.threshold, found),
+        meaning=meaning(label, label.threshold, found, is_guessed=is_guessed(model, label)),
         taught=label.taught is not None,
     )
 
@@ -182,12 +197,12 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
     """A microphone as it is now."""
     settings = microphone.settings
     snapshot = context.supervisor.snapshot(microphone.id)
-    found = found_by(context.holder.model)
+    scorer, model = context.supervisor.scorer(microphone.id), context.holder.model
     return MicrophoneInfo(
         id=microphone.id,
         name=settings.name,
         source=redacted(settings.source),
-        labels=[watched_label(watched, found, snapshot.active) for watched in snapshot.labels],
+        labels=[watched_label(watched, model, scorer, snapshot.active) for watched in snapshot.labels],
         negatives=list(settings.negatives),
         hop_s=settings.hop_s,
         enabled=settings.enabled,
@@ -215,10 +230,27 @@ def microphone_status(snapshot: MicrophoneSnapshot) -> MicrophoneStatus:
     )
 
 
+def guesses(label: Label, model: ClapModel, scorer: LabelScorer | None) -> bool:
+    """Whether it is only guessed what a label's scores mean; a scorer of the label knows it best."""
+    if scorer is not None and label.id in scorer.label_ids:
+        return label.id in scorer.guessed
+    return is_guessed(model, label)
+
+
 def watched_label(
-    watched: WatchedLabel, found: Mapping[str, FoundScores], active: Collection[str] = ()
+    watched: WatchedLabel,
+    model: ClapModel,
+    scorer: LabelScorer | None = None,
+    active: Collection[str] = (),
 ) -> WatchedLabelInfo:
-    """A label with its threshold; ``active`` has the ids of which an event is going on."""
+    """A label with its threshold.
+
+    Args:
+        watched: the label.
+        model: that runs.
+        scorer: of the microphone, if there is one.
+        active: ids of the labels of which an event is going on.
+    """
     label = watched.label
     return WatchedLabelInfo(
         id=label.id,
@@ -229,7 +261,7 @@ def watched_label(
         library=label.library,
         active=label.id in active,
         false_alarms_per_day=promised(label, watched.threshold),
-        meaning=meaning(label, watched.threshold, found),
+        meaning=meaning(label, watched.threshold, found_by(model), is_guessed=guesses(label, model, scorer)),
     )
 
 

@@ -121,6 +121,10 @@ class LabelScorer:
             self._learn(model.everyday, list(by_id.values()), against)
         self._scales = self._measure(model, list(by_id.values()), against, room, sounding_hours)
         self._tables = [scale.table() for scale in self._scales]
+        self.guessed = frozenset(
+            label_id for label_id, scale in zip(self._scored, self._scales, strict=True) if scale is GUESS
+        )
+        """Ids of labels of which everyday sound says too little: what their scores mean is guessed."""
 
     def scale(self, label_id: str) -> ScoreScale:
         """What turns margins of a label that has prompts into its scores.
