@@ -506,10 +506,11 @@ class Supervisor:
         asyncio.get_running_loop().run_in_executor(None, give_back)
 
     async def _keep_listening(self, entry: _Entry, source: AudioSource, scoring: Scoring | None) -> None:
-        """Run the listener of one microphone, again and again if it breaks."""
+        """Run the listener of one microphone, again and again if it breaks, until it is muted."""
         retry_s = _FIRST_RETRY_S
         told = ""
-        while True:
+        # Between ``silence`` and ``mute`` nothing may begin to listen: who silences knows of no listener yet.
+        while entry.microphone.id not in self._muted:
             entry.listener = self._listener(entry, source, scoring)
             # Kept no longer than the listener wants it: it holds a model.
             scoring = None
