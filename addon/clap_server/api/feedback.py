@@ -60,7 +60,14 @@ async def _learn(shared: Context, stored: StoredEvent, verdict: Verdict) -> tupl
         return False, _NO_TRACE, None
     if verdict == "false_alarm" and _heeded(shared, lesson):
         # Until now it was taken for what it was called, so it was no everyday sound of this room.
-        await shared.supervisor.count_false(event.microphone_id, event.id, lesson.heard_at, lesson.embeddings)
+        await shared.supervisor.count_false(
+            event.microphone_id,
+            event.id,
+            lesson.heard_at,
+            lesson.embeddings,
+            hop_s=lesson.hop_s,
+            denoise=lesson.denoise,
+        )
     else:
         await shared.supervisor.uncount_false(event.microphone_id, event.id)
     words = _words(shared, lesson)

@@ -375,7 +375,14 @@ class Supervisor:
             return False
 
     async def count_false(
-        self, microphone_id: str, event_id: str, heard_at: datetime, embeddings: NDArray[np.float32]
+        self,
+        microphone_id: str,
+        event_id: str,
+        heard_at: datetime,
+        embeddings: NDArray[np.float32],
+        *,
+        hop_s: float | None = None,
+        denoise: bool | None = None,
     ) -> None:
         """Let an event that the user called false count as everyday sound of its room.
 
@@ -384,6 +391,8 @@ class Supervisor:
             event_id: of the event.
             heard_at: when it was detected.
             embeddings: ``(windows, dimension)`` of the model that runs.
+            hop_s: seconds between the windows with which it was heard; as now if that is not known.
+            denoise: whether noise was suppressed then; as now if that is not known.
 
         Raises:
             StoreError: it cannot be stored.
@@ -391,11 +400,12 @@ class Supervisor:
         entry = self._entries.get(microphone_id)
         if entry is None or entry.room is None:
             return
-        hop_s = entry.plan.hop_s
+        hop_s = entry.plan.hop_s if hop_s is None else hop_s
+        denoise = entry.plan.denoise if denoise is None else denoise
         ends_s = [hop_s * (number + 1) for number in range(len(embeddings))]
         piece = piece_of(heard_at.timestamp(), ends_s, [coded(row) for row in embeddings], hop_s)
         key = model_key(self._holder.model)
-        await entry.room.add_false(event_id, piece, key, hop_s, denoise=entry.plan.denoise)
+        await entry.room.add_false(event_id, piece, key, hop_s, denoise=denoise)
 
     async def uncount_false(self, microphone_id: str, event_id: str) -> None:
         """Take ``count_false`` back; no error if it was not counted.

@@ -120,6 +120,30 @@ async def test_the_same_sound_does_not_fire_again_but_others_do(client: Client) 
     assert await play(client, plates) == ["glass_breaking"]
 
 
+@pytest.mark.parametrize("noted", [True, False])
+async def test_a_false_alarm_counts_among_the_sound_that_was_heard_as_it_was(
+    client: Client, noted: bool
+) -> None:
+    heard_so, sink = trace(), client.server.context.supervisor._sink
+    if noted:
+        heard_so.hop_s, heard_so.denoise = 0.5, False
+    event = sound_event()
+    await sink.event_started(event)
+    await sink.event_traced(event, heard_so)
+    settings = {
+        "name": "Kitchen",
+        "source": {"type": "push"},
+        "labels": [{"label": "glass_breaking"}],
+        "hop_s": 2.0,
+    }
+    await client.json("PUT", "/api/microphones/kitchen", json=settings)
+    await say(client, event.id, "false_alarm")
+    rows = await client.server.context.store.rooms._database.rows("SELECT * FROM room_pieces")
+    [row] = rows
+    assert row["made_for"].endswith(" 0.5 s" if noted else " 2 s")
+    assert list(np.frombuffer(row["ends_cs"], "<u4")) == ([50, 100] if noted else [200, 400])
+
+
 async def test_the_answer_tells_the_score_with_what_was_learnt(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
