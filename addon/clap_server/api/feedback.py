@@ -145,7 +145,7 @@ def _words(shared: Context, lesson: stored.Lesson) -> str:
     if not _heeded(shared, lesson):
         return "another model heard it than the one that runs now, so it counts only when that one runs again"
     if lesson.verdict == "correct":
-        return "it counts when it is said how much is found"
+        return "it counts when it is said how much is found, and guards what sounds like it from false alarms"
     return f"what sounds the same is no longer taken for {lesson.label_name} at this microphone"
 
 
@@ -187,7 +187,8 @@ ROUTES = (
         description=(
             "After `false_alarm` the same sound is no longer taken for that label at that microphone; other"
             " sounds, other labels and other microphones are not touched. `correct` counts when it is said"
-            " how much is found, and takes a `false_alarm` back. What is kept is how the model heard the"
+            " how much is found, and takes a `false_alarm` back; what is nearer to it than to any false alarm"
+            " loses nothing by those. What is kept is how the model heard the"
             f" event, up to {MOST_WINDOWS} embeddings, never sound: of the newest {MOST_TRACES} events, and"
             f" of the newest {MOST_LESSONS} of each verdict, label and microphone for as long as the"
             " microphone is there. `learnt` says whether there was something to learn from. The answer comes"

@@ -40,6 +40,7 @@ class Label:
         lowered_because: why the default threshold is under one false alarm a day, in words; None where that
             needs no reason.
         wrong: sounds that were taken for it at this microphone, of each model that heard them.
+        right: sounds that were rightly taken for it there, the same; given only where there are wrong ones.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Label:
     taught: Examples | None = None
     lowered_because: str | None = None
     wrong: tuple[Examples, ...] = ()
+    right: tuple[Examples, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

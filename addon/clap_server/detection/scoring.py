@@ -150,7 +150,8 @@ class LabelScorer:
             wrong = [examples for examples in label.wrong if examples.made_for == self.made_for]
             if wrong and len(bank.codes):
                 like = lookalikes(key, bank, partial(self._everyday_margins, bank, column))
-                self._mistakes[column] = Mistakes(wrong, bank, like)
+                right = [examples for examples in label.right if examples.made_for == self.made_for]
+                self._mistakes[column] = Mistakes(wrong, bank, like, right)
 
     def _everyday_margins(self, bank: EverydayBank, column: int) -> NDArray[np.float64]:
         """Of the windows of the model's own bank."""

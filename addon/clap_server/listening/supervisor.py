@@ -131,6 +131,7 @@ class Supervisor:
         on_overload: called when ``overload`` became another.
         rooms: keeps what microphones learn of their rooms; None if they are to learn nothing.
         wrong: says which sounds were false alarms at a microphone, by label id.
+        right: says which sounds were none, the same.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Supervisor:
         on_overload: Callable[[], None] = lambda: None,
         rooms: RoomStore | None = None,
         wrong: Callable[[str], Mapping[str, tuple[Examples, ...]]] = lambda _: {},
+        right: Callable[[str], Mapping[str, tuple[Examples, ...]]] = lambda _: {},
     ) -> None:
         self._holder = holder
         self._library = library
@@ -155,6 +157,7 @@ class Supervisor:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._on_overload = on_overload
         self._wrong = wrong
+        self._right = right
         self._told_overload: str | None = None
         self._overload_timer: asyncio.TimerHandle | None = None
         self._give_back_timer: asyncio.TimerHandle | None = None
@@ -201,8 +204,13 @@ class Supervisor:
         """
         if settings.denoise:
             check_denoise()
-        wrong = {} if microphone_id is None else self._wrong(microphone_id)
-        return make_plan(settings, self._library, wrong), make_source(settings.source, self._media_dir)
+        plan = self._plan(settings, microphone_id)
+        return plan, make_source(settings.source, self._media_dir)
+
+    def _plan(self, settings: MicrophoneSettings, microphone_id: str | None) -> Plan:
+        if microphone_id is None:
+            return make_plan(settings, self._library)
+        return make_plan(settings, self._library, self._wrong(microphone_id), self._right(microphone_id))
 
     async def prepare(self, microphone: Microphone) -> Prepared:
         """Do all that may fail with new settings; nothing is changed, and no microphone waits.
@@ -425,7 +433,7 @@ class Supervisor:
     def _taught(self, microphone: Microphone, plan: Plan) -> Plan:
         """The plan with what was taught since it was made."""
         try:
-            return make_plan(microphone.settings, self._library, self._wrong(microphone.id))
+            return self._plan(microphone.settings, microphone.id)
         except LabelError as error:
             _LOGGER.error("Microphone %s goes on as it was: %s", microphone.settings.name, error)
             return plan

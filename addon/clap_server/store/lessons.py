@@ -184,9 +184,16 @@ class LessonStore:
 
     def wrong(self, microphone_id: str) -> dict[str, tuple[Examples, ...]]:
         """Sounds that were false alarms there, by label id, of each model that heard them."""
+        return self._examples(microphone_id, "false_alarm")
+
+    def right(self, microphone_id: str) -> dict[str, tuple[Examples, ...]]:
+        """Sounds that were none, the same."""
+        return self._examples(microphone_id, "correct")
+
+    def _examples(self, microphone_id: str, verdict: Verdict) -> dict[str, tuple[Examples, ...]]:
         found: dict[str, dict[str, list[NDArray[np.float32]]]] = {}
         for lesson in self.of_microphone(microphone_id):
-            if lesson.verdict == "false_alarm":
+            if lesson.verdict == verdict:
                 of_label = found.setdefault(lesson.label_id, {})
                 of_label.setdefault(lesson.made_for, []).append(lesson.embeddings)
         return {

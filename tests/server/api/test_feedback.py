@@ -167,6 +167,31 @@ async def test_the_answer_tells_the_score_with_what_was_learnt(
     assert "not yet" in slow["learnt_words"]
 
 
+async def test_a_correct_event_is_guarded_from_a_false_alarm_like_it(client: Client) -> None:
+    sink = client.server.context.supervisor._sink
+    meant = sound_event()
+    near = Trace("spectral 1")
+    for row in trace().embeddings + 0.15 * trace(5).embeddings:
+        near.add((row / np.linalg.norm(row)).astype(np.float32))
+    await sink.event_started(meant)
+    await sink.event_traced(meant, near)
+    await sink.event_ended(replace(meant, ended_at=START + timedelta(seconds=2)), None)
+    before = (await say(client, meant.id, "correct"))["score_now"]
+    await say(client, (await heard(client)).id, "false_alarm")
+    wrong, right = sorted(
+        (await lessons(client))["lessons"], key=lambda lesson: lesson["verdict"] == "correct"
+    )
+    assert (wrong["score"], right["score"]) == (0, pytest.approx(before))
+    await client.json("DELETE", f"/api/microphones/kitchen/feedback/{meant.id}", status=204)
+    event = await heard(client)
+    assert (await say(client, event.id, "false_alarm"))["score_now"] == 0
+    await sink.event_traced(meant, near)
+    scorer = client.server.context.supervisor.scorer("kitchen")
+    assert scorer is not None
+    muted = scorer.scores(near.embeddings)[:, scorer.label_ids.index("glass_breaking")].max()
+    assert muted < 0.5 * before
+
+
 async def test_a_muted_microphone_learns_for_later(client: Client) -> None:
     event = await heard(client)
     await client.json("PUT", "/api/microphones/kitchen/mute")
