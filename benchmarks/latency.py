@@ -59,6 +59,9 @@ class Clocking:
     async def event_ended(self, event: SoundEvent, recording: Recording | None) -> None:
         """Not measured."""
 
+    async def clip_came(self, event: SoundEvent, recording: Recording | None) -> None:
+        """Not measured."""
+
     async def event_traced(self, event: SoundEvent, trace: Trace) -> None:
         """Not measured."""
 

@@ -99,7 +99,7 @@ def recordings(model: ClapModel, root: Path, cache: Path | None) -> list[Heard]:
     """Hear all recordings, or read what an earlier run kept of them."""
     if cache is not None and cache.exists():
         with cache.open("rb") as file:
-            kept = pickle.load(file)  # noqa: S301 - written by this script
+            kept: list[Heard] = pickle.load(file)  # noqa: S301 - written by this script
     else:
         kept = []
         for folder in ("backgrounds", "sounds"):

@@ -103,12 +103,20 @@ def _type(schema: dict[str, Any]) -> str:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     kind = schema.get("type", "any")
     if kind == "array":
-        return f"list of {_type(schema.get('items', {}))}"
+        least, most = schema.get("minItems"), schema.get("maxItems")
+        count = f"{least} to {most} " if least and most else f"up to {most} " if most else ""
+        return f"list of {count}{_type(schema.get('items', {}))}"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         return f"object of {_type(schema['additionalProperties'])}"
     limits = [
         f"{word} {schema[key]:.15g}" if isinstance(schema[key], float) else f"{word} {schema[key]}"
-        for key, word in (("minimum", "from"), ("maximum", "to"), ("maxLength", "up to"))
+        for key, word in (
+            ("minimum", "from"),
+            ("exclusiveMinimum", "over"),
+            ("maximum", "to"),
+            ("exclusiveMaximum", "under"),
+            ("maxLength", "up to"),
+        )
         if key in schema
     ]
     if schema.get("format") == "date-time":

@@ -24,6 +24,7 @@ from clap_server.detection.everyday.counted import reached
 from clap_server.detection.everyday.found import found_by
 from clap_server.detection.everyday.rate import rate_of_score, score_of_rate
 from clap_server.detection.everyday.words import count_words
+from clap_server.errors import ModelError
 from clap_server.listening.room.hours import Hours
 from clap_server.listening.room.sound import LEAST_KEPT_S
 from clap_server.listening.shared_model import run_aside
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from clap_server.detection.labels import WatchedLabel
     from clap_server.listening.room.room import Room
     from clap_server.listening.scoring import Scoring
-    from clap_server.listening.supervisor import MicrophoneSnapshot
 
 THRESHOLDS = tuple(percent / 100 for percent in range(30, 100, 5))
 _LEAST_PER_DAY, _MOST_PER_DAY = 0.01, 1000.0
@@ -53,7 +53,12 @@ async def calibration(request: web.Request) -> web.Response:
     microphone_id = microphone.id
     per_day = read_decimal(request, "per_day", _LEAST_PER_DAY, _MOST_PER_DAY)
     snapshot = shared.supervisor.snapshot(microphone_id)
-    scoring = shared.supervisor.scoring(microphone_id)
+    try:
+        scoring, no_scores = shared.supervisor.scoring(microphone_id), None
+    except ModelError:
+        scoring, no_scores = None, "the labels are being prepared: ask again in a moment"
+    if scoring is None and no_scores is None:
+        no_scores = f"the microphone does not listen: {snapshot.status.reason}"
     model = shared.holder.model
     counted: dict[str, Reached] = {}
     if scoring is not None and (bank := scoring.room.bank_of(scoring.model)) is not None:
@@ -71,12 +76,17 @@ async def calibration(request: web.Request) -> web.Response:
             everyday=None
             if bank_of_all is None
             else EverydayInfo(hours=round(bank_of_all.hours, 3), sources=bank_of_all.sources),
-            room=_room(shared.supervisor.room(microphone_id), scoring, snapshot),
+            room=_room(shared.supervisor.room(microphone_id), scoring, no_scores),
             labels=[
                 _label(watched, info, counted, found, per_day)
                 for watched, info in zip(
                     snapshot.labels,
-                    watched_labels(snapshot.labels, microphone.settings, found),
+                    watched_labels(
+                        snapshot.labels,
+                        microphone.settings,
+                        model,
+                        None if scoring is None else scoring.scorer,
+                    ),
                     strict=True,
                 )
             ],
@@ -86,12 +96,10 @@ async def calibration(request: web.Request) -> web.Response:
     return json_response(await asyncio.to_thread(answer))
 
 
-def _room(room: Room | None, scoring: Scoring | None, snapshot: MicrophoneSnapshot) -> RoomHeard:
+def _room(room: Room | None, scoring: Scoring | None, no_scores: str | None) -> RoomHeard:
     hours, kept_hours = (Hours(), 0.0) if room is None else (room.hours, room.kept_hours)
-    reason = None
-    if scoring is None:
-        reason = f"the microphone does not listen: {snapshot.status.reason}"
-    elif scoring.room.bank_of(scoring.model) is None:
+    reason = no_scores
+    if scoring is not None and scoring.room.bank_of(scoring.model) is None:
         reason = (
             f"too little was heard here: {60 * kept_hours:.0f} minutes of sound above the noise floor, of the"
             f" {LEAST_KEPT_S / 60:.0f} that are needed (counted once an hour)"
@@ -161,9 +169,9 @@ ROUTES = (
             " (not where the microphone differs from those: negatives, noise suppression, reported false"
             " alarms; `found_unknown` says which)."
             " The room's sound has had its part in the scores, so the count is no test of them on something"
-            " new. While too little was heard here `room.reason` says so and nothing is counted; the promise"
-            " holds all the same, by the everyday sound that came with the model. No sound is kept for this,"
-            " only embeddings, and none of those is told."
+            " new. While too little was heard here, or the labels are being prepared, `room.reason` says so"
+            " and nothing is counted; the promise holds all the same, by the everyday sound that came with"
+            " the model. No sound is kept for this, only embeddings, and none of those is told."
         ),
         answer=Calibration,
         query=(

@@ -30,6 +30,9 @@ _NO_TRACE = (
     "it is noted, but nothing can be learnt from it: how the model heard this event is not kept, because"
     " its pattern decided, it is too long ago, or an earlier version of the server heard it"
 )
+_NOT_YET = "not yet: the microphone is not listening now, or still learning"
+# Shorter than a client waits for an answer.
+SETTLE_S = 5.0
 _NO_MICROPHONE = "it is noted, but its microphone is not there any more"
 
 
@@ -39,28 +42,41 @@ async def post_feedback(request: web.Request) -> web.Response:
     stored = await existing_event(request)
     verdict = (await read_body(request, Feedback)).verdict
     await shared.store.events.set_feedback(stored.event.id, verdict)
-    learnt, words = await _learn(shared, stored, verdict)
+    learnt, words, value = await _learn(shared, stored, verdict)
     info = event_info(await existing_event(request))
-    answer = FeedbackTaken(**info.model_dump(), learnt=learnt, learnt_words=words)
+    answer = FeedbackTaken(**info.model_dump(), learnt=learnt, learnt_words=words, score_now=value)
     return json_response(answer.model_dump_json())
 
 
-async def _learn(shared: Context, stored: StoredEvent, verdict: Verdict) -> tuple[bool, str]:
+async def _learn(shared: Context, stored: StoredEvent, verdict: Verdict) -> tuple[bool, str, float | None]:
     event = stored.event
     if shared.store.microphones.get(event.microphone_id) is None:
-        return False, _NO_MICROPHONE
+        return False, _NO_MICROPHONE, None
     if await shared.store.lessons.learn(event, verdict) == "no_trace":
-        return False, _NO_TRACE
+        return False, _NO_TRACE, None
     shared.supervisor.relearn(event.microphone_id)
     lesson = shared.store.lessons.get(event.id)
     if lesson is None:
-        return False, _NO_TRACE
+        return False, _NO_TRACE, None
     if verdict == "false_alarm" and _heeded(shared, lesson):
         # Until now it was taken for what it was called, so it was no everyday sound of this room.
-        await shared.supervisor.count_false(event.microphone_id, event.id, lesson.heard_at, lesson.embeddings)
+        await shared.supervisor.count_false(
+            event.microphone_id,
+            event.id,
+            lesson.heard_at,
+            lesson.embeddings,
+            hop_s=lesson.hop_s,
+            denoise=lesson.denoise,
+        )
     else:
         await shared.supervisor.uncount_false(event.microphone_id, event.id)
-    return True, _words(shared, lesson)
+    words = _words(shared, lesson)
+    if await shared.supervisor.settle(event.microphone_id, SETTLE_S):
+        [value] = await asyncio.to_thread(_scores, [lesson], shared.supervisor.scorer(event.microphone_id))
+        return True, words, value
+    if _heeded(shared, lesson):
+        words += f"; {_NOT_YET}"
+    return True, words, None
 
 
 async def list_lessons(request: web.Request) -> web.Response:
@@ -68,7 +84,8 @@ async def list_lessons(request: web.Request) -> web.Response:
     shared = context(request)
     microphone_id = existing(shared, request.match_info["id"]).id
     lessons = shared.store.lessons.of_microphone(microphone_id)
-    scorer = shared.supervisor.scorer(microphone_id)
+    settled = await shared.supervisor.settle(microphone_id, SETTLE_S)
+    scorer = shared.supervisor.scorer(microphone_id) if settled else None
     scores = await asyncio.to_thread(_scores, lessons, scorer)
     answer = MicrophoneLessons(
         microphone_id=microphone_id,
@@ -92,6 +109,7 @@ async def delete_lesson(request: web.Request) -> web.Response:
     await shared.store.lessons.forget(event_id)
     await shared.supervisor.uncount_false(microphone_id, event_id)
     shared.supervisor.relearn(microphone_id)
+    await shared.supervisor.settle(microphone_id, SETTLE_S)
     return web.Response(status=204)
 
 
@@ -127,7 +145,7 @@ def _words(shared: Context, lesson: stored.Lesson) -> str:
     if not _heeded(shared, lesson):
         return "another model heard it than the one that runs now, so it counts only when that one runs again"
     if lesson.verdict == "correct":
-        return "it counts when it is said how much is found"
+        return "it counts when it is said how much is found, and guards what sounds like it from false alarms"
     return f"what sounds the same is no longer taken for {lesson.label_name} at this microphone"
 
 
@@ -169,10 +187,13 @@ ROUTES = (
         description=(
             "After `false_alarm` the same sound is no longer taken for that label at that microphone; other"
             " sounds, other labels and other microphones are not touched. `correct` counts when it is said"
-            " how much is found, and takes a `false_alarm` back. What is kept is how the model heard the"
+            " how much is found, and takes a `false_alarm` back; what is nearer to it than to any false alarm"
+            " loses nothing by those. What is kept is how the model heard the"
             f" event, up to {MOST_WINDOWS} embeddings, never sound: of the newest {MOST_TRACES} events, and"
             f" of the newest {MOST_LESSONS} of each verdict, label and microphone for as long as the"
-            " microphone is there. `learnt` says whether there was something to learn from."
+            " microphone is there. `learnt` says whether there was something to learn from. The answer comes"
+            f" when the microphone heeds it, after {SETTLE_S:g} s at most; if it does not yet, `learnt_words`"
+            " says so."
         ),
         body=Feedback,
         answer=FeedbackTaken,

@@ -12,7 +12,6 @@ from clap_server.api.route import Route
 from clap_server.api.schemas import DeviceInfo, DeviceList, Health, LabelLibrary, ServerInfo
 from clap_server.audio.device import list_devices
 from clap_server.audio.source import SourceError
-from clap_server.detection.everyday.found import found_by
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -33,12 +32,16 @@ async def info(request: web.Request) -> web.Response:
 async def labels(request: web.Request) -> web.Response:
     """List the label library, and what was taught."""
     shared = context(request)
-    library, found = shared.library, found_by(shared.holder.model)
-    answer = LabelLibrary(
-        version=library.version,
-        labels=[label_info(label, found) for label in (*library.labels, *library.taught)],
-    )
-    return json_response(answer.model_dump_json())
+    library, model = shared.library, shared.holder.model
+
+    def answer() -> str:
+        return LabelLibrary(
+            version=library.version,
+            labels=[label_info(label, model) for label in (*library.labels, *library.taught)],
+        ).model_dump_json()
+
+    # In a thread: the first time the bank of everyday sound is looked through.
+    return json_response(await asyncio.to_thread(answer))
 
 
 async def devices(_request: web.Request) -> web.Response:

@@ -29,7 +29,6 @@ from clap_server.api.websocket import close
 from clap_server.audio.denoise import check_denoise
 from clap_server.audio.source import SourceError
 from clap_server.audio.url import check_url, restore_url
-from clap_server.detection.everyday.found import found_by
 from clap_server.errors import AudioError, ConfigurationError, LabelError
 from clap_server.listening.config import Microphone, MicrophoneSettings, UrlSourceSettings
 from clap_server.store.microphones import OWNER_SERVER
@@ -101,7 +100,7 @@ async def check_microphone(request: web.Request) -> web.Response:
     microphone = _checked(shared, wanted.id or _new_id(wanted.settings.name), wanted.settings, old)
     plan, _ = _meaning(shared, microphone)
     answer = CheckedMicrophone(
-        labels=watched_labels(plan.labels, microphone.settings, found_by(shared.holder.model)),
+        labels=watched_labels(plan.labels, microphone.settings, shared.holder.model),
         source=redacted(microphone.settings.source),
     )
     return json_response(answer.model_dump_json())

@@ -27,6 +27,7 @@ from clap_server.api.schemas import (
     WindowScores,
 )
 from clap_server.audio.url import redact_url
+from clap_server.detection.everyday.enough import is_guessed
 from clap_server.detection.everyday.found import found_by, is_lowered
 from clap_server.detection.everyday.rate import SCORE_OF_ONE_A_DAY, rate_of_score
 from clap_server.detection.everyday.unknown import why_unknown
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from clap_server.detection.everyday.unknown import Unknown
     from clap_server.detection.labels import Label, WatchedLabel
     from clap_server.detection.library import LabelLibrary
+    from clap_server.detection.scoring import LabelScorer
     from clap_server.listening.config import Microphone, MicrophoneSettings, SourceSettings
     from clap_server.listening.events import EventGroup
     from clap_server.listening.supervisor import MicrophoneSnapshot
@@ -157,6 +159,7 @@ def meaning(
     unknown: Unknown | None,
     *,
     alone: bool = False,
+    guessed: bool = False,
 ) -> str:
     """What a threshold buys, in words.
 
@@ -166,6 +169,7 @@ def meaning(
         found: by the model in tests.
         unknown: why they say nothing of it.
         alone: nothing that the model scores is watched beside it.
+        guessed: everyday sound says too little of the label.
     """
     if label.id == NORMAL.id:
         others = "the library's security sounds leave" if alone else "all other labels leave"
@@ -173,7 +177,14 @@ def meaning(
         return f"what {others}{why}: 1 less the highest of their scores"
     if not label.prompts:
         return "told by the pattern of its beeps alone, whatever the threshold"
-    return f"{promise_words(threshold)}; {unknown.words if unknown else found[label.id].at(threshold).words}"
+    words = [promise_words(threshold)]
+    if guessed:
+        words.append("not known yet: guessed, as too little everyday sound is known")
+    if label.lowered_because is not None and threshold == label.threshold:
+        words.append(label.lowered_because)
+    else:
+        words.append(unknown.words if unknown else found[label.id].at(threshold).words)
+    return "; ".join(words)
 
 
 def meanings_of(
@@ -190,14 +201,25 @@ def meanings_of(
     labels = {text: library.resolve(text) for text in texts}
     alone = not any(label.prompts for label in labels.values())
     return {
-        text: meaning(label, threshold, found, why_unknown(label, found), alone=alone)
+        text: meaning(
+            label,
+            threshold,
+            found,
+            why_unknown(label, found),
+            alone=alone,
+            guessed=is_guessed(model, label),
+        )
         for text, label in labels.items()
     }
 
 
 def lowered(label: Label, threshold: float, found: Mapping[str, FoundScores]) -> Lowered | None:
     """Why a default is under 0.7; None where it is not, or where another threshold was chosen."""
-    if threshold != label.threshold or not is_lowered(label, found):
+    if threshold != label.threshold:
+        return None
+    if label.lowered_because is not None:
+        return Lowered(found=None, words=label.lowered_because)
+    if not is_lowered(label, found):
         return None
     there = found_in_tests(found, label.id, SCORE_OF_ONE_A_DAY)
     if there is None:
@@ -208,8 +230,9 @@ def lowered(label: Label, threshold: float, found: Mapping[str, FoundScores]) ->
     return Lowered(found=there, words=words)
 
 
-def label_info(label: Label, found: Mapping[str, FoundScores]) -> LabelInfo:
-    """A label of the library, or a taught one, with what its default threshold means."""
+def label_info(label: Label, model: ClapModel) -> LabelInfo:
+    """A label of the library, or a taught one, with what its default threshold means with a model."""
+    found = found_by(model)
     unknown = why_unknown(label, found)
     return LabelInfo(
         id=label.id,
@@ -225,7 +248,7 @@ def label_info(label: Label, found: Mapping[str, FoundScores]) -> LabelInfo:
         found=None if unknown else found_in_tests(found, label.id, label.threshold),
         found_unknown=unknown if label.prompts else None,
         lowered=lowered(label, label.threshold, found),
-        meaning=meaning(label, label.threshold, found, unknown),
+        meaning=meaning(label, label.threshold, found, unknown, guessed=is_guessed(model, label)),
         taught=label.taught is not None,
     )
 
@@ -241,12 +264,12 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
     """A microphone as it is now."""
     settings = microphone.settings
     snapshot = context.supervisor.snapshot(microphone.id)
-    found = found_by(context.holder.model)
+    scorer, model = context.supervisor.scorer(microphone.id), context.holder.model
     return MicrophoneInfo(
         id=microphone.id,
         name=settings.name,
         source=redacted(settings.source),
-        labels=watched_labels(snapshot.labels, settings, found, snapshot.active),
+        labels=watched_labels(snapshot.labels, settings, model, scorer, snapshot.active),
         negatives=list(settings.negatives),
         hop_s=settings.hop_s,
         enabled=settings.enabled,
@@ -274,40 +297,53 @@ def microphone_status(snapshot: MicrophoneSnapshot) -> MicrophoneStatus:
     )
 
 
+def _guesses(label: Label, model: ClapModel, scorer: LabelScorer | None) -> bool:
+    """Whether it is only guessed what a label's scores mean; a scorer of the label knows it best."""
+    if scorer is not None and label.id in scorer.label_ids:
+        return label.id in scorer.guessed
+    return is_guessed(model, label)
+
+
 def watched_labels(
     labels: Collection[WatchedLabel],
     settings: MicrophoneSettings,
-    found: Mapping[str, FoundScores],
+    model: ClapModel,
+    scorer: LabelScorer | None = None,
     active: Collection[str] = (),
 ) -> list[WatchedLabelInfo]:
-    """Labels of a microphone with their thresholds; ``active`` has the ids of which an event is going on."""
+    """Labels of a microphone with their thresholds.
+
+    Args:
+        labels: that it watches.
+        settings: of the microphone.
+        model: that runs.
+        scorer: of the microphone, if there is one.
+        active: ids of the labels of which an event is going on.
+    """
+    found = found_by(model)
     alone = not any(watched.label.prompts for watched in labels)
-    return [_watched_label(watched, settings, found, alone, watched.label.id in active) for watched in labels]
-
-
-def _watched_label(
-    watched: WatchedLabel,
-    settings: MicrophoneSettings,
-    found: Mapping[str, FoundScores],
-    alone: bool,
-    active: bool,
-) -> WatchedLabelInfo:
-    label, threshold = watched.label, watched.threshold
-    unknown = why_unknown(label, found, negatives=bool(settings.negatives), denoise=settings.denoise)
-    return WatchedLabelInfo(
-        id=label.id,
-        name=label.names["en"],
-        kind=label.kind,
-        threshold=threshold,
-        icon=label.icon,
-        library=label.library,
-        active=active,
-        false_alarms_per_day=promised(label, threshold),
-        found=None if unknown else found_in_tests(found, label.id, threshold),
-        found_unknown=unknown if label.prompts else None,
-        lowered=lowered(label, threshold, found),
-        meaning=meaning(label, threshold, found, unknown, alone=alone),
-    )
+    infos = []
+    for watched in labels:
+        label, threshold = watched.label, watched.threshold
+        unknown = why_unknown(label, found, negatives=bool(settings.negatives), denoise=settings.denoise)
+        guessed = _guesses(label, model, scorer)
+        infos.append(
+            WatchedLabelInfo(
+                id=label.id,
+                name=label.names["en"],
+                kind=label.kind,
+                threshold=threshold,
+                icon=label.icon,
+                library=label.library,
+                active=label.id in active,
+                false_alarms_per_day=promised(label, threshold),
+                found=None if unknown else found_in_tests(found, label.id, threshold),
+                found_unknown=unknown if label.prompts else None,
+                lowered=lowered(label, threshold, found),
+                meaning=meaning(label, threshold, found, unknown, alone=alone, guessed=guessed),
+            )
+        )
+    return infos
 
 
 async def microphones(context: Context) -> list[MicrophoneInfo]:
@@ -335,6 +371,7 @@ def _group(group: EventGroup) -> EventGroupInfo:
 def event_info(stored: StoredEvent) -> EventInfo:
     """A sound event."""
     event = {field.name: getattr(stored.event, field.name) for field in fields(stored.event)}
+    del event["clip_starts_at"]
     for name in ("threshold", "score", "peak_score"):
         event[name] = score(event[name])
     event["peak_level_dbfs"] = float(event["peak_level_dbfs"])

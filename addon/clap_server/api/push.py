@@ -11,7 +11,7 @@ from clap_server.api.context import context
 from clap_server.api.problems import ProblemError, not_found, parse
 from clap_server.api.route import Route
 from clap_server.api.schemas import AudioFormat
-from clap_server.api.websocket import CLOSE_TIMEOUT_S, HEARTBEAT_S, SUBSCRIBE_TIMEOUT_S, close, shake_hands
+from clap_server.api.websocket import SUBSCRIBE_TIMEOUT_S, Socket, close, shake_hands
 from clap_server.audio.push import PushFormat
 from clap_server.errors import ClapServerError
 from clap_server.listening.config import PushSourceSettings
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 4_000_000
+_ADVICE = "send 20 to 100 ms of sound in each"
 
 
 async def audio_socket(request: web.Request) -> web.WebSocketResponse:
@@ -29,9 +30,7 @@ async def audio_socket(request: web.Request) -> web.WebSocketResponse:
     shared = context(request)
     microphone_id = request.match_info["id"]
     _require_push(shared, microphone_id)
-    socket = web.WebSocketResponse(
-        heartbeat=HEARTBEAT_S, timeout=CLOSE_TIMEOUT_S, max_msg_size=MAX_MESSAGE_BYTES
-    )
+    socket = Socket(max_bytes=MAX_MESSAGE_BYTES, advice=_ADVICE)
     await shake_hands(socket, request)
     before = shared.pushers.get(microphone_id)
     shared.pushers[microphone_id] = socket
@@ -74,7 +73,7 @@ def _require_push(shared: Context, microphone_id: str) -> None:
         raise ProblemError(409, "microphone_disabled", "This microphone is switched off; enable it first")
 
 
-async def _receive(shared: Context, microphone_id: str, socket: web.WebSocketResponse) -> None:
+async def _receive(shared: Context, microphone_id: str, socket: Socket) -> None:
     try:
         first = await socket.receive(timeout=SUBSCRIBE_TIMEOUT_S)
     except TimeoutError:
@@ -90,7 +89,12 @@ async def _receive(shared: Context, microphone_id: str, socket: web.WebSocketRes
     source, pusher = _begin(shared, microphone_id, fmt)
     try:
         async for message in socket:
+            if message.type is WSMsgType.ERROR:
+                # The socket has said so to the client already.
+                pusher.close(socket.broken_because)
+                return
             if message.type is not WSMsgType.BINARY:
+                pusher.close("it sent text where sound is due")
                 await close(
                     socket, WSCloseCode.UNSUPPORTED_DATA, "After the format, send PCM as binary messages"
                 )
@@ -122,7 +126,8 @@ ROUTES = (
             "A WebSocket for a microphone whose source is `push`. The first message is JSON"
             " text, `AudioFormat`;"
             " then interleaved little-endian PCM as binary messages of whole samples, best 20 to 100 ms each."
-            " A second client takes over from the first."
+            f" A message of more than {MAX_MESSAGE_BYTES // 1_000_000} MB closes the connection (1009), and"
+            " the microphone's status says why. A second client takes over from the first."
         ),
         status=101,
         errors=(400, 403, 404, 409),

@@ -143,6 +143,7 @@ class SoundInfo(Schema):
     kind: LabelKind
     created_at: datetime
     threshold: Score = Field(description="default of the label")
+    meaning: str = Field(description="of that threshold, in words, and why it was lowered if it was")
     clips: int
     clips_kept: bool = Field(description="another model can learn it from them")
     problem: str | None = Field(description="why it cannot be heard now, in words")
@@ -546,6 +547,10 @@ class FeedbackTaken(EventInfo):
 
     learnt: bool = Field(description="the microphone heeds it, or will when the model that heard it runs")
     learnt_words: str = Field(description="what it changes, or why nothing could be learnt")
+    score_now: Score | None = Field(
+        description="the highest that the same sound would have from now on; null while the microphone does"
+        " not heed it, and where a score cannot be told"
+    )
 
 
 class Lesson(Schema):
@@ -560,8 +565,8 @@ class Lesson(Schema):
     heeded: bool = Field(description="false if another model heard it than the one that runs now")
     words: str
     score: Score | None = Field(
-        description="the highest that it would have now; null if the microphone does not listen for that"
-        " label, or the model is another"
+        description="the highest that it would have now; null if the microphone does not listen, or not for"
+        " that label, or is still learning, or the model is another"
     )
 
 

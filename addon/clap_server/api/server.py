@@ -135,6 +135,7 @@ class Server:
             on_overload=self._info_changed,
             rooms=store.rooms,
             wrong=store.lessons.wrong,
+            right=store.lessons.right,
         )
         slots = asyncio.Semaphore(CLASSIFY_SLOTS)
         shared = Context(

@@ -87,6 +87,8 @@ class EventSink:
         finally:
             # Whatever becomes of the clip, also when this is cancelled: without its end an event would stick.
             await self._record("ended", ended)
+        if ended.has_clip:
+            self._store.retention.clip_written(ended)
 
     async def clip_came(self, event: SoundEvent, recording: Recording | None) -> None:
         """Store the clip of an event that is over, and tell of it, or why there is none."""
@@ -95,6 +97,8 @@ class EventSink:
             stored = await self._store.events.settle_clip(settled)
             if stored is not None:
                 self._bus.publish(EventClipMessage(event=event_info(stored)))
+        if settled.has_clip:
+            self._store.retention.clip_written(settled)
 
     async def _with_clip(self, event: SoundEvent, recording: Recording) -> SoundEvent:
         """Store the clip; the event as it is then."""
@@ -102,7 +106,9 @@ class EventSink:
             return replace(event, clip_withheld=ClipWithheld.LOST)
         stored = await self._store.clips.save(event, recording)
         self._metrics.clip(stored=stored)
-        return replace(event, has_clip=stored, clip_withheld=None if stored else ClipWithheld.NOT_STORED)
+        if not stored:
+            return replace(event, clip_withheld=ClipWithheld.NOT_STORED)
+        return replace(event, has_clip=True, clip_withheld=None, clip_starts_at=recording.starts_at)
 
     async def event_traced(self, event: SoundEvent, trace: Trace) -> None:
         """Keep it, so that a verdict can be learnt from; trouble with the disk is told elsewhere."""

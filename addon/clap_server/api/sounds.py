@@ -17,7 +17,9 @@ from clap_server.api.schemas import SeparationInfo, SoundInfo, SoundList
 from clap_server.api.taught import MOST_SOUNDS, Clip, NameTakenError
 from clap_server.audio.decode import decode
 from clap_server.audio.encode import encode
+from clap_server.detection.everyday.words import promise_words
 from clap_server.detection.labels import LabelKind
+from clap_server.detection.library import MAX_TEXT_LENGTH
 from clap_server.detection.teaching import (
     LEAST_CLIPS,
     LONGEST_S,
@@ -25,6 +27,7 @@ from clap_server.detection.teaching import (
     SHORTEST_S,
     TeachingError,
     default_threshold,
+    lowered_because,
 )
 from clap_server.detection.text import is_blank
 from clap_server.errors import AudioError, LabelError
@@ -93,17 +96,29 @@ async def delete_sound(request: web.Request) -> web.Response:
     """Forget one."""
     shared = context(request)
     sound = _existing(shared, request)
+    await shared.taught.remove(sound.id, lambda: _refuse_if_watched(shared, sound))
+    return web.Response(status=204)
+
+
+def _refuse_if_watched(shared: Context, sound: TaughtSound) -> None:
+    """By the settings: microphones that cannot listen now would listen for the bare words later."""
     watching = [
         microphone.settings.name
         for microphone in shared.store.microphones.all()
-        if any(watched.label.id == sound.id for watched in shared.supervisor.snapshot(microphone.id).labels)
+        if any(_means(shared, choice.label, sound) for choice in microphone.settings.labels)
     ]
     if watching:
+        listens = "listens" if len(watching) == 1 else "listen"
         raise ProblemError(
-            409, "in_use", f"{', '.join(watching)} still listens for {sound.name}: take it off there first"
+            409, "in_use", f"{', '.join(watching)} still {listens} for {sound.name}: take it off there first"
         )
-    await shared.taught.remove(sound.id)
-    return web.Response(status=204)
+
+
+def _means(shared: Context, text: str, sound: TaughtSound) -> bool:
+    try:
+        return shared.library.resolve(text).id == sound.id
+    except LabelError:
+        return False
 
 
 async def _read(request: web.Request) -> _Form:
@@ -159,28 +174,34 @@ async def _event_clip(shared: Context, event_id: str) -> Clip:
     stored = await shared.store.events.get(event_id)
     if stored is None:
         raise invalid("events", f"there is no event {event_id[:50]!r} any more", "no_such_event")
-    path = shared.store.clips.path(stored.event)
-
-    microphone = shared.store.microphones.get(stored.event.microphone_id)
+    event = stored.event
+    path = shared.store.clips.path(event)
+    if event.ended_at is None or not await asyncio.to_thread(path.is_file):
+        raise invalid("events", f"event {event_id} has no recording to learn from", "no_clip")
+    event_s = (event.ended_at - event.started_at).total_seconds()
+    before_s = None
+    if event.clip_starts_at is not None:
+        before_s = (event.started_at - event.clip_starts_at).total_seconds()
+    microphone = shared.store.microphones.get(event.microphone_id)
     recorded = RecordingSettings() if microphone is None else microphone.settings.recording
 
     def cut() -> bytes:
         samples = decode(path, KEPT_RATE)
-        first = max(0, round((recorded.pre_roll_s - _EVENT_LEAD_S) * KEPT_RATE))
-        # The recording of an event early in a stream has less before the sound.
-        kept = samples[first:] if len(samples) > 2 * first else samples
-        return encode(kept[: round(LONGEST_S * KEPT_RATE)], KEPT_RATE, "flac")
+        # An earlier version of the server did not note where the recording began.
+        most_s = max(len(samples) / KEPT_RATE - event_s, 0.0)
+        sound_s = min(recorded.pre_roll_s, most_s) if before_s is None else before_s
+        first = max(0, round((sound_s - _EVENT_LEAD_S) * KEPT_RATE))
+        last = round((sound_s + event_s) * KEPT_RATE)
+        return encode(samples[first : min(last, first + round(LONGEST_S * KEPT_RATE))], KEPT_RATE, "flac")
 
-    if not await asyncio.to_thread(path.is_file):
-        raise invalid("events", f"event {event_id} has no recording to learn from", "no_clip")
-    return Clip(f"event {event_id}", await asyncio.to_thread(cut))
+    return Clip(f"event {event_id}", await asyncio.to_thread(cut), event_s)
 
 
 def _check_name(shared: Context, name: str) -> None:
     if is_blank(name):
         raise invalid("name", "is required: say what the sound is, such as 'my doorbell'")
     try:
-        words = shared.library.in_words(name)
+        words = shared.library.for_teaching(name)
     except LabelError as error:
         raise invalid("name", str(error), "invalid_name") from error
     if shared.library.resolve(name).taught is not None or shared.store.sounds.get(words.id) is not None:
@@ -215,12 +236,15 @@ def _existing(shared: Context, request: web.Request) -> TaughtSound:
 
 def _info(shared: Context, sound: TaughtSound) -> SoundInfo:
     separation = sound.separation
+    threshold, because = default_threshold(separation), lowered_because(separation)
+    promise = promise_words(threshold)
     return SoundInfo(
         id=sound.id,
         name=sound.name,
         kind=sound.kind,
         created_at=sound.created_at,
-        threshold=default_threshold(separation),
+        threshold=threshold,
+        meaning=promise if because is None else f"{promise}; {because}",
         clips=len(sound.clips),
         clips_kept=all(clip.has_sound for clip in sound.clips),
         problem=shared.taught.problem(sound),
@@ -261,7 +285,13 @@ ROUTES = (
                         "required": ["name"],
                         "additionalProperties": False,
                         "properties": {
-                            "name": {"type": "string", "maxLength": 200, "examples": ["my doorbell"]},
+                            "name": {
+                                "type": "string",
+                                "minLength": 1,
+                                "maxLength": MAX_TEXT_LENGTH,
+                                "examples": ["my doorbell"],
+                                "description": "one line without commas",
+                            },
                             "clips": {
                                 "type": "array",
                                 "items": {"type": "string", "format": "binary"},
@@ -270,12 +300,14 @@ ROUTES = (
                             },
                             "events": {
                                 "type": "string",
-                                "description": "ids of events with recordings, parted by commas",
+                                "description": "ids of events with recordings, parted by commas; with"
+                                f" the clips {LEAST_CLIPS} to {MOST_CLIPS}",
                             },
                             "kind": {
                                 "type": "string",
                                 "enum": [kind.value for kind in LabelKind],
-                                "description": "by the clips' length if left out",
+                                "description": "by the length of the clips, and of the events without"
+                                " what was recorded before and after them, if left out",
                             },
                             "keep_clips": {"type": "boolean", "default": True},
                         },
@@ -295,7 +327,10 @@ ROUTES = (
         delete_sound,
         "Forget a taught sound",
         "Labels",
-        description="With its clips. Not while a microphone listens for it (409 names those that do).",
+        description=(
+            "With its clips. Not while the settings of a microphone name it, also of one that is off or"
+            " cannot listen now (409 names them): it would go on with the bare words."
+        ),
         status=204,
         errors=(404, 409),
     ),

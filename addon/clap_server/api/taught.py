@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clap_server.audio.decode import decode
 from clap_server.detection.examples import Examples, made_for
-from clap_server.detection.teaching import check_number, default_threshold, hear_clip, kind_of, teach
+from clap_server.detection.teaching import (
+    check_number,
+    default_threshold,
+    hear_clip,
+    kind_of,
+    length_of_event,
+    lowered_because,
+    teach,
+)
 from clap_server.errors import ClapServerError, LabelError, StoreError
 from clap_server.listening.shared_model import SharedModel
 from clap_server.store.background import Background
@@ -38,10 +46,12 @@ class Clip(NamedTuple):
     Attributes:
         name: as the user knows it.
         flac: its sound.
+        event_s: how long the event lasted of which it is; None if it was sent.
     """
 
     name: str
     flac: bytes
+    event_s: float | None = None
 
 
 class NameTakenError(ClapServerError):
@@ -115,8 +125,8 @@ class TaughtSounds:
         """Teach a sound.
 
         Args:
-            name: neither taught nor of the library; see ``LabelLibrary.in_words``.
-            kind: by the clips' length if it is None.
+            name: neither taught nor of the library; see ``LabelLibrary.for_teaching``.
+            kind: by the length of the clips, or events, if it is None.
             clips: 3 to 20.
             keep: whether their sound is kept, so that another model can learn it.
 
@@ -130,7 +140,7 @@ class TaughtSounds:
         """
         check_number(len(clips))
         async with self._changing:
-            words = self._library.in_words(name)
+            words = self._library.for_teaching(name)
             if self._store.get(words.id) is not None:
                 raise NameTakenError(f"A sound of the name {name!r} is taught already: choose another")
             sound = await self._learn(words, kind, clips, keep=keep, created_at=datetime.now(UTC))
@@ -139,13 +149,18 @@ class TaughtSounds:
         _LOGGER.info("Taught %s: %s", name, sound.separation.words)
         return sound
 
-    async def remove(self, sound_id: str) -> None:
+    async def remove(self, sound_id: str, check: Callable[[], None]) -> None:
         """Forget a sound with its clips.
+
+        Args:
+            sound_id: of the sound.
+            check: called just before; raises if it must stay.
 
         Raises:
             StoreError: it cannot be stored.
         """
         async with self._changing:
+            check()
             await self._store.delete(sound_id)
             self._tell()
 
@@ -158,6 +173,7 @@ class TaughtSounds:
             id=sound.id,
             kind=sound.kind,
             threshold=default_threshold(sound.separation),
+            lowered_because=lowered_because(sound.separation),
             icon=_ICON,
             taught=examples,
         )
@@ -189,7 +205,11 @@ class TaughtSounds:
                 hear_clip(model, decode(io.BytesIO(clip.flac), model.sample_rate), number, clip.name)
                 for number, clip in enumerate(clips)
             ]
-            label = replace(words, kind=kind or kind_of(heard))
+            lengths_s = [
+                sound.duration_s if clip.event_s is None else length_of_event(clip.event_s, model.window_s)
+                for clip, sound in zip(clips, heard, strict=True)
+            ]
+            label = replace(words, kind=kind or kind_of(lengths_s))
             lesson = teach(model, self._library, label, heard, [clip.name for clip in clips])
             return TaughtSound(
                 words.id,

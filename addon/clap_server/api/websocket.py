@@ -28,6 +28,11 @@ CLOSE_TIMEOUT_S = 2.0
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_REASON_BYTES = 123
 MAX_PART_BYTES = 1_000_000
+_FAULTS: dict[int, str] = {
+    WSCloseCode.MESSAGE_TOO_BIG: "a message was too large",
+    WSCloseCode.PROTOCOL_ERROR: "the frames are not those of a WebSocket (RFC 6455)",
+    WSCloseCode.INVALID_TEXT: "a text was not UTF-8",
+}
 
 
 class _CloseError(Exception):
@@ -39,10 +44,32 @@ class _CloseError(Exception):
         self.reason = reason
 
 
+class Socket(web.WebSocketResponse):
+    """A WebSocket that says why it closes also where a client breaks its rules.
+
+    Args:
+        max_bytes: of a message that is taken.
+        advice: what to send instead of a longer one.
+
+    Attributes:
+        broken_because: the client's fault for which it was closed, in words; None if there was none.
+    """
+
+    def __init__(self, *, max_bytes: int, advice: str) -> None:
+        super().__init__(heartbeat=HEARTBEAT_S, timeout=CLOSE_TIMEOUT_S, max_msg_size=max_bytes)
+        self._too_big = f"a message was larger than {max_bytes:,} bytes: {advice}"
+        self.broken_because: str | None = None
+
+    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
+        """Close; what is closed without a reason for an error gets one."""
+        if not message and code in _FAULTS:
+            self.broken_because = self._too_big if code == WSCloseCode.MESSAGE_TOO_BIG else _FAULTS[code]
+            message = self.broken_because.encode()
+        return await super().close(code=code, message=message, drain=drain)
+
+
 async def events_socket(request: web.Request) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(
-        heartbeat=HEARTBEAT_S, timeout=CLOSE_TIMEOUT_S, max_msg_size=MAX_MESSAGE_BYTES
-    )
+    socket = Socket(max_bytes=MAX_MESSAGE_BYTES, advice="a subscribe message is short")
     await shake_hands(socket, request)
     try:
         await _converse(context(request), socket)

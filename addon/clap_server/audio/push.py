@@ -90,9 +90,13 @@ class Pusher:
         mono = self._downmix.mix(channels, self._format.sample_rate)
         self._source.put(self, mono, self._format.sample_rate, self._downmix.notice)
 
-    def close(self) -> None:
-        """Give the turn back; safe to call twice."""
-        self._source.release(self)
+    def close(self, because: str | None = None) -> None:
+        """Give the turn back; safe to call twice.
+
+        Args:
+            because: what the client did wrong, in words, if its turn is taken for that.
+        """
+        self._source.release(self, because)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ class PushSource:
     def __init__(self) -> None:
         self._pusher: Pusher | None = None
         self._sender: Pusher | None = None
+        self._cut_off_because: str | None = None
         self._queue: deque[_Message] = deque()
         self._queued_s = 0.0
         self._received_s = 0.0
@@ -152,6 +157,7 @@ class PushSource:
                 "push_busy", "another client is sending sound to this microphone: stop that one first"
             )
         self._pusher = Pusher(self, fmt)
+        self._cut_off_because = None
         self._news.set()
         return self._pusher
 
@@ -187,10 +193,11 @@ class PushSource:
             self._queue[0] = replace(self._queue[0], interrupts=True, dropped_s=dropped_s)
         self._news.set()
 
-    def release(self, pusher: Pusher) -> None:
+    def release(self, pusher: Pusher, because: str | None = None) -> None:
         """For ``Pusher``: end its turn, if it still has it."""
         if pusher is self._pusher:
             self._pusher = None
+            self._cut_off_because = because
             self._news.set()
 
     async def blocks(self, sample_rate: int) -> AsyncGenerator[AudioBlock, None]:
@@ -206,7 +213,7 @@ class PushSource:
                     yield block
         for block in cutter.flush():
             yield block
-        raise waiting_for_client()
+        raise waiting_for_client(self._cut_off_because)
 
     async def _messages(self) -> AsyncGenerator[tuple[_Message, bool], None]:
         """What the clients send until none has its turn, and whether sound is missing before it."""
@@ -273,9 +280,12 @@ class _Cutter:
             self._after_gap, self._dropped_s = False, 0.0
 
 
-def waiting_for_client() -> SourceError:
-    """No client is sending; nothing is wrong."""
-    return SourceError("waiting_for_client", "waiting for the client to send sound")
+def waiting_for_client(cut_off_because: str | None = None) -> SourceError:
+    """No client is sending; nothing is wrong, unless the last one was cut off."""
+    reason = "waiting for the client to send sound"
+    if cut_off_because is not None:
+        reason += f"; it was cut off: {cut_off_because}"
+    return SourceError("waiting_for_client", reason)
 
 
 def _unsupported(reason: str) -> SourceError:

@@ -25,6 +25,10 @@ MOST_COMPONENTS = 96
 _CODES = 127
 
 
+class _UnfitError(ValueError):
+    """Parts of a bank do not fit together; says which."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """One recording of a bank.
@@ -186,10 +190,18 @@ class EverydayBank:
             FileNotFoundError: there is none.
         """
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as parts:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ModelError(
+                f"The bank of everyday sound {path} cannot be read: {error.strerror or error}"
+            ) from error
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as parts:
                 about = json.loads(parts["about"].tobytes())
                 if about["format"] != FORMAT:
-                    raise ValueError(f"format {about['format']}")
+                    raise _UnfitError(f"it has another format ({about['format']!r:.20}) than this version's")
                 found = cls(
                     str(about["made_for"]),
                     parts["codes"].astype(np.int8),
@@ -204,10 +216,12 @@ class EverydayBank:
                     str(about["sources"]),
                 )
             found.check()
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # what was cut or changed makes its parsers raise whatever they raise
+        except _UnfitError as error:
             raise ModelError(f"The bank of everyday sound {path} is damaged: {error}") from error
+        except Exception as error:  # what was cut or changed makes its parsers raise whatever they raise
+            raise ModelError(
+                f"The bank of everyday sound {path} is damaged: it was cut off, or is no such file"
+            ) from error
         return found
 
     def check(self) -> None:
@@ -218,10 +232,10 @@ class EverydayBank:
         """
         count, components = self.codes.shape
         if self.basis.shape != (components, len(self.mean)) or not np.isfinite(self.basis).all():
-            raise ValueError("components that do not fit")
+            raise _UnfitError("its components do not fit together")
         if self.ends_s.shape != (count,) or self.recordings.shape != (count,):
-            raise ValueError("windows that do not fit")
+            raise _UnfitError("its windows do not fit together")
         if count and (np.any(np.diff(self.recordings) < 0) or self.recordings[-1] >= len(self.pieces)):
-            raise ValueError("recordings that do not fit")
+            raise _UnfitError("its recordings do not fit together")
         if not self.hop_s > 0 or not np.isfinite(self.mean).all():
-            raise ValueError("values that do not fit")
+            raise _UnfitError("some of its values make no sense")

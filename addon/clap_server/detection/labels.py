@@ -37,7 +37,10 @@ class Label:
             (see ``Contest``); None if it has no rivals.
         library: whether it comes from the built-in library (False: the user's own words, or sound).
         taught: recordings by which it is known beside its prompts, of a sound that the user taught.
+        lowered_because: why the default threshold is under one false alarm a day, in words; None where that
+            needs no reason.
         wrong: sounds that were taken for it at this microphone, of each model that heard them.
+        right: sounds that were rightly taken for it there, the same; given only where there are wrong ones.
     """
 
     id: str
@@ -51,7 +54,9 @@ class Label:
     security: bool = False
     rivals: str | None = None
     taught: Examples | None = None
+    lowered_because: str | None = None
     wrong: tuple[Examples, ...] = ()
+    right: tuple[Examples, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

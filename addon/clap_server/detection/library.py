@@ -158,6 +158,24 @@ class LabelLibrary:
             )
         return self._in_words(text, _key(text))
 
+    def for_teaching(self, name: str) -> Label:
+        """Make a label of the name of a sound that is to be taught; whether it is already is ignored.
+
+        Raises:
+            LabelError: as ``in_words``; or the name cannot be written in a list of labels, or in one line.
+        """
+        if _COMMAS.search(name):
+            raise LabelError(
+                f"The name {name[:30]!r} has a comma, which parts labels: leave it out or write a dash."
+            )
+        if len(name.splitlines()) > 1:
+            raise LabelError(f"The name {name[:30]!r} has a line break: write it in one line.")
+        if (hidden := hidden_character(name)) is not None:
+            raise LabelError(
+                f"The name {name[:30]!r} has a character that cannot be seen ({hidden}): type it anew."
+            )
+        return self.in_words(name)
+
     def _in_words(self, text: str, key: str) -> Label:
         words = " ".join(text.split())
         label_id = slug(words)

@@ -4,7 +4,8 @@ A false alarm and the sounds that are meant are alike for the model, or it would
 are compared by what is left when the direction that all look-alikes of the label share is taken out, and only
 what comes nearer to a false alarm than hardly any look-alike among everyday sound does counts as the same.
 However many false alarms there are, together they take from one look-alike in fifty at most, so that not much
-can be lost of a sound that is meant either.
+can be lost of a sound that is meant either. What is nearer to an event that the user called correct than to
+any false alarm loses nothing.
 """
 
 from __future__ import annotations
@@ -46,17 +47,21 @@ class Mistakes:
         examples: of them.
         bank: of everyday sound, of the same model.
         lookalikes: numbers of the bank's windows that are most like the label.
+        right: events of the label there that were no false alarms.
     """
 
     def __init__(
-        self, examples: Sequence[Examples], bank: EverydayBank, lookalikes: NDArray[np.intp]
+        self,
+        examples: Sequence[Examples],
+        bank: EverydayBank,
+        lookalikes: NDArray[np.intp],
+        right: Sequence[Examples] = (),
     ) -> None:
         self._space = EverydaySpace(bank, whitening=1.0)
         like = self._space.everyday(lookalikes)
         self._shared = normalised(like.mean(axis=0, keepdims=True))
-        self._wrong = self._placed(
-            self._space.project(np.concatenate([each.embeddings for each in examples]))
-        )
+        self._wrong = self._gathered(examples)
+        self._right = self._gathered(right) if right else None
         placed = self._placed(like)
         self._from = np.minimum(np.quantile(placed @ self._wrong.T, QUANTILE, axis=0), _CERTAIN)
         self._beyond = min(float(np.quantile(self._nearness(placed), QUANTILE)), _CERTAIN)
@@ -70,9 +75,15 @@ class Mistakes:
         Returns:
             ``(n,)`` from 0, the same sound again, to 1, another one.
         """
-        nearness = self._nearness(self._placed(self._space.project(embeddings)))
-        same = (nearness - self._beyond) / (1.0 - self._beyond)
-        return np.asarray(1.0 - np.clip(same / SURE, 0.0, 1.0), np.float64)
+        placed = self._placed(self._space.project(embeddings))
+        same = (self._nearness(placed) - self._beyond) / (1.0 - self._beyond)
+        kept = np.asarray(1.0 - np.clip(same / SURE, 0.0, 1.0), np.float64)
+        if self._right is not None:
+            kept[(placed @ self._right.T).max(axis=1) > (placed @ self._wrong.T).max(axis=1)] = 1.0
+        return kept
+
+    def _gathered(self, examples: Sequence[Examples]) -> NDArray[np.float32]:
+        return self._placed(self._space.project(np.concatenate([each.embeddings for each in examples])))
 
     def _nearness(self, placed: NDArray[np.float32]) -> NDArray[np.float32]:
         """To the nearest false alarm: 1 if the same, 0 where hardly any look-alike is nearer to that one."""

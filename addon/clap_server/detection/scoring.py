@@ -121,6 +121,10 @@ class LabelScorer:
             self._learn(model.everyday, list(by_id.values()), against)
         self._scales = self._measure(model, list(by_id.values()), against, room, sounding_hours)
         self._tables = [scale.table() for scale in self._scales]
+        self.guessed = frozenset(
+            label_id for label_id, scale in zip(self._scored, self._scales, strict=True) if scale is GUESS
+        )
+        """Ids of labels of which everyday sound says too little: what their scores mean is guessed."""
 
     def scale(self, label_id: str) -> ScoreScale:
         """What turns margins of a label that has prompts into its scores.
@@ -146,7 +150,8 @@ class LabelScorer:
             wrong = [examples for examples in label.wrong if examples.made_for == self.made_for]
             if wrong and len(bank.codes):
                 like = lookalikes(key, bank, partial(self._everyday_margins, bank, column))
-                self._mistakes[column] = Mistakes(wrong, bank, like)
+                right = [examples for examples in label.right if examples.made_for == self.made_for]
+                self._mistakes[column] = Mistakes(wrong, bank, like, right)
 
     def _everyday_margins(self, bank: EverydayBank, column: int) -> NDArray[np.float64]:
         """Of the windows of the model's own bank."""

@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from clap_server.detection.library import MAX_LABELS, MAX_TEXT_LENGTH
 from clap_server.detection.text import hidden_character, is_blank
 
 HOP_S_DEFAULT = 0.5
+MAX_NEGATIVES = 50
 
 
 def _readable(text: str) -> str:
@@ -74,9 +76,9 @@ class LabelChoice(_Model):
     ``label`` is an id or a name from the label library in any of its languages, or the user's own words.
     """
 
-    label: Annotated[str, Field(min_length=1, max_length=200), _READABLE]
+    label: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH), _READABLE]
     threshold: float | None = Field(
-        default=None, ge=0, le=1, strict=True, description="the label's own default if left out"
+        default=None, gt=0, lt=1, strict=True, description="the label's own default if left out"
     )
 
 
@@ -130,9 +132,13 @@ class MicrophoneSettings(_Model):
 
     name: Annotated[str, Field(min_length=1, max_length=100), _READABLE]
     source: SourceSettings
-    labels: tuple[LabelChoice, ...] = Field(min_length=1, max_length=200)
-    negatives: tuple[Annotated[str, Field(min_length=1, max_length=200), _READABLE], ...] = Field(
-        default=(), max_length=50, description="what it is not, in words: 'dishes in the sink'"
+    labels: tuple[LabelChoice, ...] = Field(
+        min_length=1, max_length=MAX_LABELS, description="each sound once"
+    )
+    negatives: tuple[Annotated[str, Field(min_length=1, max_length=MAX_TEXT_LENGTH), _READABLE], ...] = Field(
+        default=(),
+        max_length=MAX_NEGATIVES,
+        description="what it is not, in words: 'dishes in the sink'; they count for all its labels",
     )
     hop_s: float = Field(
         default=HOP_S_DEFAULT, ge=0.1, le=5, strict=True, description="seconds between windows"

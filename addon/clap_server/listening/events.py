@@ -87,6 +87,8 @@ class SoundEvent:
         group: all events of the same sound, at whatever microphone, as far as is known; None until the server
             has put it into one, and in events of older versions.
         clip_withheld: why no recording is stored; None if one is, or while the sound lasts.
+        clip_starts_at: of the recording's first sample, UTC; None if there is none, and in events of older
+            versions.
     """
 
     id: str
@@ -107,3 +109,4 @@ class SoundEvent:
     noise_floor_dbfs: float | None = None
     group: EventGroup | None = None
     clip_withheld: ClipWithheld | None = None
+    clip_starts_at: datetime | None = None

@@ -163,6 +163,7 @@ class Judging:
                     stretch.reporter.settings = item.plan.recording
                     detections = stretch.detector.change(item.plan.labels, hop_s=item.plan.hop_s)
                     stretch.gathering.change(hop_s=item.plan.hop_s)
+                    stretch.traces.hop_s = item.plan.hop_s
                 case Heard():
                     detections = await self._detect(item)
                     # Nothing is awaited in between: the clock must never run on the time of another stretch.

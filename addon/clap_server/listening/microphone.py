@@ -116,6 +116,10 @@ class MicrophoneListener:
         """What scores windows now; None until there is one."""
         return self._scoring.scorer
 
+    async def settle(self) -> bool:
+        """Wait until windows are scored by what was learnt last; say whether they are."""
+        return await self._scoring.settle()
+
     async def run(self) -> None:
         """Listen until cancelled; whatever is going on then ends.
 

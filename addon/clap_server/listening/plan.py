@@ -42,6 +42,7 @@ def make_plan(
     settings: MicrophoneSettings,
     library: LabelLibrary,
     wrong: Mapping[str, tuple[Examples, ...]] | None = None,
+    right: Mapping[str, tuple[Examples, ...]] | None = None,
 ) -> Plan:
     """Resolve the labels of a microphone.
 
@@ -49,6 +50,7 @@ def make_plan(
         settings: of the microphone.
         library: where labels are looked up.
         wrong: sounds that were false alarms there, by label id.
+        right: sounds that were none, by label id.
 
     Raises:
         LabelError: a label is not usable, named twice, or its threshold makes detection impossible.
@@ -70,8 +72,10 @@ def make_plan(
             make_rule(label.kind, threshold, hop_s=settings.hop_s)
         except LabelError as error:
             raise LabelError(f"'{choice.label}': {error}") from None
-        taken_for_it = (wrong or {}).get(label.id, ())
-        labels[label.id] = WatchedLabel(replace(label, wrong=taken_for_it), threshold)
+        mistaken = (wrong or {}).get(label.id, ())
+        # They only guard against those: without any, no scorer needs to be made anew for them.
+        meant = (right or {}).get(label.id, ()) if mistaken else ()
+        labels[label.id] = WatchedLabel(replace(label, wrong=mistaken, right=meant), threshold)
     return Plan(
         tuple(labels.values()), settings.negatives, settings.hop_s, settings.recording, settings.denoise
     )

@@ -101,6 +101,7 @@ class ScoringKeeper:
         self._present = present
         self._room = UNKNOWN if present is None else present.room
         self._outdated = asyncio.Event()
+        self._tried = asyncio.Event()
 
     @property
     def present(self) -> Scoring:
@@ -155,6 +156,17 @@ class ScoringKeeper:
             if scoring.serves(self._holder.model, self.plan, self._room):
                 self._present = scoring
 
+    async def settle(self) -> bool:
+        """Wait until what is scored is what the plan wants now; no longer than until that was tried.
+
+        Returns:
+            Whether it is.
+        """
+        if not self._is_current():
+            self._tried.clear()
+            await self._tried.wait()
+        return self._is_current()
+
     async def follow(self, on_change: Callable[[], None], on_error: Callable[[ModelError], None]) -> None:
         """Make a new scorer whenever the present one is outdated, until cancelled.
 
@@ -175,8 +187,11 @@ class ScoringKeeper:
                     on_error(error)
                 else:
                     on_change()
+                finally:
+                    self._tried.set()
         finally:
             unsubscribe()
+            self._tried.set()
 
     def _is_current(self) -> bool:
         return self._present is not None and self._present.serves(self._holder.model, self.plan, self._room)

@@ -68,7 +68,7 @@ class Stretch:
         )
         self.clock = StreamClock()
         self.detector = Detector(plan.labels, hop_s=plan.hop_s)
-        self.traces = Traces()
+        self.traces = Traces(hop_s=plan.hop_s, denoise=plan.denoise)
         self.reporter = EventReporter(
             microphone_id,
             self.front.ring,

@@ -131,6 +131,7 @@ class Supervisor:
         on_overload: called when ``overload`` became another.
         rooms: keeps what microphones learn of their rooms; None if they are to learn nothing.
         wrong: says which sounds were false alarms at a microphone, by label id.
+        right: says which sounds were none, the same.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Supervisor:
         on_overload: Callable[[], None] = lambda: None,
         rooms: RoomStore | None = None,
         wrong: Callable[[str], Mapping[str, tuple[Examples, ...]]] = lambda _: {},
+        right: Callable[[str], Mapping[str, tuple[Examples, ...]]] = lambda _: {},
     ) -> None:
         self._holder = holder
         self._library = library
@@ -155,6 +157,7 @@ class Supervisor:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._on_overload = on_overload
         self._wrong = wrong
+        self._right = right
         self._told_overload: str | None = None
         self._overload_timer: asyncio.TimerHandle | None = None
         self._give_back_timer: asyncio.TimerHandle | None = None
@@ -201,8 +204,13 @@ class Supervisor:
         """
         if settings.denoise:
             check_denoise()
-        wrong = {} if microphone_id is None else self._wrong(microphone_id)
-        return make_plan(settings, self._library, wrong), make_source(settings.source, self._media_dir)
+        plan = self._plan(settings, microphone_id)
+        return plan, make_source(settings.source, self._media_dir)
+
+    def _plan(self, settings: MicrophoneSettings, microphone_id: str | None) -> Plan:
+        if microphone_id is None:
+            return make_plan(settings, self._library)
+        return make_plan(settings, self._library, self._wrong(microphone_id), self._right(microphone_id))
 
     async def prepare(self, microphone: Microphone) -> Prepared:
         """Do all that may fail with new settings; nothing is changed, and no microphone waits.
@@ -363,8 +371,26 @@ class Supervisor:
         for microphone_id in self._entries:
             self.relearn(microphone_id)
 
+    async def settle(self, microphone_id: str, timeout_s: float) -> bool:
+        """Wait until a microphone heeds what it was told to learn; say whether it does."""
+        entry = self._entries.get(microphone_id)
+        if entry is None or entry.listener is None:
+            return False
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await entry.listener.settle()
+        except TimeoutError:
+            return False
+
     async def count_false(
-        self, microphone_id: str, event_id: str, heard_at: datetime, embeddings: NDArray[np.float32]
+        self,
+        microphone_id: str,
+        event_id: str,
+        heard_at: datetime,
+        embeddings: NDArray[np.float32],
+        *,
+        hop_s: float | None = None,
+        denoise: bool | None = None,
     ) -> None:
         """Let an event that the user called false count as everyday sound of its room.
 
@@ -373,6 +399,8 @@ class Supervisor:
             event_id: of the event.
             heard_at: when it was detected.
             embeddings: ``(windows, dimension)`` of the model that runs.
+            hop_s: seconds between the windows with which it was heard; as now if that is not known.
+            denoise: whether noise was suppressed then; as now if that is not known.
 
         Raises:
             StoreError: it cannot be stored.
@@ -380,11 +408,12 @@ class Supervisor:
         entry = self._entries.get(microphone_id)
         if entry is None or entry.room is None:
             return
-        hop_s = entry.plan.hop_s
+        hop_s = entry.plan.hop_s if hop_s is None else hop_s
+        denoise = entry.plan.denoise if denoise is None else denoise
         ends_s = [hop_s * (number + 1) for number in range(len(embeddings))]
         piece = piece_of(heard_at.timestamp(), ends_s, [coded(row) for row in embeddings], hop_s)
         key = model_key(self._holder.model)
-        await entry.room.add_false(event_id, piece, key, hop_s, denoise=entry.plan.denoise)
+        await entry.room.add_false(event_id, piece, key, hop_s, denoise=denoise)
 
     async def uncount_false(self, microphone_id: str, event_id: str) -> None:
         """Take ``count_false`` back; no error if it was not counted.
@@ -404,7 +433,7 @@ class Supervisor:
     def _taught(self, microphone: Microphone, plan: Plan) -> Plan:
         """The plan with what was taught since it was made."""
         try:
-            return make_plan(microphone.settings, self._library, self._wrong(microphone.id))
+            return self._plan(microphone.settings, microphone.id)
         except LabelError as error:
             _LOGGER.error("Microphone %s goes on as it was: %s", microphone.settings.name, error)
             return plan
@@ -495,10 +524,11 @@ class Supervisor:
         asyncio.get_running_loop().run_in_executor(None, give_back)
 
     async def _keep_listening(self, entry: _Entry, source: AudioSource, scoring: Scoring | None) -> None:
-        """Run the listener of one microphone, again and again if it breaks."""
+        """Run the listener of one microphone, again and again if it breaks, until it is muted."""
         retry_s = _FIRST_RETRY_S
         told = ""
-        while True:
+        # Between ``silence`` and ``mute`` nothing may begin to listen: who silences knows of no listener yet.
+        while entry.microphone.id not in self._muted:
             entry.listener = self._listener(entry, source, scoring)
             # Kept no longer than the listener wants it: it holds a model.
             scoring = None

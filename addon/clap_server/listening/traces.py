@@ -33,9 +33,13 @@ class Trace:
 
     Attributes:
         made_for: the model that heard them.
+        hop_s: seconds between its regular windows; None where that is not known.
+        denoise: whether noise was suppressed before; None where that is not known.
     """
 
     made_for: str
+    hop_s: float | None = None
+    denoise: bool | None = None
     _windows: list[NDArray[np.float32]] = field(default_factory=list)
     _every: int = 1
     _seen: int = 0
@@ -60,9 +64,16 @@ class Trace:
 
 
 class Traces:
-    """Of the events of one stretch."""
+    """Of the events of one stretch.
 
-    def __init__(self) -> None:
+    Args:
+        hop_s: seconds between regular windows; may be set to another.
+        denoise: whether noise is suppressed before the model.
+    """
+
+    def __init__(self, *, hop_s: float, denoise: bool) -> None:
+        self.hop_s = hop_s
+        self._denoise = denoise
         self._recent: dict[str, deque[NDArray[np.float32]]] = {}
         self._open: OrderedDict[tuple[str, float], Trace] = OrderedDict()
         self._made_for = ""
@@ -103,7 +114,7 @@ class Traces:
 
     def _begin(self, detection: Detection) -> None:
         label_id = detection.watched.label.id
-        trace = Trace(self._made_for)
+        trace = Trace(self._made_for, self.hop_s, self._denoise)
         for embedding in self._recent.get(label_id, ()):
             trace.add(embedding)
         self._open[self._key(detection)] = trace

@@ -243,7 +243,7 @@ class EventStore:
         """Keep whether the recording of an event that is over has come; the end is replayed with it.
 
         Args:
-            event: with ``has_clip`` and ``clip_withheld`` as they are now.
+            event: with ``has_clip``, ``clip_withheld`` and ``clip_starts_at`` as they are now.
 
         Returns:
             The event as it is now; None if it is not known any more.
@@ -253,7 +253,12 @@ class EventStore:
         """
 
         def settled(stored: SoundEvent) -> SoundEvent:
-            return replace(stored, has_clip=event.has_clip, clip_withheld=event.clip_withheld)
+            return replace(
+                stored,
+                has_clip=event.has_clip,
+                clip_withheld=event.clip_withheld,
+                clip_starts_at=event.clip_starts_at,
+            )
 
         async with self._lock:
             self._pending = [
@@ -264,8 +269,13 @@ class EventStore:
             ]
             async with self._database.transaction() as connection:
                 await connection.execute(
-                    "UPDATE events SET has_clip = ?, clip_withheld = ? WHERE id = ?",
-                    (int(event.has_clip), event.clip_withheld, event.id),
+                    "UPDATE events SET has_clip = ?, clip_withheld = ?, clip_starts_at = ? WHERE id = ?",
+                    (
+                        int(event.has_clip),
+                        event.clip_withheld,
+                        _column("clip_starts_at", event.clip_starts_at),
+                        event.id,
+                    ),
                 )
                 await connection.execute(
                     "UPDATE changes SET event = json_set(event, '$.event.has_clip', json(?),"

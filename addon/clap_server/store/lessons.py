@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from clap_server.detection.examples import Examples
 from clap_server.store.embeddings import from_blob, to_blob
@@ -49,6 +49,8 @@ class Lesson:
         heard_at: when the event was detected, UTC.
         made_for: model whose embeddings they are.
         embeddings: ``(windows, dimension)``, L2-normalised.
+        hop_s: seconds between the windows with which it was heard; None where that is not known.
+        denoise: whether noise was suppressed then; None where that is not known.
     """
 
     event_id: str
@@ -59,6 +61,8 @@ class Lesson:
     heard_at: datetime
     made_for: str
     embeddings: NDArray[np.float32] = field(compare=False, repr=False)
+    hop_s: float | None = None
+    denoise: bool | None = None
 
 
 class LessonStore:
@@ -91,12 +95,13 @@ class LessonStore:
             StoreError: it cannot be stored.
         """
         embeddings = trace.embeddings
-        values = (trace.made_for, len(embeddings), to_blob(embeddings))
+        values = (trace.made_for, len(embeddings), to_blob(embeddings), trace.hop_s, trace.denoise)
         async with self._database.transaction() as connection:
             await connection.execute(
-                "INSERT INTO traces (made_for, windows, embeddings, event_id) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (event_id) DO UPDATE SET made_for = excluded.made_for,"
-                " windows = excluded.windows, embeddings = excluded.embeddings",
+                "INSERT INTO traces (made_for, windows, embeddings, hop_s, denoise, event_id)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO UPDATE SET"
+                " made_for = excluded.made_for, windows = excluded.windows, embeddings = excluded.embeddings,"
+                " hop_s = excluded.hop_s, denoise = excluded.denoise",
                 (*values, event.id),
             )
             await connection.execute(
@@ -117,7 +122,6 @@ class LessonStore:
         heard = await self._trace(event.id)
         if heard is None:
             return "no_trace"
-        made_for, embeddings = heard
         lesson = Lesson(
             event.id,
             event.microphone_id,
@@ -125,8 +129,7 @@ class LessonStore:
             event.label_name,
             verdict,
             event.detected_at,
-            made_for,
-            embeddings,
+            *heard,
         )
         kept = {**{key: value for key, value in self._lessons.items() if key != event.id}, event.id: lesson}
         gone = _too_many(kept.values(), lesson)
@@ -136,21 +139,23 @@ class LessonStore:
             )
             await connection.execute(
                 "INSERT INTO lessons (event_id, microphone_id, label_id, label_name, verdict, heard_at,"
-                " made_for, windows, embeddings) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " made_for, windows, embeddings, hop_s, denoise) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 _row(lesson),
             )
         self._lessons = {key: value for key, value in kept.items() if key not in gone}
         return "learnt"
 
-    async def _trace(self, event_id: str) -> tuple[str, NDArray[np.float32]] | None:
-        """Model and embeddings of an event; of an old one what was learnt from it before."""
+    async def _trace(self, event_id: str) -> _HeardAs | None:
+        """How an event was heard; of an old one what was learnt from it before."""
         for row in await self._database.rows("SELECT * FROM traces WHERE event_id = ?", (event_id,)):
             try:
-                return row["made_for"], from_blob(row["embeddings"], row["windows"])
+                return _heard_as(row)
             except ValueError as error:
                 _LOGGER.error("How event %s was heard is unreadable: %s", event_id, error)
         known = self._lessons.get(event_id)
-        return None if known is None else (known.made_for, known.embeddings)
+        if known is None:
+            return None
+        return _HeardAs(known.made_for, known.embeddings, known.hop_s, known.denoise)
 
     async def forget(self, event_id: str) -> None:
         """Unlearn what the verdict of an event taught; the verdict goes too. No lesson is no error.
@@ -179,15 +184,41 @@ class LessonStore:
 
     def wrong(self, microphone_id: str) -> dict[str, tuple[Examples, ...]]:
         """Sounds that were false alarms there, by label id, of each model that heard them."""
+        return self._examples(microphone_id, "false_alarm")
+
+    def right(self, microphone_id: str) -> dict[str, tuple[Examples, ...]]:
+        """Sounds that were none, the same."""
+        return self._examples(microphone_id, "correct")
+
+    def _examples(self, microphone_id: str, verdict: Verdict) -> dict[str, tuple[Examples, ...]]:
         found: dict[str, dict[str, list[NDArray[np.float32]]]] = {}
         for lesson in self.of_microphone(microphone_id):
-            if lesson.verdict == "false_alarm":
+            if lesson.verdict == verdict:
                 of_label = found.setdefault(lesson.label_id, {})
                 of_label.setdefault(lesson.made_for, []).append(lesson.embeddings)
         return {
             label_id: tuple(Examples.of(made_for, heard) for made_for, heard in by_model.items())
             for label_id, by_model in found.items()
         }
+
+
+class _HeardAs(NamedTuple):
+    """The last attributes of a lesson."""
+
+    made_for: str
+    embeddings: NDArray[np.float32]
+    hop_s: float | None
+    denoise: bool | None
+
+
+def _heard_as(row: sqlite3.Row) -> _HeardAs:
+    denoise = row["denoise"]
+    return _HeardAs(
+        row["made_for"],
+        from_blob(row["embeddings"], row["windows"]),
+        row["hop_s"],
+        None if denoise is None else bool(denoise),
+    )
 
 
 def _too_many(lessons: Iterable[Lesson], newest: Lesson) -> set[str]:
@@ -212,6 +243,8 @@ def _row(lesson: Lesson) -> tuple[object, ...]:
         lesson.made_for,
         len(lesson.embeddings),
         to_blob(lesson.embeddings),
+        lesson.hop_s,
+        lesson.denoise,
     )
 
 
@@ -225,6 +258,5 @@ def _from_row(row: sqlite3.Row) -> Lesson:
         row["label_name"],
         cast("Verdict", row["verdict"]),
         datetime.fromisoformat(row["heard_at"]),
-        row["made_for"],
-        from_blob(row["embeddings"], row["windows"]),
+        *_heard_as(row),
     )

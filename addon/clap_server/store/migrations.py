@@ -158,4 +158,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         BEGIN DELETE FROM sound_clips WHERE sound_id = OLD.id; END
         """,
     ),
+    ("ALTER TABLE events ADD COLUMN clip_starts_at TEXT",),
+    (
+        # With what settings an event was heard; NULL where an earlier version did not note it.
+        "ALTER TABLE traces ADD COLUMN hop_s REAL",
+        "ALTER TABLE traces ADD COLUMN denoise INTEGER",
+        "ALTER TABLE lessons ADD COLUMN hop_s REAL",
+        "ALTER TABLE lessons ADD COLUMN denoise INTEGER",
+    ),
 )

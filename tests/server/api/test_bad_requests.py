@@ -230,3 +230,36 @@ async def test_request_that_is_no_http_is_repeated_nowhere(
     assert "SESAME" not in caplog.text
     told = [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
     assert [record.exc_info for record in told] == [None]
+
+
+async def test_the_limits_of_a_microphone_are_those_that_are_described(client: Client) -> None:
+    described = (await client.json("GET", "/api/openapi.json"))["components"]["schemas"]
+    [threshold, _] = described["LabelChoice"]["properties"]["threshold"]["anyOf"]
+    fields = described["MicrophoneSettings"]["properties"]
+    most_labels, most_negatives = fields["labels"]["maxItems"], fields["negatives"]["maxItems"]
+    assert (fields["labels"]["minItems"], most_labels, most_negatives) == (1, 200, 50)
+    low, high = threshold["exclusiveMinimum"], threshold["exclusiveMaximum"]
+    assert (low, high) == (0, 1)
+
+    def labels(count: int) -> dict[str, Any]:
+        return {"labels": [{"label": f"sound {number}"} for number in range(count)]}
+
+    def negatives(count: int) -> dict[str, Any]:
+        return {"negatives": [f"noise {number}" for number in range(count)]}
+
+    def chosen(value: float) -> dict[str, Any]:
+        return {"labels": [{"label": "alarm", "threshold": value}]}
+
+    for good in (labels(most_labels), negatives(most_negatives), chosen(low + 0.01), chosen(high - 0.01)):
+        settings = {"settings": {**MICROPHONE, **good}}
+        await client.json("POST", "/api/microphones/check", json=settings)
+    for bad, field in (
+        (labels(0), "labels"),
+        (labels(most_labels + 1), "labels"),
+        (negatives(most_negatives + 1), "negatives"),
+        (chosen(low), "labels.0.threshold"),
+        (chosen(high), "labels.0.threshold"),
+    ):
+        problem = await client.json("PUT", "/api/microphones/hall", status=422, json={**MICROPHONE, **bad})
+        assert problem["type"] == "/problems/invalid_request"
+        assert [error["field"] for error in problem["errors"]] == [field]

@@ -102,6 +102,44 @@ async def test_while_too_little_was_heard_the_promise_is_told_and_the_count_refu
     assert chirp["meaning"] == "told by the pattern of its beeps alone, whatever the threshold"
 
 
+@pytest.mark.parametrize("windows", [None, 400, 7200], ids=["no bank", "a small bank", "a bank"])
+async def test_what_is_only_guessed_is_said_to_be(tmp_path: Path, windows: int | None) -> None:
+    model = SpectralModel()
+    model.everyday = None if windows is None else everyday(1, windows)
+    guessed = "about one false alarm a day; not known yet: guessed, as too little everyday sound is known"
+    expected = "about one false alarm a day" if windows == 7200 else guessed
+    expected += "; what it finds is not known: this sound was not tested with this model"
+    async with running(tmp_path / "data", holder=ReadyHolder(tmp_path, model)) as client:
+        await listening(client)
+        await until(lambda: client.server.context.supervisor.scorer("hall") is not None)
+        hall = await client.json("GET", "/api/microphones/hall")
+        checked = await client.json("POST", "/api/microphones/check", json={"settings": HALL})
+        calibrated = await client.json("GET", PATH)
+        for glass, chirp in (hall["labels"], checked["labels"], calibrated["labels"]):
+            assert glass["meaning"] == expected
+            assert "guessed" not in chirp["meaning"]
+        listed = (await client.json("GET", "/api/labels"))["labels"]
+    scored = [label["meaning"] for label in listed if label["id"] != "smoke_alarm_low_battery"]
+    assert all(("guessed" in words) is (windows != 7200) for words in scored)
+
+
+async def test_while_the_labels_are_prepared_the_promise_is_told_and_the_count_refused(
+    client: Client,
+) -> None:
+    await listening(client)
+    supervisor = client.server.context.supervisor
+    await client.json("PUT", "/api/microphones/hall/mute")
+    async with supervisor.batcher.aside:
+        await client.json("DELETE", "/api/microphones/hall/mute")
+        await until(lambda: supervisor._entries["hall"].listener is not None)
+        answer = await client.json("GET", PATH)
+    assert not answer["room"]["counts"]
+    assert answer["room"]["reason"] == "the labels are being prepared: ask again in a moment"
+    assert answer["labels"][0]["present"]["false_alarms_per_day"] == pytest.approx(1)
+    await until(lambda: supervisor.scorer("hall") is not None)
+    assert "too little" in (await client.json("GET", PATH))["room"]["reason"]
+
+
 async def test_a_room_that_taught_enough_is_counted_in(client: Client) -> None:
     await listening(client)
     await taught(client)

@@ -136,7 +136,7 @@ async def test_secret_is_not_sent_to_another_host(client: Client) -> None:
     [
         ({"labels": []}, "labels", "at least 1"),
         ({"labels": [{"label": f"sound {n}"} for n in range(10_000)]}, "labels", "at most 200"),
-        ({"labels": [{"label": "alarm", "threshold": 7}]}, "labels.0.threshold", "at most 1"),
+        ({"labels": [{"label": "alarm", "threshold": 7}]}, "labels.0.threshold", "less than 1"),
         ({"labels": [{"label": "alarm", "threshold": "high"}]}, "labels.0.threshold", "number"),
         ({"labels": [{"label": "alarm"}, {"label": "Alarm"}]}, "labels.1.label", "once"),
         ({"labels": [{"label": "!!!"}]}, "labels.0.label", "describe"),
@@ -185,8 +185,8 @@ async def test_bad_settings_are_explained_and_change_nothing(
 
 async def test_only_what_is_wrong_is_told(client: Client) -> None:
     problem = await _put(client, status=422, labels=[{"label": "alarm", "threshold": 2}])
-    assert problem["errors"] == [{"field": "labels.0.threshold", "message": "must be at most 1.0"}]
-    assert problem["detail"] == "labels.0.threshold: must be at most 1.0"
+    assert problem["errors"] == [{"field": "labels.0.threshold", "message": "must be less than 1.0"}]
+    assert problem["detail"] == "labels.0.threshold: must be less than 1.0"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from numpy.typing import NDArray
+
+    from clap_server.audio.source import SourceStatus
 
 FORMAT = {"format": "s16le", "sample_rate": RATE, "channels": 1}
 PATH = "/api/microphones/hall/audio"
@@ -42,6 +44,48 @@ async def _play(socket: Any, samples: NDArray[np.float32], pace_s: float = 0.005
     for start in range(0, len(data), RATE // 5):
         await socket.send_bytes(data[start : start + RATE // 5])
         await asyncio.sleep(pace_s)
+
+
+@pytest.mark.parametrize("size", [4_000_001, 20_000_000])
+async def test_a_message_that_is_too_large_is_refused_in_words(hall: Client, size: int) -> None:
+    async with _sending(hall) as socket:
+        await socket.send_bytes(bytes(RATE))
+        await until(lambda: _status(hall).code == "listening")
+        with suppress(ConnectionError):
+            await socket.send_bytes(bytes(size))
+        end = await socket.receive(timeout=20)
+        assert (end.type, end.data) == (WSMsgType.CLOSE, 1009)
+        assert end.extra == "a message was larger than 4,000,000 bytes: send 20 to 100 ms of sound in each"
+        await until(lambda: _status(hall).code == "waiting_for_client")
+    assert "cut off: a message was larger than 4,000,000 bytes" in _status(hall).reason
+    async with _sending(hall) as socket:
+        await socket.send_bytes(bytes(RATE))
+        await until(lambda: _status(hall).code == "listening")
+    await until(lambda: _status(hall).code == "waiting_for_client")
+    assert "cut off" not in _status(hall).reason
+
+
+async def test_text_where_sound_is_due_is_told_by_the_status(hall: Client) -> None:
+    async with _sending(hall) as socket:
+        await socket.send_bytes(bytes(RATE))
+        await until(lambda: _status(hall).code == "listening")
+        await socket.send_str("not sound")
+        await until(lambda: "it sent text" in _status(hall).reason)
+
+
+async def test_a_subscription_that_is_too_large_is_refused_in_words(hall: Client) -> None:
+    async with hall.socket("/api/ws") as socket:
+        await socket.receive_json()
+        await socket.send_str(" " * 100_000)
+        end = await socket.receive(timeout=20)
+        assert (end.data, end.extra) == (
+            1009,
+            "a message was larger than 65,536 bytes: a subscribe message is short",
+        )
+
+
+def _status(client: Client) -> SourceStatus:
+    return client.server.context.supervisor.snapshot("hall").status
 
 
 async def test_glass_that_breaks_is_told_and_its_clip_holds_it(hall: Client) -> None:

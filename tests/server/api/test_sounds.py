@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from clap_server.api.taught import MOST_SOUNDS
+from clap_server.audio.decode import decode
 from clap_server.audio.encode import encode
+from clap_server.listening.events import ClipWithheld
 from clap_server.listening.sink import Recording
-from tests.server.detection.test_teaching import bell
+from tests.server.detection.test_teaching import bell, buzz
 from tests.server.listening.spectral import RATE, SpectralModel, room
 from tests.support.banks import spectral_bank
 from tests.support.running_server import Client, ReadyHolder, running
@@ -87,6 +89,27 @@ async def test_a_taught_sound_is_a_label_that_a_microphone_can_listen_for(client
     assert found["top_score"] >= 0.7
 
 
+async def test_why_a_taught_sound_has_a_lower_default_is_told_in_words(client: Client) -> None:
+    sound = await teach(client, form(*(buzz(seed) for seed in range(6)), name="my fan"))
+    promise = "about one false alarm an hour; lowered to 0.5 because at 0.7, one false alarm a day,"
+    assert (sound["threshold"], sound["separation"]["found_at_one_a_day"]) == (0.5, 0)
+    assert sound["meaning"] == f"{promise} none of its 6 clips would be found"
+    [label] = [
+        label for label in (await client.json("GET", "/api/labels"))["labels"] if label["id"] == "my_fan"
+    ]
+    [watched] = (await watch(client, "my fan"))["labels"]
+    assert label["meaning"] == watched["meaning"] == sound["meaning"]
+    chosen = {
+        "name": "Kitchen",
+        "source": {"type": "push"},
+        "labels": [{"label": "my fan", "threshold": 0.6}],
+    }
+    changed = await client.json("PUT", "/api/microphones/kitchen", json=chosen)
+    assert "lowered" not in changed["labels"][0]["meaning"]
+    good = await teach(client)
+    assert (good["threshold"], good["meaning"]) == (0.7, "about one false alarm a day")
+
+
 async def test_a_microphone_that_watched_the_words_hears_the_taught_sound_at_once(client: Client) -> None:
     await watch(client, "my bell")
     await teach(client)
@@ -117,7 +140,8 @@ async def test_events_teach_too(client: Client) -> None:
         await sink.event_started(event)
         samples = np.concatenate([room(3, dbfs=-50, seed=seed), bell(seed)])
         await sink.event_ended(
-            replace(event, ended_at=START + timedelta(seconds=2)), Recording(samples, RATE, START)
+            replace(event, ended_at=START + timedelta(seconds=2)),
+            Recording(samples, RATE, START - timedelta(seconds=3)),
         )
         ids.append(event.id)
     sound = await teach(client, form(bell(9), events=",".join(ids), kind="impulsive"))
@@ -127,6 +151,96 @@ async def test_events_teach_too(client: Client) -> None:
     for name, event_id, code in (("a", "gone", "no_such_event"), ("b", bare.id, "no_clip")):
         problem = await teach(client, form(name=name, events=event_id), status=422)
         assert problem["type"] == f"/problems/{code}"
+
+
+async def test_a_sound_is_in_use_where_a_microphone_cannot_listen_now(tmp_path: Path) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    (media / "bell.flac").write_bytes(encode(bell(1), RATE, "flac"))
+    data = tmp_path / "data"
+    async with running(data, holder=ReadyHolder(tmp_path, model_of(1)), media=media) as client:
+        await teach(client)
+        settings = {
+            "name": "Hall",
+            "source": {"type": "file", "path": "bell.flac"},
+            "labels": [{"label": "My Bell"}],
+        }
+        await client.json("PUT", "/api/microphones/hall", status=201, json=settings)
+    async with running(data, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        hall = await client.json("GET", "/api/microphones/hall")
+        assert (hall["status"]["code"], hall["labels"]) == ("bad_settings", [])
+        problem = await client.json("DELETE", "/api/sounds/my_bell", status=409)
+        assert "Hall still listens for my bell" in problem["detail"]
+
+
+async def test_a_sound_that_comes_into_use_while_it_waits_to_be_deleted_stays(client: Client) -> None:
+    await teach(client)
+    async with client.server.context.taught._changing:
+        deleting = asyncio.create_task(client.json("DELETE", "/api/sounds/my_bell", status=409))
+        await watch(client, "my bell")
+    assert "Kitchen" in (await deleting)["detail"]
+
+
+async def _heard(
+    client: Client, sound_s: float, *, pre_roll_s: float, seed: int, noted: bool = True, late: bool = False
+) -> str:
+    """An event as it is told: until the last window that holds some of the sound, then a post-roll."""
+    sink = client.server.context.supervisor._sink
+    event = sound_event()
+    ended = replace(event, ended_at=START + timedelta(seconds=sound_s + model_of(1).window_s))
+    await sink.event_started(event)
+    samples = np.concatenate(
+        [
+            room(pre_roll_s, dbfs=-50, seed=seed),
+            bell(seed, duration_s=sound_s),
+            room(4, dbfs=-50, seed=seed + 100),
+        ]
+    )
+    recording = Recording(samples, RATE, START - timedelta(seconds=pre_roll_s))
+    if late:
+        await sink.event_ended(replace(ended, clip_withheld=ClipWithheld.COMING), None)
+        await sink.clip_came(ended, recording)
+    else:
+        await sink.event_ended(ended, recording)
+    if not noted:
+        async with client.server.context.store.events._database.transaction() as connection:
+            await connection.execute("UPDATE events SET clip_starts_at = NULL")
+    return event.id
+
+
+@pytest.mark.parametrize(("sound_s", "kind"), [(1.5, "impulsive"), (6.0, "sustained")])
+async def test_the_events_without_their_rolls_say_how_the_sound_behaves(
+    client: Client, sound_s: float, kind: str
+) -> None:
+    ids = [await _heard(client, sound_s, pre_roll_s=3, seed=seed) for seed in range(3)]
+    assert (await teach(client, form(events=",".join(ids))))["kind"] == kind
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["with its end", "after its end"])
+@pytest.mark.parametrize("recorded_s", [0.0, 2.0, 10.0])
+async def test_an_event_is_cut_by_the_pre_roll_that_it_was_recorded_with(
+    client: Client, recorded_s: float, late: bool
+) -> None:
+    ids = [await _heard(client, 1.5, pre_roll_s=recorded_s, seed=seed, late=late) for seed in range(3)]
+    settings = {"name": "Kitchen", "source": {"type": "push"}, "labels": [{"label": "glass breaking"}]}
+    changed = {**settings, "recording": {"pre_roll_s": 6.0}}
+    await client.json("PUT", "/api/microphones/kitchen", status=201, json=changed)
+    await teach(client, form(events=",".join(ids)))
+    for flac in await client.server.context.store.sounds.recordings("my_bell"):
+        assert flac is not None
+        kept = decode(io.BytesIO(flac), RATE)
+        sounding = np.flatnonzero(np.abs(kept) > 0.05) / RATE
+        assert sounding[0] == pytest.approx(min(recorded_s, 0.5), abs=0.02)
+        assert len(kept) / RATE == pytest.approx(min(recorded_s, 0.5) + 1.5 + model_of(1).window_s, abs=0.02)
+
+
+async def test_an_event_of_an_older_version_is_cut_by_the_present_pre_roll(client: Client) -> None:
+    ids = [await _heard(client, 1.5, pre_roll_s=3, seed=seed, noted=False) for seed in range(3)]
+    await teach(client, form(events=",".join(ids)))
+    [flac, *_] = await client.server.context.store.sounds.recordings("my_bell")
+    assert flac is not None
+    sounding = np.flatnonzero(np.abs(decode(io.BytesIO(flac), RATE)) > 0.05) / RATE
+    assert sounding[0] == pytest.approx(0.5, abs=0.02)
 
 
 async def test_sounds_survive_a_restart(tmp_path: Path) -> None:
@@ -186,6 +300,29 @@ async def test_what_teaches_nothing_is_refused_in_words(
 ) -> None:
     problem = await teach(client, data(), status=status)
     assert problem["type"] == f"/problems/{code}"
+    assert (await client.json("GET", "/api/sounds"))["sounds"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("bell, front door", "has a comma"),
+        ("جرس، الباب", "has a comma"),
+        ("bell\nfront door", "has a line break"),
+        ("bell\u2028front door", "has a line break"),
+        ("bell\tfront door", "U+0009"),
+        ("bell\u202e", "U+202E"),
+        ("\u200b \u2800", "is required"),
+        ("bell " * 41, "at most 200"),
+    ],
+)
+async def test_a_name_that_no_list_of_labels_can_hold_is_refused(
+    client: Client, name: str, words: str
+) -> None:
+    problem = await teach(client, form(*(bell(seed) for seed in range(3)), name=name), status=422)
+    [error] = problem["errors"]
+    assert error["field"] == "name"
+    assert words in error["message"]
     assert (await client.json("GET", "/api/sounds"))["sounds"] == []
 
 

@@ -212,8 +212,8 @@ def test_the_command_prints_bars(run: Command, recording: Path, capsys: pytest.C
     assert all(line.rstrip().endswith("heard") for line in lines)
     glass, own, normal = meanings.splitlines()
     assert glass == (
-        "  glass breaking: more than one false alarm a minute; what it finds is not known: this sound was"
-        " not tested with this model"
+        "  glass breaking: more than one false alarm a minute; not known yet: guessed, as too little everyday"
+        " sound is known; what it finds is not known: this sound was not tested with this model"
     )
     assert own.endswith("; what it finds is not known: your own words were not tested")
     assert normal == "  normal: what all other labels leave: 1 less the highest of their scores"

@@ -75,6 +75,24 @@ def test_what_is_nearly_the_same_keeps_little_and_what_is_mostly_another_sound_n
     assert kept[1] > 0.95
 
 
+def test_what_is_nearer_to_a_correct_event_than_to_a_false_alarm_loses_nothing() -> None:
+    wrong, other = direction(1), direction(2)
+    meant = unit(wrong, 0.3 * other)
+    again = unit(wrong, 0.25 * other, 0.02 * direction(3))
+    learnt = Mistakes(of(wrong), BANK, SOME, of(meant))
+    assert mistakes(wrong).kept(np.stack([meant, again])).max() < 0.2
+    assert learnt.kept(np.stack([meant, again])).tolist() == [1.0, 1.0]
+    assert learnt.kept(np.stack([wrong, unit(wrong, 0.1 * other)])).max() < 0.2, "the false alarm itself"
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 1000))
+def test_a_correct_event_takes_nothing_from_any_sound(wrong: int, right: int, seed: int) -> None:
+    sounds = np.stack([direction(seed), unit(direction(wrong), 0.3 * direction(seed))])
+    with_it = Mistakes(of(direction(wrong)), BANK, SOME, of(direction(right))).kept(sounds)
+    assert np.all(with_it >= mistakes(direction(wrong)).kept(sounds))
+
+
 def test_lookalikes_are_those_with_the_highest_margins() -> None:
     margins = np.random.default_rng(1).normal(size=len(BANK.codes))
     found = lookalikes("a label", BANK, lambda: margins)
@@ -116,3 +134,16 @@ def test_what_another_model_heard_is_not_heeded() -> None:
     assert np.array_equal(scorer(replace(GLASS, wrong=of(spoon[0], made_for="other"))).scores(spoon), before)
     both = (*of(direction(1), made_for="other"), *of(spoon[0]))
     assert scorer(replace(GLASS, wrong=both)).scores(spoon)[0, 0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_correct_event_guards_the_score_and_one_that_another_model_heard_does_not() -> None:
+    wrong, meant = unit(axis(0)), unit(axis(0), 0.1 * direction(2))
+    glass = label("glass", "glass")
+    taught = replace(glass, wrong=of(wrong))
+    heard = np.stack([wrong, meant])
+    before = scorer(glass).scores(heard)[:, 0]
+    muted = scorer(taught).scores(heard)[:, 0]
+    assert muted.max() < 0.5 * before.min()
+    assert np.allclose(scorer(replace(taught, right=of(meant, made_for="other"))).scores(heard)[:, 0], muted)
+    guarded = scorer(replace(taught, right=of(meant))).scores(heard)[:, 0]
+    assert guarded.tolist() == [muted[0], before[1]]

@@ -27,6 +27,7 @@ from clap_server.detection.teaching import (
     default_threshold,
     hear_clip,
     kind_of,
+    length_of_event,
     teach,
 )
 from clap_server.errors import LabelError, ModelError
@@ -48,6 +49,15 @@ def bell(seed: int, *, high_hz: float = 6200.0, duration_s: float = 1.5) -> NDAr
     tones = np.sin(2 * np.pi * 4200 * time_s) + rng.uniform(0.7, 1.3) * np.sin(2 * np.pi * high_hz * time_s)
     ring = 0.1 * rng.uniform(0.5, 1) * tones * np.exp(-time_s)
     return np.asarray(room(duration_s, dbfs=-50, seed=seed) + ring, np.float32)
+
+
+def buzz(seed: int) -> NDArray[np.float32]:
+    """A low tone, always the same beside some other, of which everyday sound is full."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(2 * RATE) / RATE
+    other = rng.uniform(0.3, 0.6) * np.sin(2 * np.pi * rng.uniform(80, 1500) * time_s)
+    hum = 0.1 * (np.sin(2 * np.pi * 430 * time_s) + other)
+    return np.asarray(room(2, seed=seed) + hum, np.float32)
 
 
 def clips(*sounds: NDArray[np.float32]) -> list[HeardClip]:
@@ -110,18 +120,26 @@ def test_the_score_rises_with_the_likeness_to_the_clips(seed: int) -> None:
     assert values[2] >= 0.7
 
 
-def test_clips_that_are_like_everyday_sound_cannot_be_told_apart() -> None:
-    def hum(seed: int) -> NDArray[np.float32]:
-        rng = np.random.default_rng(seed)
-        time_s = np.arange(2 * RATE) / RATE
-        return np.asarray(
-            room(2, seed=seed) + 0.1 * np.sin(2 * np.pi * rng.uniform(80, 1500) * time_s), np.float32
-        )
-
-    lesson = learn(clips(*(hum(seed) for seed in range(6))))
+def test_clips_of_one_kind_that_are_like_everyday_sound_cannot_be_told_apart() -> None:
+    lesson = learn(clips(*(buzz(seed) for seed in range(6))))
+    assert lesson.separation == Separation(6, 0, 0)
     assert lesson.separation.verdict is Verdict.CANNOT_BE_TOLD_APART
     assert lesson.label.threshold == pytest.approx(0.5)
     assert "do not rely on it" in lesson.separation.words
+
+
+@pytest.mark.parametrize("pitches_hz", [(90, 300, 800, 1500), (80, 160, 300, 600, 1000, 1600)])
+def test_clips_each_unlike_the_others_are_refused(pitches_hz: tuple[float, ...]) -> None:
+    def hum(pitch_hz: float) -> NDArray[np.float32]:
+        time_s = np.arange(2 * RATE) / RATE
+        return np.asarray(
+            room(2, seed=round(pitch_hz)) + 0.1 * np.sin(2 * np.pi * pitch_hz * time_s), np.float32
+        )
+
+    with pytest.raises(TeachingError) as error:
+        learn(clips(*(hum(pitch_hz) for pitch_hz in pitches_hz)))
+    assert (error.value.code, error.value.clip) == ("clips_of_no_one_kind", None)
+    assert f"none of {len(pitches_hz)} would be found" in str(error.value)
 
 
 @pytest.mark.parametrize("count", [0, 1, LEAST_CLIPS - 1, MOST_CLIPS + 1])
@@ -179,9 +197,15 @@ def test_of_a_clip_of_any_length_a_bounded_number_of_windows_is_kept(duration_s:
 
 
 def test_the_length_of_the_clips_says_how_the_sound_behaves() -> None:
-    [heard] = clips(bell(1))
-    assert kind_of([heard] * 3) is LabelKind.IMPULSIVE
-    assert kind_of([heard, *[heard._replace(duration_s=8.0)] * 2]) is LabelKind.SUSTAINED
+    assert kind_of([1.5] * 3) is LabelKind.IMPULSIVE
+    assert kind_of([1.5, 8.0, 8.0]) is LabelKind.SUSTAINED
+
+
+@pytest.mark.parametrize("window_s", [2.0, 10.0])
+def test_the_window_is_no_part_of_how_long_an_event_sounded(window_s: float) -> None:
+    assert length_of_event(window_s, window_s) == 0, "a click is heard in each window that holds it"
+    assert length_of_event(window_s + 5, window_s) == 5
+    assert length_of_event(0.5, window_s) == 0
 
 
 def test_without_everyday_sound_nothing_can_be_promised() -> None:

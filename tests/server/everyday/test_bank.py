@@ -75,9 +75,18 @@ def test_windows_without_some_pieces() -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["cut", "empty", "text", "other_format", "missing", "misfit", "not_finite"]
+    ("damage", "words"),
+    [
+        ("cut", "it was cut off, or is no such file"),
+        ("empty", "it was cut off, or is no such file"),
+        ("text", "it was cut off, or is no such file"),
+        ("missing", "it was cut off, or is no such file"),
+        ("other_format", "it has another format (9) than this version's"),
+        ("misfit", "its recordings do not fit together"),
+        ("not_finite", "some of its values make no sense"),
+    ],
 )
-def test_a_damaged_file_is_refused_in_words(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_refused_in_words_of_our_own(tmp_path: Path, damage: str, words: str) -> None:
     path = tmp_path / "bank.npz"
     good = bank()
     good.save(path)
@@ -99,8 +108,14 @@ def test_a_damaged_file_is_refused_in_words(tmp_path: Path, damage: str) -> None
             changed["mean"] = changed["mean"] * np.nan
         with path.open("wb") as file:
             np.savez_compressed(file, **changed)
-    with pytest.raises(ModelError, match="damaged"):
+    with pytest.raises(ModelError) as error:
         EverydayBank.load(path)
+    assert str(error.value) == f"The bank of everyday sound {path} is damaged: {words}"
+
+
+def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"cannot be read: Is a directory"):
+        EverydayBank.load(tmp_path)
 
 
 def test_a_file_that_cannot_be_written_leaves_the_one_before(

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clap_server.clap.everyday import EverydayBank, Piece
+from clap_server.detection.everyday.enough import is_guessed
 from clap_server.detection.everyday.evidence import evidence, maxima
 from clap_server.detection.everyday.rate import rate_of_score
 from clap_server.detection.everyday.scale import (
@@ -56,6 +57,21 @@ def label(
     label_id: str, *prompts: str, kind: LabelKind = LabelKind.IMPULSIVE, library: bool = False
 ) -> Label:
     return Label(id=label_id, names={"en": label_id}, prompts=prompts, kind=kind, library=library)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(4, 60), st.integers(1, 9), KINDS)
+def test_without_a_scorer_it_is_known_which_labels_are_guessed(
+    minutes: int, of_ten: int, kind: LabelKind
+) -> None:
+    pieces = tuple(Piece(frozenset({"glass_breaking"} if n < of_ten else ())) for n in range(10))
+    model = KnownModel({"glass": sound(1, seed=4)[0], "talk": sound(1, seed=5)[0]})
+    model.everyday = everyday(minutes / 60, pieces=pieces)
+    glass = label("glass_breaking", "glass", kind=kind, library=True)
+    words = label("words", "glass", kind=kind)
+    scorer = LabelScorer(model, [glass, words], ["talk"])
+    told = {each.id for each in (glass, words) if is_guessed(model, each)}
+    assert told == scorer.guessed
 
 
 @pytest.mark.parametrize("kind", list(LabelKind))

@@ -1,7 +1,9 @@
 """A muted microphone hears nothing, keeps nothing and says so."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from clap_server.errors import ConfigurationError
 from clap_server.listening.config import FileSourceSettings, RecordingSettings
 from clap_server.listening.diary import MomentNote
 from clap_server.listening.events import ClipWithheld
+from clap_server.listening.microphone import MicrophoneListener
 from clap_server.listening.self_test import SelfTestError
 from clap_server.listening.supervisor import Supervisor
 from tests.server.listening.rig import RememberingSink, eventually, holder_of, microphone
@@ -95,6 +98,61 @@ async def test_the_sound_is_wiped_at_once_and_no_more_is_taken(
     assert [status.state for _, status in sink.statuses][-1] is SourceState.MUTED
     with pytest.raises(SelfTestError, match="not listening: muted"):
         supervisor.listener("kitchen")
+
+
+async def test_nothing_begins_to_listen_while_the_mute_waits_for_its_turn(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = 0
+
+    async def run(_listener: MicrophoneListener) -> None:
+        nonlocal begun
+        begun += 1
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(MicrophoneListener, "run", run)
+    monkeypatch.setattr("clap_server.listening.supervisor._FIRST_RETRY_S", 0.01)
+    await supervisor.apply(microphone())
+    # Its task has not begun, so there is no listener that could be told.
+    supervisor.silence("kitchen")
+    task = supervisor._entries["kitchen"].task
+    assert task is not None
+    await asyncio.wait_for(task, 10)
+    assert begun == 0
+    assert state(supervisor, "kitchen") is SourceState.MUTED
+    await mute(supervisor)
+    supervisor.unmute("kitchen")
+    await eventually(lambda: begun > 0)
+    # Now it is waiting to try again.
+    supervisor.silence("kitchen")
+    task = supervisor._entries["kitchen"].task
+    assert task is not None
+    before = begun
+    await asyncio.wait_for(task, 10)
+    assert begun == before
+    assert state(supervisor, "kitchen") is SourceState.MUTED
+
+
+async def test_one_that_is_changed_while_it_is_muted_does_not_listen(
+    supervisor: Supervisor, sink: RememberingSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _breaking(supervisor, sink)
+    waiting, go_on = asyncio.Event(), asyncio.Event()
+    stop = supervisor._stop
+
+    async def stop_slowly(entry: Any) -> None:
+        await stop(entry)
+        waiting.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(supervisor, "_stop", stop_slowly)
+    changing = asyncio.create_task(supervisor.apply(microphone(denoise=True)))
+    await waiting.wait()
+    supervisor.silence("kitchen")
+    go_on.set()
+    await changing
+    assert supervisor._entries["kitchen"].task is None
+    assert state(supervisor, "kitchen") is SourceState.MUTED
 
 
 async def test_unmuted_it_listens_again_and_remembers_nothing(

@@ -45,7 +45,7 @@ class Stream:
             self.clock,
             self.sink,
             NoiseGate(),
-            Traces(),
+            Traces(hop_s=0.5, denoise=False),
             settings=settings or RecordingSettings(),
             on_check=self.problems.append,
         )

@@ -157,7 +157,6 @@ async def test_a_microphone_can_be_switched_off_and_on(supervisor: Supervisor, s
     ("wrong", "error", "words"),
     [
         (microphone(labels=("!!!",)), LabelError, "no words"),
-        (microphone(labels=(("alarm", 1.0),)), LabelError, "'alarm': .*never be reached"),
         (microphone(labels=("alarm", "Alarm")), LabelError, "name each sound once"),
         (microphone(source=config.UrlSourceSettings(url="ftp://camera/x")), SourceError, "rtsp://"),
         (

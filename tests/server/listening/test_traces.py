@@ -40,7 +40,7 @@ def test_of_any_length_a_bounded_number_of_windows_is_kept_evenly_spread_from_th
 
 
 def test_the_windows_that_led_to_the_event_are_kept_and_those_of_other_labels_are_not() -> None:
-    traces = Traces()
+    traces = Traces(hop_s=0.5, denoise=False)
     start = detection(GLASS, 2.0)
     for number, glass, alarm, begun in ((0, 0.1, 0.9, []), (1, 0.45, 0.1, []), (2, 0.6, 0.1, [start])):
         traces.take("a model", window(number), {"glass": glass, "alarm": alarm}, (GLASS, ALARM), begun)
@@ -53,11 +53,11 @@ def test_the_windows_that_led_to_the_event_are_kept_and_those_of_other_labels_ar
 
 
 def test_an_event_that_a_pattern_started_has_none() -> None:
-    assert Traces().of(detection(ALARM, 3.0)) is None
+    assert Traces(hop_s=0.5, denoise=False).of(detection(ALARM, 3.0)) is None
 
 
 def test_windows_of_two_models_are_never_in_one_trace() -> None:
-    traces = Traces()
+    traces = Traces(hop_s=0.5, denoise=False)
     traces.take("one", window(1), {"glass": 0.6}, (GLASS,), [])
     start = detection(GLASS, 1.0)
     traces.take("two", window(2), {"glass": 0.6}, (GLASS,), [start])
@@ -69,9 +69,20 @@ def test_windows_of_two_models_are_never_in_one_trace() -> None:
 
 
 def test_events_of_which_nobody_is_told_the_end_do_not_pile_up() -> None:
-    traces = Traces()
+    traces = Traces(hop_s=0.5, denoise=False)
     for number in range(1000):
         started = [detection(GLASS, float(number))]
         traces.take("a model", window(number), {"glass": 0.6}, (GLASS,), started)
     assert len(traces._open) < 1000
     assert traces.of(detection(GLASS, 999.0)) is not None
+
+
+def test_the_settings_with_which_an_event_began_go_with_it() -> None:
+    traces = Traces(hop_s=0.5, denoise=True)
+    before = detection(GLASS, 1.0)
+    traces.take("a model", window(1), {"glass": 0.6}, (GLASS,), [before])
+    traces.hop_s = 2.0
+    after = detection(ALARM, 2.0)
+    traces.take("a model", window(2), {"glass": 0.6, "alarm": 0.6}, (GLASS, ALARM), [after])
+    told = [traces.of(each) for each in (before, after)]
+    assert [(trace.hop_s, trace.denoise) for trace in told if trace is not None] == [(0.5, True), (2.0, True)]

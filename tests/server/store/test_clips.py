@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from av.error import InvalidDataError
 
+from clap_server.api.bus import EventBus
+from clap_server.api.metrics import Metrics
+from clap_server.api.sink import EventSink
 from clap_server.audio.decode import decode
 from clap_server.errors import StoreError
 from clap_server.listening.events import ClipWithheld
@@ -189,6 +192,46 @@ async def test_a_microphone_may_keep_clips_for_longer_than_the_server(store: Sto
     await _retention(store).sweep()
     assert await _has_clip(store, old)
     assert not await _has_clip(store, other)
+
+
+@pytest.mark.parametrize(
+    ("limits", "policy"),
+    [({"max_clips": 2}, {}), ({"max_mb": 0.03}, {}), ({}, {"max_clips": 2}), ({}, {"clip_bytes": 30_000})],
+    ids=["its clips", "its megabytes", "all clips", "all megabytes"],
+)
+async def test_a_burst_of_events_is_held_to_the_limits_between_two_sweeps(
+    store: Store, limits: dict[str, float], policy: dict[str, float]
+) -> None:
+    await store.microphones.put(microphone(recording=limits))
+    others = [await _event_with_clip(store, age_days=days, microphone_id="hall") for days in (9, 8)]
+    store.retention = retention = _retention(store, **policy)
+    await retention.sweep()
+    sink = EventSink(store, EventBus(), Metrics(), lambda _: None)
+    retention.start()
+    events = [sound_event(ended_at=START) for _ in range(6)]
+    for event in events:
+        await sink.event_started(event)
+        await sink.event_ended(event, tone())
+    late = sound_event(ended_at=START, clip_withheld=ClipWithheld.COMING)
+    await sink.event_started(late)
+    await sink.event_ended(late, None)
+    await sink.clip_came(late, tone())
+    await until(lambda: sum(store.clips.path(event).exists() for event in (*events, late)) == 2)
+    await retention.stop()
+    assert [await _has_clip(store, event) for event in events] == [*[False] * 5, True]
+    assert await _has_clip(store, late), "the newest"
+    assert [await _has_clip(store, event) for event in others] == [not policy] * 2
+
+
+async def test_what_was_made_from_a_clip_goes_with_it_between_two_sweeps(store: Store) -> None:
+    old = await _event_with_clip(store, age_days=1)
+    retention = _retention(store, max_clips=1)
+    await retention.sweep()
+    assert await store.clips.mp3(old) is not None
+    retention.clip_written(await _event_with_clip(store))
+    assert await retention.hold_limits() == 1
+    assert not await _has_clip(store, old)
+    assert not store.clips.cached(old.id, "mp3").exists()
 
 
 async def test_what_is_made_from_clips_counts_and_goes_first(store: Store) -> None:

@@ -45,6 +45,22 @@ async def test_a_false_alarm_is_of_its_microphone_and_label_alone(store: Store) 
     assert store.lessons.wrong("hall") == {}
 
 
+async def test_the_settings_with_which_an_event_was_heard_survive_a_restart(store: Store) -> None:
+    event, unknown = sound_event(), sound_event()
+    heard = trace()
+    heard.hop_s, heard.denoise = 0.25, True
+    await store.lessons.keep_trace(event, heard)
+    await store.lessons.keep_trace(unknown, trace(1))
+    for each in (event, unknown):
+        assert await store.lessons.learn(each, "false_alarm") == "learnt"
+    await store.lessons.load()
+    kept = [store.lessons.get(each.id) for each in (event, unknown)]
+    assert [(lesson.hop_s, lesson.denoise) for lesson in kept if lesson is not None] == [
+        (0.25, True),
+        (None, None),
+    ]
+
+
 async def test_what_was_right_is_kept_but_is_not_wrong(store: Store) -> None:
     await judged(store, "correct")
     assert store.lessons.wrong("kitchen") == {}
