@@ -189,9 +189,15 @@ class Command:
         return status
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keeps the everyday sound that the first command makes."""
+    return tmp_path_factory.mktemp("commands")
+
+
 @pytest.fixture
-def run(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def run(checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setenv("COLUMNS", "120")
     # What these scores promise does not matter here, and to make a whole bank takes long.
     monkeypatch.setattr(making, "_PIECES", 2)
