@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy import stats
 
 from clap_server.clap.builtin import FOLDER, load_builtin
+from clap_server.detection.everyday.about import pieces_about
 from clap_server.detection.everyday.evidence import evidence, maxima
 from clap_server.detection.everyday.preparing import prepared
 from clap_server.detection.everyday.rate import SOUNDING_HOURS_A_DAY, rate_of_score
 from clap_server.detection.everyday.scale import BLOCK_S, UNHEARD, tail_of
 from clap_server.detection.everyday.tail import bounds
-from clap_server.detection.labels import LabelKind
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
 
@@ -57,11 +58,14 @@ def tail_picture() -> Figure:
     if bank is None:
         raise SystemExit("the built-in model has no bank of everyday sound")
     margins = LabelScorer(model, [label], library.background).margins(bank.embeddings())[:, 0]
-    tail = tail_of(margins, bank, np.ones(len(margins), bool), LabelKind.IMPULSIVE)
+    # As the scale does it: what holds the sound itself is no false alarm.
+    kept = ~pieces_about(bank, model, label)[bank.recordings]
+    tail = tail_of(margins, bank, kept, label.kind)
     if tail is None:
         raise SystemExit("the bank says too little of the label")
-    decided = evidence(margins, bank.ends_s, bank.recordings, label.kind, hop_s=bank.hop_s)
-    highest = np.sort(maxima(decided, bank.ends_s, bank.recordings, block_s=BLOCK_S))[::-1]
+    ends_s, recordings = bank.ends_s[kept], bank.recordings[kept]
+    decided = evidence(margins[kept], ends_s, recordings, label.kind, hop_s=bank.hop_s)
+    highest = np.sort(maxima(decided, ends_s, recordings, block_s=BLOCK_S))[::-1]
     grid = np.linspace(np.median(highest), highest[0] + 0.1, 200)
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -69,7 +73,7 @@ def tail_picture() -> Figure:
     fitted = tail.per_hour(grid)
     axes.semilogy(grid, fitted, color=EVERYDAY, label="fitted")
     limits = np.array([bounds(rate * tail.hours, tail.hours) for rate in fitted])
-    axes.fill_between(grid, *limits.T, color=EVERYDAY, alpha=0.15, label="95 % bounds")
+    axes.fill_between(grid, *limits.T, color=EVERYDAY, alpha=0.15, label="95 % bounds of a count")
     for score in (0.5, 0.7):
         rate = rate_of_score(score) / SOUNDING_HOURS_A_DAY / UNHEARD
         margin = float(np.interp(-rate, -fitted, grid))
@@ -82,7 +86,7 @@ def tail_picture() -> Figure:
 
 
 def found_picture() -> Figure:
-    """Which share of recorded events reaches a threshold."""
+    """Which share of recorded events reaches a threshold, with exact 95 % bounds."""
     known = json.loads((FOLDER / "found.json").read_text("utf-8"))
     library = load_library()
     figure = Figure(figsize=(7, 3.6), layout="constrained")
@@ -90,9 +94,17 @@ def found_picture() -> Figure:
     thresholds = np.linspace(0.4, 0.9, 101)
     for label_id in SHOWN:
         label = library.resolve(label_id)
-        scores = np.array(known[label_id]["scores"])
-        shares = [(scores >= threshold).mean() for threshold in thresholds]
-        axes.plot(thresholds, shares, label=f"{label.names['en']} ({len(scores)})")
+        scores, events = np.array(known[label_id]["scores"]), known[label_id]["events"]
+        counts = [(scores >= threshold).sum() for threshold in thresholds]
+        exact = [stats.binomtest(int(count), events).proportion_ci() for count in counts]
+        [line] = axes.plot(thresholds, np.array(counts) / events, label=f"{label.names['en']} ({events})")
+        axes.fill_between(
+            thresholds,
+            [each.low for each in exact],
+            [each.high for each in exact],
+            color=line.get_color(),
+            alpha=0.1,
+        )
     axes.set(xlabel="threshold", ylabel="share of the events that is found", ylim=(0, 1))
     axes.legend()
     axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""What a threshold finds: the built-in model's share of real events, from cross-validation."""
+"""What a threshold finds: the built-in model's share of real events in recordings that it never heard."""
 
 from __future__ import annotations
 
