@@ -90,16 +90,29 @@ def as_markdown(found: Sequence[LeftOut]) -> str:
         lines.append(
             f"| {label_id} | {at.sources} | {at.promise.hours:.2f} | {' | '.join(cells)} | {loudest} |"
         )
+    pooled = [_pooled([each for each in found if each.promise.threshold == at]) for at in THRESHOLDS]
+    lines.append(f"| all together | | | {' | '.join(pooled)} | |")
     kept = [each.promise.kept for each in found if each.promise.kept is not None]
     lines += ["", f"{sum(kept)} of {len(kept)} promises lie within the bounds of what was counted."]
     return "\n".join(lines)
+
+
+def _promised(found: LeftOut) -> float:
+    """How many false alarms the hours should have held."""
+    return found.promise.promised_per_day * found.promise.hours / SOUNDING_HOURS_A_DAY
+
+
+def _pooled(found: Sequence[LeftOut]) -> str:
+    """Over all labels; as they heard the same sound, there are no bounds."""
+    told = [each for each in found if each.promise.per_day is not None]
+    return f"{sum(map(_promised, told)):.1f} / {sum(each.promise.false_alarms for each in told)}"
 
 
 def _cell(found: LeftOut) -> str:
     promise = found.promise
     if promise.per_day is None:
         return "-"
-    promised = promise.promised_per_day * promise.hours / SOUNDING_HOURS_A_DAY
+    promised = _promised(found)
     text = f"{promised:.1f} / {promise.false_alarms}"
     return text if promise.kept else f"**{text}**"
 
