@@ -22,7 +22,7 @@ _MOST_A_DAY = 1440.0
 # From so much of a unit on, a rate is told by it: a little under one still is about one.
 _LEAST, _OVER_ONE = 0.75, 1.5
 _HARDLY_ANY, _NEARLY_ALL = 0.05, 0.95
-_UNKNOWN = frozenset({"own_words", "taught", "not_tested", "false_alarms", "negatives", "denoise"})
+_UNKNOWN = frozenset({"own_words", "taught", "not_tested", "false_alarms", "negatives", "denoise", "hop"})
 _NORMAL = "normal"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&])")
 

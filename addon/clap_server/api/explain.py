@@ -16,6 +16,7 @@ from clap_server.api.schemas import (
     ExplainedMoment,
     ExplainedWindow,
     Explanation,
+    NearerText,
     NearestWindow,
     RuleProgress,
 )
@@ -167,6 +168,16 @@ def _label(
         held_until=held_until,
         words=nearest_words(note, watched),
         nearer=nearer,
+        nearer_text=_nearer_text(note, watched),
+    )
+
+
+def _nearer_text(note: WindowNote, watched: WatchedLabel) -> NearerText | None:
+    found = note.nearer.get(watched.label.id)
+    if found is None:
+        return None
+    return NearerText(
+        text=found.text, cosine=round(found.cosine, 3), label_cosine=round(found.label_cosine, 3)
     )
 
 

@@ -146,7 +146,7 @@ def _words(shared: Context, lesson: stored.Lesson) -> str:
         return "another model heard it than the one that runs now, so it counts only when that one runs again"
     if lesson.verdict == "correct":
         return "it counts when it is said how much is found, and guards what sounds like it from false alarms"
-    return f"what sounds the same is no longer taken for {lesson.label_name} at this microphone"
+    return f"what sounds the same is less likely to be taken for {lesson.label_name} at this microphone"
 
 
 def _by_label(
@@ -185,10 +185,10 @@ ROUTES = (
         "Say whether it was right",
         "Events",
         description=(
-            "After `false_alarm` the same sound is no longer taken for that label at that microphone; other"
-            " sounds, other labels and other microphones are not touched. `correct` counts when it is said"
-            " how much is found, and takes a `false_alarm` back; what is nearer to it than to any false alarm"
-            " loses nothing by those. What is kept is how the model heard the"
+            "After `false_alarm` the same sound is less likely to be taken for that label at that microphone;"
+            " other sounds, other labels and other microphones are not touched. `correct` counts when it is"
+            " said how much is found, and takes a `false_alarm` back; what is nearer to it than to any false"
+            " alarm loses nothing by those. What is kept is how the model heard the"
             f" event, up to {MOST_WINDOWS} embeddings, never sound: of the newest {MOST_TRACES} events, and"
             f" of the newest {MOST_LESSONS} of each verdict, label and microphone for as long as the"
             " microphone is there. `learnt` says whether there was something to learn from. The answer comes"

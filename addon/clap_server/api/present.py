@@ -325,7 +325,13 @@ def watched_labels(
     infos = []
     for watched in labels:
         label, threshold = watched.label, watched.threshold
-        unknown = why_unknown(label, found, negatives=bool(settings.negatives), denoise=settings.denoise)
+        unknown = why_unknown(
+            label,
+            found,
+            negatives=bool(settings.negatives),
+            denoise=settings.denoise,
+            hop_s=settings.hop_s,
+        )
         guessed = _guesses(label, model, scorer)
         infos.append(
             WatchedLabelInfo(

@@ -247,6 +247,14 @@ class CloseLabel(Schema):
     score: Score = Field(description="its highest in the windows of the sound")
 
 
+class NearerText(Schema):
+    """A text of the background, or a negative, that a window is more like than the label."""
+
+    text: str
+    cosine: float = Field(description="of the window to it, -1 to 1")
+    label_cosine: float = Field(description="of the window to the nearest prompt of the label")
+
+
 class ExplainedLabel(Schema):
     """What became of a label in a window."""
 
@@ -260,6 +268,9 @@ class ExplainedLabel(Schema):
     words: str = Field(description="what decided")
     nearer: CloseLabel | None = Field(
         default=None, description="by what the sound was named, if that decided (`outdone`)"
+    )
+    nearer_text: NearerText | None = Field(
+        default=None, description="what the window is more like, where the label came near but stayed under"
     )
 
 

@@ -22,7 +22,7 @@ everything that it is not (all embeddings of length 1, so that products are cosi
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -52,6 +52,20 @@ TEMPERATURE = 0.05
 _TINY = np.finfo(np.float64).tiny
 # About a kilobyte each; None where a bank says too little of a label.
 _TAILS: PerBank[Tail | None] = PerBank(2000)
+
+
+class NearerText(NamedTuple):
+    """A text of the background, or a negative, that a window is more like than any prompt of a label.
+
+    Attributes:
+        text: that.
+        cosine: of the window to it.
+        label_cosine: of the window to the label's nearest prompt.
+    """
+
+    text: str
+    cosine: float
+    label_cosine: float
 
 
 class LabelScorer:
@@ -103,6 +117,7 @@ class LabelScorer:
                 ]
             )
         )
+        self._texts = texts
         self._embeddings = model.embed_text(texts).astype(np.float64)
         row = {text: index for index, text in enumerate(texts)}
         # Column j of each matrix holds the weights of all texts in label j's two sums.
@@ -133,6 +148,24 @@ class LabelScorer:
             ValueError: it is not scored.
         """
         return self._scales[self._scored.index(label_id)]
+
+    def nearer_text(self, audio_embedding: NDArray[np.float32], label_id: str) -> NearerText | None:
+        """What a window is more like than a label; None if nothing that the label is compared with is.
+
+        Args:
+            audio_embedding: ``(dimension,)``, L2-normalised.
+            label_id: of a label; of one that texts do not tell there is None.
+        """
+        if label_id not in self._scored or self._scored.index(label_id) in self._taught:
+            return None
+        column = self._scored.index(label_id)
+        cosines = self._embeddings @ np.asarray(audio_embedding, np.float64)
+        own = float(cosines[self._prompt_weights[:, column] > 0].max())
+        against = np.flatnonzero(self._bank_weights[:, column])
+        best = against[np.argmax(cosines[against])]
+        if cosines[best] <= own:
+            return None
+        return NearerText(self._texts[best], float(cosines[best]), own)
 
     def _knows(self, model: ClapModel, label: Label) -> bool:
         """Whether this model can tell what was taught; if not, nobody is told of it."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clap_server.detection.gate import NoiseGate
     from clap_server.detection.judgement import Judgement
     from clap_server.detection.labels import WatchedLabel
+    from clap_server.detection.scoring import NearerText
     from clap_server.detection.windows import Window
 
 MEMORY_S = 300.0
@@ -82,6 +83,7 @@ class WindowNote:
         judgements: of the labels that came near.
         problem: why the model failed on it, in words.
         tested: ids of the labels of which a detection is a self-test's, and told to nobody else.
+        nearer: what it is more like than a label that came near but stayed under its threshold, by label id.
     """
 
     window: Window
@@ -94,6 +96,7 @@ class WindowNote:
     judgements: tuple[Judgement, ...] = ()
     problem: str | None = None
     tested: frozenset[str] = frozenset()
+    nearer: Mapping[str, NearerText] = field(default_factory=dict)
 
     def utc(self, stream_s: float) -> datetime:
         """When another moment of its stretch was or will be."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from clap_server.audio.level import FLOOR_DBFS
+from clap_server.detection.judgement import Decision
 from clap_server.errors import ModelError
 from clap_server.listening.batcher import WindowDroppedError, answer
 from clap_server.listening.diary import Fate, WindowNote
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
     from clap_server.clap.model import ClapModel
     from clap_server.detection.detector import Detection
+    from clap_server.detection.judgement import Judgement
     from clap_server.detection.patterns import DecodedPattern
-    from clap_server.detection.scoring import LabelScorer
+    from clap_server.detection.scoring import LabelScorer, NearerText
     from clap_server.detection.windows import Window
     from clap_server.listening.condition import Condition
     from clap_server.listening.counters import Counters
@@ -249,13 +251,15 @@ class Judging:
         detections = stretch.detector.update(window, scores)
         watched = stretch.detector.watched
         stretch.traces.take(item.scorer.made_for, embedding, scores, watched, detections)
+        judgements = tuple(stretch.detector.judgements(window, scores))
         self._diary.note(
             replace(
                 item.note(Fate.SCORED),
                 label_ids=item.scorer.label_ids,
                 scores=values,
-                judgements=tuple(stretch.detector.judgements(window, scores)),
+                judgements=judgements,
                 tested=self.withholding.tested,
+                nearer=texts_nearer(item.scorer, embedding, judgements),
             )
         )
         return detections
@@ -320,3 +324,15 @@ async def _completed(telling: Collection[asyncio.Future[None]]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait([waiting])
         raise
+
+
+def texts_nearer(
+    scorer: LabelScorer, embedding: NDArray[np.float32], judgements: Sequence[Judgement]
+) -> dict[str, NearerText]:
+    """For people who ask why labels that came near stayed under their thresholds."""
+    found = {
+        each.watched.label.id: scorer.nearer_text(embedding, each.watched.label.id)
+        for each in judgements
+        if each.decision is Decision.UNDER_THRESHOLD
+    }
+    return {label_id: text for label_id, text in found.items() if text is not None}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from clap_server.detection.judgement import Judgement, Nearer
     from clap_server.detection.labels import WatchedLabel
+    from clap_server.detection.scoring import NearerText
     from clap_server.listening.diary import WindowNote
 
 
@@ -86,7 +87,9 @@ def judgement_words(judgement: Judgement, note: WindowNote) -> str:
         case Decision.UNCONFIRMED:
             return f"{scored}: heard for {progress.have:.1f} s of the {progress.need:.1f} s that are needed"
         case _:
-            return score_words(watched, judgement.score)
+            words = score_words(watched, judgement.score)
+            text = note.nearer.get(watched.label.id)
+            return words if text is None else f"{words}; {_nearer_words(text)}"
 
 
 def _outdone_words(judgement: Judgement, nearer: Nearer) -> str:
@@ -96,6 +99,12 @@ def _outdone_words(judgement: Judgement, nearer: Nearer) -> str:
     if nearer.score > judgement.score:
         return f"{name} {score}, but {rival} was nearer: {its_score}"
     return f"{name} {score}, but the same sound was named {rival} before: {its_score}"
+
+
+def _nearer_words(found: NearerText) -> str:
+    """What the window is more like."""
+    cosine, its_cosine = _apart(found.label_cosine, found.cosine)
+    return f"{found.text!r} was nearer: {its_cosine} against {cosine}"
 
 
 def score_words(watched: WatchedLabel, score: float) -> str:

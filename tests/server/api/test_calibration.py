@@ -233,6 +233,7 @@ async def test_what_a_threshold_finds_is_told_where_it_is_known(client: Client) 
     [
         ({"negatives": ["dishes in the sink"]}, "negatives", "without the negatives of this microphone"),
         ({"denoise": True}, "denoise", "without noise suppression"),
+        ({"hop_s": 0.25}, "hop", "with a window each 0.5 s"),
     ],
 )
 async def test_nothing_is_said_of_tests_that_were_made_otherwise_than_the_microphone_hears(

@@ -13,11 +13,13 @@ from clap_server.audio.push import PushFormat
 from clap_server.detection.detector import Detector
 from clap_server.detection.labels import WatchedLabel
 from clap_server.detection.library import load_library
+from clap_server.detection.scoring import LabelScorer
 from clap_server.detection.windows import Window
 from clap_server.listening.condition import STARTING
 from clap_server.listening.diary import Fate, GateView, WindowNote
+from clap_server.listening.judging import texts_nearer
 from clap_server.listening.supervisor import MicrophoneSnapshot
-from tests.server.listening.spectral import RATE, crash, scene
+from tests.server.listening.spectral import RATE, SpectralModel, crash, scene
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -108,6 +110,40 @@ def test_a_label_that_lost_says_to_which() -> None:
     assert (metal.nearer.label, metal.nearer.score) == ("glass_breaking", 0.86)
     assert metal.words == "Metal impact 0.81, but Glass breaking was nearer: 0.86"
     assert any(sentence.endswith(metal.words) for sentence in answer.conclusions)
+
+
+def test_a_label_that_stayed_under_says_what_was_nearer() -> None:
+    library, model = load_library(), SpectralModel()
+    watched = (WatchedLabel(library.resolve("glass_breaking"), 0.9),)
+    negative = "an alarm clock"
+    scorer = LabelScorer(model, [watched[0].label], library.background, [negative])
+    both = model.embed_text(["breaking glass", negative])
+    embedding = (both[0] + 1.1 * both[1]) / np.linalg.norm(both[0] + 1.1 * both[1])
+    window = Window(8.0, 10.0, -20.0, 9.8, (), (9.8,))
+    scores = {"glass_breaking": 0.6}
+    detector = Detector(watched, hop_s=0.5)
+    detector.update(window, scores)
+    judgements = tuple(detector.judgements(window, scores))
+    nearer = texts_nearer(scorer, embedding, judgements)
+    note = WindowNote(
+        window,
+        datetime.now(UTC),
+        GateView(-60.0, -54.0, reporting=False),
+        Fate.SCORED,
+        watched,
+        tuple(scores),
+        np.array([*scores.values()], np.float32),
+        judgements,
+        nearer=nearer,
+    )
+    snapshot = MicrophoneSnapshot(STARTING, datetime.now(UTC), watched, frozenset(), 1, 0, 0)
+    (glass,) = explanation("hall", 60, [note], snapshot).labels
+    assert glass.nearer_text is not None
+    assert (glass.nearer_text.text, glass.nearer_text.cosine) == (negative, 0.74)
+    assert glass.nearer_text.label_cosine == 0.673
+    assert glass.words.endswith("; 'an alarm clock' was nearer: 0.74 against 0.67")
+    found = texts_nearer(scorer, both[0], judgements)
+    assert found == {}
 
 
 @pytest.mark.parametrize("seconds", ["0", "301", "x", "1.5", ""])

@@ -238,6 +238,10 @@ async def test_a_lesson_of_another_microphone_is_not_there(client: Client) -> No
 async def test_feedback_on_an_event_that_is_gone_is_refused(client: Client) -> None:
     problem = await say(client, "no-such-event", "false_alarm", status=404)
     assert problem["type"] == "/problems/no_such_event"
+    event = await heard(client)
+    # As retention does it.
+    assert await client.server.context.store.events.delete_before(START + timedelta(days=1)) == 1
+    assert (await say(client, event.id, "false_alarm", status=404))["type"] == "/problems/no_such_event"
 
 
 async def test_an_event_of_which_nothing_is_kept_says_so(client: Client) -> None:

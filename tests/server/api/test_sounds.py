@@ -89,6 +89,18 @@ async def test_a_taught_sound_is_a_label_that_a_microphone_can_listen_for(client
     assert found["top_score"] >= 0.7
 
 
+async def test_clips_of_no_one_kind_are_refused_and_nothing_is_kept(client: Client) -> None:
+    def hum(pitch_hz: float) -> NDArray[np.float32]:
+        time_s = np.arange(2 * RATE) / RATE
+        return (room(2, seed=round(pitch_hz)) + 0.1 * np.sin(2 * np.pi * pitch_hz * time_s)).astype(
+            np.float32
+        )
+
+    problem = await teach(client, form(*(hum(pitch_hz) for pitch_hz in (90, 300, 800, 1500))), status=422)
+    assert problem["type"] == "/problems/clips_of_no_one_kind"
+    assert (await client.json("GET", "/api/sounds"))["sounds"] == []
+
+
 async def test_why_a_taught_sound_has_a_lower_default_is_told_in_words(client: Client) -> None:
     sound = await teach(client, form(*(buzz(seed) for seed in range(6)), name="my fan"))
     promise = "about one false alarm an hour; lowered to 0.5 because at 0.7, one false alarm a day,"

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clap_server.detection.everyday.scale import GUESS
 from clap_server.detection.labels import Label
@@ -64,6 +66,11 @@ def axis(index: int) -> NDArray[np.float32]:
 def windows(count: int = 50) -> NDArray[np.float32]:
     vectors = np.random.default_rng(3).normal(size=(count, KnownModel.dimension))
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def direction(rng: np.random.Generator) -> NDArray[np.float32]:
+    vector = rng.normal(size=KnownModel.dimension)
+    return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
 def label(label_id: str, *prompts: str, negatives: tuple[str, ...] = ()) -> Label:
@@ -245,3 +252,29 @@ def test_a_label_without_prompts_has_no_score_and_changes_no_other() -> None:
     np.testing.assert_array_equal(
         LabelScorer(model, [chirp], LIBRARY.background).distribution(windows), np.zeros((3, 1))
     )
+
+
+@given(st.integers(0, 500))
+def test_what_a_window_is_more_like_is_the_nearest_text_that_the_label_is_compared_with(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = [f"text {number}" for number in range(6)]
+    places = {name: direction(rng) for name in ["glass", "spoon", *names]}
+    glass = label("glass", "glass", negatives=("spoon",))
+    scorer = LabelScorer(KnownModel(places), [glass], names)
+    window = direction(rng)
+    found = scorer.nearer_text(window, "glass")
+    cosines = {name: float(places[name] @ window) for name in ["spoon", *names]}
+    compared = {name for name in names if float(places[name] @ places["glass"]) < 0.9} | {"spoon"}
+    best = max(compared, key=cosines.__getitem__)
+    if cosines[best] <= float(places["glass"] @ window):
+        assert found is None
+    else:
+        assert found is not None
+        assert found.text == best
+        assert found.cosine == pytest.approx(cosines[best], abs=1e-6)
+        assert found.label_cosine == pytest.approx(float(places["glass"] @ window), abs=1e-6)
+
+
+def test_of_a_label_that_texts_do_not_tell_nothing_is_nearer() -> None:
+    scorer = LabelScorer(KnownModel({"glass": axis(0)}), [label("glass", "glass")], ["some"])
+    assert scorer.nearer_text(axis(1), "smoke_alarm_low_battery") is None

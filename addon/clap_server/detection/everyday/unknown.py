@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from clap_server.detection.labels import Label
 
 
+TESTED_HOP_S = 0.5
+"""Between the windows of the tests and of the banks."""
+
+
 class Unknown(StrEnum):
     """Why it is not known what a threshold finds."""
 
@@ -20,6 +24,7 @@ class Unknown(StrEnum):
     FALSE_ALARMS = "false_alarms"
     NEGATIVES = "negatives"
     DENOISE = "denoise"
+    HOP = "hop"
 
     @property
     def words(self) -> str:
@@ -34,11 +39,17 @@ _REASONS = {
     Unknown.FALSE_ALARMS: "the tests were made without the false alarms that you reported here",
     Unknown.NEGATIVES: "the tests were made without the negatives of this microphone",
     Unknown.DENOISE: "the tests were made without noise suppression",
+    Unknown.HOP: f"the tests were made with a window each {TESTED_HOP_S:g} s",
 }
 
 
 def why_unknown(
-    label: Label, found: Container[str], *, negatives: bool = False, denoise: bool = False
+    label: Label,
+    found: Container[str],
+    *,
+    negatives: bool = False,
+    denoise: bool = False,
+    hop_s: float = TESTED_HOP_S,
 ) -> Unknown | None:
     """Why it is not known what thresholds of a label find; None where it is.
 
@@ -47,6 +58,7 @@ def why_unknown(
         found: ids of the labels that were tested with the model, as they are in the library.
         negatives: the microphone has some.
         denoise: the model hears the microphone through RNNoise.
+        hop_s: seconds between the windows of the microphone.
     """
     if label.taught is not None:
         return Unknown.TAUGHT
@@ -58,4 +70,6 @@ def why_unknown(
         return Unknown.FALSE_ALARMS
     if negatives:
         return Unknown.NEGATIVES
-    return Unknown.DENOISE if denoise else None
+    if denoise:
+        return Unknown.DENOISE
+    return None if hop_s == TESTED_HOP_S else Unknown.HOP
