@@ -64,6 +64,8 @@ class Meanings:
             false_alarms=self.false_alarms(label.false_alarms_per_day),
             found=self._found(label),
         )
+        if label.guessed:
+            words = f"{words} {self._texts['guessed']}"
         if label.lowered is None:
             return words
         share = label.lowered.found_share

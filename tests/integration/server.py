@@ -88,6 +88,7 @@ class Peer:
         self.model = MODEL
         self.library = load_library()
         self.found: dict[str, list[float]] = {}
+        self.guessed: set[str] = set()
         """By label, the highest threshold with which each event of a test was found."""
         self.settings: dict[str, MicrophoneSettings] = {}
         self.adopted: set[str] = set()
@@ -344,6 +345,7 @@ class Peer:
             false_alarms_per_day=rate_of_score(threshold) if label.prompts else None,
             found=None if unknown else self._share(label.id, threshold),
             found_unknown=unknown if label.prompts else None,
+            guessed=label.id in self.guessed,
             lowered=lowered,
             meaning="in words",
         )
@@ -394,6 +396,7 @@ class Peer:
                 false_alarms_per_day=rate_of_score(label.threshold),
                 found=self._share(label.id, label.threshold),
                 found_unknown=why_unknown(label, self.found),
+                guessed=label.id in self.guessed,
                 lowered=None,
                 meaning="in words",
             )

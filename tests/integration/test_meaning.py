@@ -170,6 +170,23 @@ async def test_an_adopted_microphone_is_told_with_the_thresholds_that_it_has(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "That is only guessed, because too little everyday sound is known yet."),
+        ("zh-Hans", "由于已知的日常声音还太少"),
+    ],
+)
+async def test_what_is_only_guessed_is_said_to_be(
+    hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry, language: str, words: str
+) -> None:
+    hass.config.language = language
+    peer.guessed = {"glass_breaking"}
+    glass, alarm = meanings(await labels_form(hass, bare_entry))
+    assert words in glass
+    assert words not in alarm
+
+
 def words_of(line: str) -> list[str]:
     """The parts between punctuation, which in Chinese is full-width."""
     return [part.strip() for part in re.split(r"[^\w% ]+", line) if part.strip()]

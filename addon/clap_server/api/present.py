@@ -233,7 +233,7 @@ def lowered(label: Label, threshold: float, found: Mapping[str, FoundScores]) ->
 def label_info(label: Label, model: ClapModel) -> LabelInfo:
     """A label of the library, or a taught one, with what its default threshold means with a model."""
     found = found_by(model)
-    unknown = why_unknown(label, found)
+    unknown, guessed = why_unknown(label, found), bool(label.prompts) and is_guessed(model, label)
     return LabelInfo(
         id=label.id,
         names=dict(label.names),
@@ -247,8 +247,9 @@ def label_info(label: Label, model: ClapModel) -> LabelInfo:
         false_alarms_per_day=promised(label, label.threshold),
         found=None if unknown else found_in_tests(found, label.id, label.threshold),
         found_unknown=unknown if label.prompts else None,
+        guessed=guessed,
         lowered=lowered(label, label.threshold, found),
-        meaning=meaning(label, label.threshold, found, unknown, guessed=is_guessed(model, label)),
+        meaning=meaning(label, label.threshold, found, unknown, guessed=guessed),
         taught=label.taught is not None,
     )
 
@@ -332,7 +333,7 @@ def watched_labels(
             denoise=settings.denoise,
             hop_s=settings.hop_s,
         )
-        guessed = _guesses(label, model, scorer)
+        guessed = bool(label.prompts) and _guesses(label, model, scorer)
         infos.append(
             WatchedLabelInfo(
                 id=label.id,
@@ -345,6 +346,7 @@ def watched_labels(
                 false_alarms_per_day=promised(label, threshold),
                 found=None if unknown else found_in_tests(found, label.id, threshold),
                 found_unknown=unknown if label.prompts else None,
+                guessed=guessed,
                 lowered=lowered(label, threshold, found),
                 meaning=meaning(label, threshold, found, unknown, alone=alone, guessed=guessed),
             )

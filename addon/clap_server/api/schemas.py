@@ -113,6 +113,9 @@ class LabelInfo(Schema):
     false_alarms_per_day: float | None = Field(description=_PROMISED)
     found: FoundInTests | None = Field(description=_FOUND)
     found_unknown: Unknown | None = Field(description=_UNKNOWN)
+    guessed: bool = Field(
+        description="everyday sound says too little of the label, so that its false alarms are guessed"
+    )
     lowered: Lowered | None = Field(description="why the default is under 0.7; null where it is not")
     meaning: str = Field(description="of the threshold, in words")
     taught: bool = Field(default=False, description="a sound that the user taught; see GET /api/sounds")
@@ -169,6 +172,9 @@ class WatchedLabelInfo(Schema):
     false_alarms_per_day: float | None = Field(description=_PROMISED)
     found: FoundInTests | None = Field(description=_FOUND)
     found_unknown: Unknown | None = Field(description=_UNKNOWN)
+    guessed: bool = Field(
+        description="everyday sound says too little of the label, so that its false alarms are guessed"
+    )
     lowered: Lowered | None = Field(
         description="why the default is under 0.7; null where another threshold was chosen"
     )

@@ -149,6 +149,7 @@ class WatchedLabel:
         false_alarms_per_day: that the threshold promises; None where it decides nothing.
         found_share: of real sounds that the threshold found in tests, 0 to 1; None where it is not known.
         found_unknown: a code of why.
+        guessed: everyday sound says too little of the label, so that its false alarms are guessed.
         lowered: the threshold is the default, which is under 0.7 for what would be missed there.
     """
 
@@ -161,6 +162,7 @@ class WatchedLabel:
     false_alarms_per_day: float | None
     found_share: float | None
     found_unknown: str | None
+    guessed: bool
     lowered: LoweredDefault | None
 
     @classmethod
@@ -176,6 +178,7 @@ class WatchedLabel:
             false_alarms_per_day=None if per_day is None else float(per_day),
             found_share=_share(data.get("found")),
             found_unknown=_optional_text(data.get("found_unknown")),
+            guessed=bool(data.get("guessed", False)),
             lowered=None if (lowered := data.get("lowered")) is None else LoweredDefault.from_json(lowered),
         )
 

@@ -118,9 +118,14 @@ async def test_what_is_only_guessed_is_said_to_be(tmp_path: Path, windows: int |
         for glass, chirp in (hall["labels"], checked["labels"], calibrated["labels"]):
             assert glass["meaning"] == expected
             assert "guessed" not in chirp["meaning"]
+        for glass, chirp in (hall["labels"], checked["labels"]):
+            assert (glass["guessed"], chirp["guessed"]) == (windows != 7200, False)
         listed = (await client.json("GET", "/api/labels"))["labels"]
     scored = [label["meaning"] for label in listed if label["id"] != "smoke_alarm_low_battery"]
     assert all(("guessed" in words) is (windows != 7200) for words in scored)
+    assert {label["id"] for label in listed if not label["guessed"]} == (
+        {label["id"] for label in listed} if windows == 7200 else {"smoke_alarm_low_battery"}
+    )
 
 
 async def test_while_the_labels_are_prepared_the_promise_is_told_and_the_count_refused(
