@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 from clap_server.api.explain import explanation
 from clap_server.audio.push import PushFormat
 from clap_server.detection.detector import Detector
+from clap_server.detection.judgement import Decision
 from clap_server.detection.labels import WatchedLabel
 from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
@@ -19,7 +21,7 @@ from clap_server.listening.condition import STARTING
 from clap_server.listening.diary import Fate, GateView, WindowNote
 from clap_server.listening.judging import texts_nearer
 from clap_server.listening.supervisor import MicrophoneSnapshot
-from tests.server.listening.spectral import RATE, SpectralModel, crash, scene
+from tests.server.listening.spectral import RATE, SpectralModel, crash, scene, tone
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -144,6 +146,27 @@ def test_a_label_that_stayed_under_says_what_was_nearer() -> None:
     assert glass.words.endswith("; 'an alarm clock' was nearer: 0.74 against 0.67")
     found = texts_nearer(scorer, both[0], judgements)
     assert found == {}
+    for decision in set(Decision) - {Decision.UNDER_THRESHOLD}:
+        reached = [replace(judgement, decision=decision) for judgement in judgements]
+        assert texts_nearer(scorer, embedding, reached) == {}, decision
+
+
+async def test_a_negative_that_was_nearer_is_told_of_the_windows_of_a_stream(client: Client) -> None:
+    negative = "an alarm clock"
+    labels = [{"label": "glass breaking", "threshold": 0.3}, {"label": "siren", "threshold": 0.9}]
+    settings = PUSHED | {"labels": labels, "negatives": [negative]}
+    await client.json("PUT", "/api/microphones/hall", status=201, json=settings)
+    await push(client, scene(30, (24, crash()), (24, 0.37 * tone(0.3))))
+    supervisor = client.server.context.supervisor
+    await until(lambda: sum(isinstance(note, WindowNote) for note in supervisor.notes("hall", 300)) >= 61)
+    answer = await client.json("GET", "/api/microphones/hall/explain?seconds=300")
+    told = [label for window in answer["windows"] for label in window["labels"] if label["nearer_text"]]
+    assert {label["label_id"] for label in told} == {"glass_breaking"}, "siren did not come near"
+    for label in told:
+        assert (label["decision"], label["nearer_text"]["text"]) == ("under_threshold", negative)
+        assert 0.15 <= label["score"] < 0.3
+        assert label["nearer_text"]["cosine"] > label["nearer_text"]["label_cosine"]
+        assert f"; '{negative}' was nearer: " in label["words"]
 
 
 @pytest.mark.parametrize("seconds", ["0", "301", "x", "1.5", ""])

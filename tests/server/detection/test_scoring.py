@@ -257,22 +257,23 @@ def test_a_label_without_prompts_has_no_score_and_changes_no_other() -> None:
 @given(st.integers(0, 500))
 def test_what_a_window_is_more_like_is_the_nearest_text_that_the_label_is_compared_with(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    names = [f"text {number}" for number in range(6)]
-    places = {name: direction(rng) for name in ["glass", "spoon", *names]}
-    glass = label("glass", "glass", negatives=("spoon",))
-    scorer = LabelScorer(KnownModel(places), [glass], names)
+    names, prompts, negatives = [f"text {number}" for number in range(6)], ["glass", "pane"], ["spoon", "cup"]
+    places = {name: direction(rng) for name in [*prompts, *negatives, *names]}
+    glass = label("glass", *prompts, negatives=("spoon",))
+    scorer = LabelScorer(KnownModel(places), [glass], names, ["cup"])
     window = direction(rng)
+    cosines = {name: float(place @ window) for name, place in places.items()}
+    compared = {name for name in names if max(places[name] @ places[prompt] for prompt in prompts) < 0.9}
+    best = max(compared | set(negatives), key=cosines.__getitem__)
+    own = max(cosines[prompt] for prompt in prompts)
     found = scorer.nearer_text(window, "glass")
-    cosines = {name: float(places[name] @ window) for name in ["spoon", *names]}
-    compared = {name for name in names if float(places[name] @ places["glass"]) < 0.9} | {"spoon"}
-    best = max(compared, key=cosines.__getitem__)
-    if cosines[best] <= float(places["glass"] @ window):
+    if cosines[best] <= own:
         assert found is None
     else:
         assert found is not None
         assert found.text == best
         assert found.cosine == pytest.approx(cosines[best], abs=1e-6)
-        assert found.label_cosine == pytest.approx(float(places["glass"] @ window), abs=1e-6)
+        assert found.label_cosine == pytest.approx(own, abs=1e-6)
 
 
 def test_of_a_label_that_texts_do_not_tell_nothing_is_nearer() -> None:

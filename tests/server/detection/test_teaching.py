@@ -97,6 +97,11 @@ def test_with_another_model_or_without_a_bank_it_has_no_score() -> None:
         assert not LabelScorer(other, [label], LIBRARY.background).scores(again).any()
 
 
+def test_no_text_is_said_to_be_nearer_than_a_sound_that_its_clips_tell() -> None:
+    scorer = LabelScorer(MODEL, [taught_label()], LIBRARY.background, ["an alarm clock"])
+    assert scorer.nearer_text(MODEL.embed_text(["an alarm clock"])[0], taught_label().id) is None
+
+
 def test_other_labels_do_not_move_its_score_nor_it_theirs() -> None:
     label = learn(clips(*(bell(seed) for seed in range(4)))).label
     again = hear_clip(MODEL, bell(77), 0, "again").embeddings
