@@ -330,7 +330,13 @@ class Peer:
     ) -> schemas.WatchedLabelInfo:
         label = self.library.resolve(choice.label)
         threshold = label.threshold if choice.threshold is None else choice.threshold
-        unknown = why_unknown(label, self.found, negatives=bool(settings.negatives), denoise=settings.denoise)
+        unknown = why_unknown(
+            label,
+            self.found,
+            negatives=bool(settings.negatives),
+            denoise=settings.denoise,
+            hop_s=settings.hop_s,
+        )
         lowered = None
         if label.library and threshold == label.threshold < 0.7:
             lowered = schemas.Lowered(found=self._share(label.id, 0.7), words="in words")

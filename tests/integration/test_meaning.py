@@ -144,6 +144,29 @@ async def test_reconfiguring_says_what_the_present_thresholds_mean(hass: HomeAss
     await until(hass, lambda: peer.settings[subentry_id].negatives == ("dishes",))
 
 
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", "what it finds is not known, because the tests were made with a window every half second"),
+        ("zh-Hans", "测试时每半秒取一个窗口"),
+    ],
+)
+async def test_another_hop_than_that_of_the_tests_leaves_open_what_is_found(
+    hass: HomeAssistant, peer: Peer, language: str, told: str
+) -> None:
+    hass.config.language = language
+    peer.found = {"glass_breaking": GLASS}
+    entry = make_entry(hass, peer, microphone_data())
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    (subentry_id,) = entry.subentries
+    result = await entry.start_subentry_reconfigure_flow(hass, subentry_id)
+    result = await answer(hass, result, name="Kitchen", source="url")
+    assert told not in meanings(result)[0]
+    advanced = {"hop_s": 0.25, "denoise": False, "negatives": []}
+    result = await answer(hass, result, url="", advanced=advanced)
+    assert told in meanings(result)[0]
+
+
 async def test_an_adopted_microphone_is_told_with_the_thresholds_that_it_has(
     hass: HomeAssistant, peer: Peer, bare_entry: MockConfigEntry
 ) -> None:
