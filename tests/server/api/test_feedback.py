@@ -235,13 +235,27 @@ async def test_a_lesson_of_another_microphone_is_not_there(client: Client) -> No
     await client.json("GET", "/api/microphones/nowhere/feedback", status=404)
 
 
-async def test_feedback_on_an_event_that_is_gone_is_refused(client: Client) -> None:
+async def test_feedback_on_an_event_that_never_was_is_refused(client: Client) -> None:
     problem = await say(client, "no-such-event", "false_alarm", status=404)
     assert problem["type"] == "/problems/no_such_event"
-    event = await heard(client)
-    # As retention does it.
-    assert await client.server.context.store.events.delete_before(START + timedelta(days=1)) == 1
-    assert (await say(client, event.id, "false_alarm", status=404))["type"] == "/problems/no_such_event"
+
+
+async def test_feedback_on_an_event_that_retention_deleted_is_refused_and_what_was_learnt_stays(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged_before, unjudged = await heard(client), await heard(client, seed=1)
+    await say(client, judged_before.id, "false_alarm")
+    retention = client.server.context.store.retention
+    monkeypatch.setattr(retention, "_policy", replace(retention._policy, event_days=0))
+    await retention.sweep()
+    assert (await client.json("GET", "/api/events"))["events"] == []
+    for event in (judged_before, unjudged):
+        problem = await say(client, event.id, "correct", status=404)
+        assert problem["type"] == "/problems/no_such_event"
+    kept = [(lesson["event_id"], lesson["verdict"]) for lesson in (await lessons(client))["lessons"]]
+    assert kept == [(judged_before.id, "false_alarm")]
+    await client.json("DELETE", f"/api/microphones/kitchen/feedback/{judged_before.id}", status=204)
+    assert (await lessons(client))["lessons"] == []
 
 
 async def test_an_event_of_which_nothing_is_kept_says_so(client: Client) -> None:
