@@ -47,6 +47,11 @@ class ServerSettings(BaseSettings):
         description="'builtin', a folder, a Hugging Face name, or 'auto': the best for this machine",
     )
     device: str = Field(default="auto", min_length=1, description="'auto', 'cpu', 'cuda' or 'cuda:0'")
+    engine: str = Field(
+        default="auto",
+        min_length=1,
+        description="what runs a downloaded model: 'torch', 'openvino', ..., or 'auto': the fastest here",
+    )
     token: str | None = Field(
         default=None,
         min_length=8,

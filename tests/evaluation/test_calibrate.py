@@ -161,8 +161,9 @@ def test_what_was_learnt_with_other_weights_is_passed_over_and_said(
 
 
 def test_a_checkpoint_without_everyday_sound_gets_it_synthesised(
-    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CLAP_ENGINE", "torch")
     folder = write_checkpoint(tmp_path / "checkpoint", fused=False)
     assert run_command("calibrate", "--model", str(folder), "--dry-run") == 0
     out, err = capsys.readouterr()

@@ -80,6 +80,7 @@ def test_models_are_compared_in_one_run_and_each_has_its_folder(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("CLAP_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("CLAP_ENGINE", "torch")
     monkeypatch.setattr(making, "_PIECES", 12)
     checkpoint = write_checkpoint(tmp_path / "tiny", fused=False)
     chosen = ["--model", "builtin", "--model", str(checkpoint), "--labels", "glass breaking, dog bark"]

@@ -53,7 +53,7 @@ def test_everything_that_is_copied_exists_and_is_not_ignored() -> None:
 
 def test_image_installs_the_versions_that_are_tested() -> None:
     setup = (ROOT / "scripts" / "setup").read_text(encoding="utf-8")
-    for name in ("server.txt", "denoise.txt", "devices.txt", "torch.txt"):
+    for name in ("server.txt", "denoise.txt", "devices.txt", "engines.txt", "torch.txt"):
         assert name.partition(".")[0] in setup
         assert f"requirements/{name}" in DOCKERFILE
 

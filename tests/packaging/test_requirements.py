@@ -18,6 +18,7 @@ LAYER = ROOT / "scripts" / "lib" / "layer.py"
 SERVER = ADDON / "requirements" / "server.txt"
 DENOISE = ADDON / "requirements" / "denoise.txt"
 DEVICES = ADDON / "requirements" / "devices.txt"
+ENGINES = ADDON / "requirements" / "engines.txt"
 HOME_ASSISTANT = ROOT / "requirements" / "home-assistant.txt"
 DEVELOPMENT = {
     SERVER: ROOT / "requirements" / "server-dev.txt",
@@ -43,7 +44,7 @@ def test_layer_for_development_repeats_nothing_of_what_runs(file: Path) -> None:
 def test_no_lock_file_is_committed_twice() -> None:
     files = [path for path in tracked() if path.parent.name == "requirements"]
     torch = ADDON / "requirements" / "torch.txt"
-    assert set(files) == {*DEVELOPMENT, *DEVELOPMENT.values(), DENOISE, DEVICES, torch}
+    assert set(files) == {*DEVELOPMENT, *DEVELOPMENT.values(), DENOISE, DEVICES, ENGINES, torch}
 
 
 @pytest.mark.parametrize("file", DEVELOPMENT, ids=lambda file: file.name)
@@ -61,8 +62,20 @@ def test_noise_suppression_brings_nothing_but_itself() -> None:
     assert names(DENOISE) == {"pyrnnoise"}
 
 
+def test_engines_repeat_nothing_of_what_runs_and_differ_in_nothing_from_what_is_tested() -> None:
+    assert {"openvino", "nncf"} <= names(ENGINES)
+    # Newer Pythons get a newer one, which nncf does not take.
+    assert names(SERVER) & names(ENGINES) <= {"networkx"}
+    tested = pins(DEVELOPMENT[SERVER])
+    assert {pin for pin in pins(ENGINES) if pin.partition("==")[0] in names(DEVELOPMENT[SERVER])} <= tested
+
+
+def test_nothing_reports_to_the_maker_of_openvino() -> None:
+    assert not any("telemetry" in name for file in (SERVER, ENGINES) for name in names(file))
+
+
 def test_every_pin_has_a_hash() -> None:
-    for file in (*DEVELOPMENT, *DEVELOPMENT.values(), DENOISE, DEVICES):
+    for file in (*DEVELOPMENT, *DEVELOPMENT.values(), DENOISE, DEVICES, ENGINES):
         for block in re.findall(r"^[\w.-]+==.*\n(?:[ \t].*\n)*", file.read_text(), re.MULTILINE):
             assert "--hash=sha256:" in block, block
 

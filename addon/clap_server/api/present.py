@@ -10,6 +10,7 @@ from clap_server import __version__
 from clap_server.api.schemas import (
     Classification,
     CloseLabel,
+    EngineInfo,
     EventGroupInfo,
     EventInfo,
     FoundInTests,
@@ -125,6 +126,16 @@ def server_info(context: Context) -> ServerInfo:
             sample_rate=model.sample_rate,
             window_s=model.window_s,
             problem=holder.problem,
+            engine=getattr(model, "engine", "torch"),
+            engines=[
+                EngineInfo(
+                    name=trial.engine,
+                    ms_a_window=trial.ms_a_window,
+                    cosine=trial.cosine,
+                    problem=trial.problem,
+                )
+                for trial in getattr(model, "engine_trials", ())
+            ],
         ),
         label_library_version=context.library.version,
         last_sequence=context.bus.last_sequence,

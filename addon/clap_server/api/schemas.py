@@ -42,6 +42,15 @@ class Received(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class EngineInfo(Schema):
+    """What came out of trying an engine on this machine."""
+
+    name: str
+    ms_a_window: float | None = Field(description="milliseconds a window in small batches")
+    cosine: float | None = Field(description="with the embeddings in float32, the least of all check sounds")
+    problem: str | None = Field(description="why it is not used, in words; null where it can be")
+
+
 class ModelInfo(Schema):
     """The model in use."""
 
@@ -53,6 +62,11 @@ class ModelInfo(Schema):
     sample_rate: int = Field(description="Hz")
     window_s: float
     problem: str | None = Field(description="why the requested model is not the one that runs, in words")
+    engine: str = Field(default="torch", description="what runs the model's audio tower")
+    engines: list[EngineInfo] = Field(
+        default=[],
+        description="engines that came into question, the fastest first; none where there was no choice",
+    )
 
 
 class StorageInfo(Schema):

@@ -21,6 +21,7 @@ from clap_server.api.present import server_info
 from clap_server.api.sink import EventSink
 from clap_server.api.taught import TaughtSounds
 from clap_server.api.websocket import close
+from clap_server.clap.engines.kinds import check_name
 from clap_server.clap.holder import ModelHolder
 from clap_server.detection.everyday.preparing import preparer
 from clap_server.detection.library import read_library
@@ -101,6 +102,7 @@ class Server:
 
     async def _start(self) -> None:
         settings = self._settings
+        check_name(settings.engine)
         folder = DataFolder(settings.data)
         policy = RetentionPolicy(
             clip_days=settings.clip_retention_days,
@@ -123,6 +125,7 @@ class Server:
         holder = self._holder or ModelHolder(
             settings.model,
             device=settings.device,
+            engine=settings.engine,
             cache_dir=folder.models,
             prepare=preparer(folder.models),
         )

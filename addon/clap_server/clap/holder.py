@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from clap_server.clap.huggingface import DType
     from clap_server.clap.model import ClapModel
 
     Prepare = Callable[[ClapModel, Callable[[str], None]], ClapModel]
@@ -46,7 +45,7 @@ class ModelHolder:
         requested: ``auto``, ``builtin``, a folder or a hub name.
         device: see ``resolve_device``. If it cannot be had, the CPU steps in and ``problem`` says so.
         cache_dir: folder for downloads, text embeddings and banks of everyday sound.
-        dtype: number format of checkpoints in Hugging Face format.
+        engine: see ``load_model``.
         prepare: called in the loading thread with each loaded model and a function that tells progress; what
             it returns is used. It adds what this folder knows nothing of, such as the bank of everyday sound.
         patience_s: how long ``start`` waits for the wanted model before the built-in one steps in.
@@ -59,7 +58,7 @@ class ModelHolder:
         *,
         device: str,
         cache_dir: Path,
-        dtype: DType = "float32",
+        engine: str = "torch",
         prepare: Prepare | None = None,
         patience_s: float = _PATIENCE_S,
         retry_first_s: float = _RETRY_FIRST_S,
@@ -67,7 +66,7 @@ class ModelHolder:
         self.requested = requested
         self._device = device
         self._cache_dir = cache_dir
-        self._dtype = dtype
+        self._engine = engine
         self._prepare = prepare
         self._patience_s = patience_s
         self._retry_first_s = retry_first_s
@@ -175,7 +174,7 @@ class ModelHolder:
     def _load(self, name: str, device: str, progress: Callable[[str], None]) -> ClapModel:
         """Load and prepare a model; runs in a thread."""
         model = load_model(
-            name, device=device, cache_dir=self._cache_dir, progress=progress, dtype=self._dtype
+            name, device=device, cache_dir=self._cache_dir, progress=progress, engine=self._engine
         )
         return self._prepare(model, progress) if self._prepare else model
 

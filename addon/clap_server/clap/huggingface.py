@@ -5,28 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import transformers
 from transformers import AutoTokenizer, ClapFeatureExtractor
-from transformers import ClapModel as TransformersClap
 
+from clap_server.clap.engines.choosing import Subject, choose
+from clap_server.clap.engines.eager import Eager
+from clap_server.clap.engines.kinds import EAGER, check_name
+from clap_server.clap.engines.tower import AudioTower, first_line, load_checkpoint
 from clap_server.clap.features import LogMel, repeat_pad
 from clap_server.clap.text_cache import TextCache
 from clap_server.clap.threads import ALL, use_threads
 from clap_server.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from clap_server.clap.engines.engine import Engine
+    from clap_server.clap.engines.trials import Trial
     from clap_server.clap.everyday import EverydayBank
-
-DType = Literal["auto", "float32", "bfloat16"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,15 +48,14 @@ class HuggingFaceClap:
 
     Two traps of transformers 5 are avoided. For checkpoints with fusion its feature extractor marks a
     *random* window of a batch as longer than 10 s, which moves the embedding; here no window is longer. And
-    the fusion branch asks the device which windows are longer, for which a GPU has to stop; here the branch
-    is switched off after loading, which computes the same when none is.
+    the fusion branch asks the device which windows are longer; ``AudioTower`` switches it off.
+
+    Its audio tower is run by PyTorch in float32, and by another engine after ``use_engine``.
 
     Args:
         folder: ``config.json``, ``preprocessor_config.json``, tokenizer and weights.
         name: what the user calls it.
         device: as torch names it: ``cpu``, ``cuda:0``.
-        dtype: ``bfloat16`` computes by autocast, about three times as fast where the device has it;
-            ``auto`` does so on a GPU that has it.
         cache_dir: folder for text embeddings.
         identity: of the weights; by default a hash of them.
 
@@ -67,31 +71,26 @@ class HuggingFaceClap:
         *,
         name: str,
         device: str,
-        dtype: DType = "float32",
         cache_dir: Path,
         identity: str | None = None,
     ) -> None:
         self.name = name
         self.device = device
-        self.dtype = resolve_dtype(dtype, device)
         self.everyday: EverydayBank | None = None
         check_config(folder, name)
-        self._model = _load_weights(folder, name)
+        self._folder = folder
+        model: Any = load_checkpoint(folder, name)
         try:
             extractor = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # the library raises whatever its parsers raise
             raise ModelError(
-                f"The model {name!r} has no usable tokenizer or feature extractor ({_first_line(error)}). "
+                f"The model {name!r} has no usable tokenizer or feature extractor ({first_line(error)}). "
                 "Download it again, with all its .json and .txt files."
             ) from error
-        encoder = self._model.audio_model.audio_encoder
-        encoder.enable_fusion = False
-        encoder.patch_embed.enable_fusion = False
-        self._model.to(device).eval()
         self.sample_rate: int = extractor.sampling_rate
         self.window_s = float(extractor.max_length_s)
-        self.dimension: int = self._model.config.projection_dim
+        self.dimension: int = model.config.projection_dim
         self._samples = int(extractor.nb_max_samples)
         self._padding = extractor.padding
         self._log_mel = LogMel(
@@ -103,10 +102,64 @@ class HuggingFaceClap:
             fmax_hz=extractor.frequency_max,
             filters="htk" if extractor.truncation == "fusion" else "slaney",
         ).to(device)
-        positions = self._model.config.text_config.max_position_embeddings - 2  # RoBERTa keeps two for itself
+        positions = model.config.text_config.max_position_embeddings - 2  # RoBERTa keeps two for itself
         self._max_tokens = min(self._tokenizer.model_max_length, positions)
         self.identity = identity or weights_hash(folder)
-        self._texts = TextCache(cache_dir / "text", f"{self.identity} {self.dtype}", self.dimension)
+        self._texts = TextCache(cache_dir / "text", f"{self.identity} float32", self.dimension)
+        self._tower: AudioTower | None = AudioTower(model).to(device)
+        # What is left of it is for texts alone: the tower can go when another engine does its work.
+        model.audio_model = model.audio_projection = None
+        self._model = model.to(device).eval()
+        self._engine: Engine = self._subject.build(EAGER, folder)
+        self.engine_trials: tuple[Trial, ...] = ()
+
+    @property
+    def dtype(self) -> str:
+        """The number format in which sound is embedded; texts are in float32."""
+        return self._engine.dtype
+
+    @property
+    def engine(self) -> str:
+        """What runs the audio tower (see ``engines.kinds``)."""
+        return self._engine.name
+
+    def use_engine(self, wanted: str, cache_dir: Path, progress: Callable[[str], None]) -> None:
+        """Have sound embedded by the fastest engine that can be used here, or by a certain one.
+
+        Blocks: for minutes when a model comes to a machine, for a moment later. Embeddings stay near those
+        of float32 (see ``engines.checks``).
+
+        Args:
+            wanted: ``auto``, or the name of an engine.
+            cache_dir: keeps what was measured and exported.
+            progress: called with a line of text; what it raises ends the choice.
+
+        Raises:
+            ConfigurationError: there is no such engine.
+        """
+        check_name(wanted)
+        choice = choose(self._subject, wanted, cache_dir, progress)
+        self._engine, self.engine_trials = choice.engine, choice.trials
+        if not isinstance(self._engine, Eager):
+            self._tower = None
+
+    def features(self, windows: Sequence[NDArray[np.float32]]) -> torch.Tensor:
+        """Compute what the audio tower takes.
+
+        Args:
+            windows: see ``embed_audio``.
+
+        Returns:
+            ``(n, 1, frames, mels)`` in dB on the model's device.
+
+        Raises:
+            ValueError: a window is empty or longer than ``window_s``.
+        """
+        use_threads(ALL)
+        batch = repeat_pad(windows, self._samples, self._padding)
+        with torch.inference_mode():
+            mel: torch.Tensor = self._log_mel(batch.to(self.device))
+            return mel[:, None]
 
     def embed_audio(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Embed windows; see ``ClapModel``.
@@ -114,15 +167,50 @@ class HuggingFaceClap:
         Raises:
             ValueError: a window is empty or longer than ``window_s``.
         """
-        use_threads(ALL)
         result = np.empty((len(windows), self.dimension), np.float32)
         for first in range(0, len(windows), _AUDIO_BATCH):
-            batch = repeat_pad(windows[first : first + _AUDIO_BATCH], self._samples, self._padding)
-            with torch.inference_mode(), self._autocast():
-                mel = self._log_mel(batch.to(self.device))
-                features = self._model.get_audio_features(input_features=mel[:, None]).pooler_output
-            result[first : first + _AUDIO_BATCH] = _normalised(features)
+            rows = slice(first, first + _AUDIO_BATCH)
+            result[rows] = self._embed(self.features(windows[rows]))
         return result
+
+    def _embed(self, features: torch.Tensor) -> NDArray[np.float32]:
+        try:
+            return self._engine.embed(features)
+        except Exception as error:
+            if self.engine == EAGER.name:
+                raise
+            self._fall_back(f"it failed while it was in use ({first_line(error)})")
+        return self._engine.embed(features)
+
+    def _fall_back(self, problem: str) -> None:
+        """Let PyTorch compute from here on."""
+        _LOGGER.error("The engine %s is given up: %s. PyTorch computes instead", self.engine, problem)
+        self.engine_trials = tuple(
+            replace(trial, problem=problem) if trial.engine == self.engine else trial
+            for trial in self.engine_trials
+        )
+        failed, self._engine = self._engine, self._subject.build(EAGER, self._folder)
+        failed.close()
+
+    def _have_tower(self) -> AudioTower:
+        if self._tower is None:
+            self._tower = AudioTower(load_checkpoint(self._folder, self.name)).to(self.device)
+        return self._tower
+
+    @cached_property
+    def _subject(self) -> Subject:
+        return Subject(
+            checkpoint=self._folder,
+            identity=self.identity,
+            device=self.device,
+            sample_rate=self.sample_rate,
+            window_s=self.window_s,
+            frames=self._log_mel.frames(self._samples),
+            mels=self._log_mel.n_mels,
+            threads=ALL,
+            tower=self._have_tower,
+            features=self.features,
+        )
 
     def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts, from the cache where it has them; see ``ClapModel``."""
@@ -138,31 +226,12 @@ class HuggingFaceClap:
                 max_length=self._max_tokens,
                 return_tensors="pt",
             ).to(self.device)
-            with torch.inference_mode(), self._autocast():
+            with torch.inference_mode():
                 features = self._model.get_text_features(
                     input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
                 ).pooler_output
             parts.append(_normalised(features))
         return np.concatenate(parts)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16"
-        )
-
-
-def resolve_dtype(dtype: DType, device: str) -> Literal["float32", "bfloat16"]:
-    """Decide in which number format a device computes.
-
-    Raises:
-        ModelError: there is no such format here.
-    """
-    if dtype not in {"auto", "float32", "bfloat16"}:
-        raise ModelError(f"The number format {dtype!r} is not known: use auto, float32 or bfloat16.")
-    if dtype != "auto":
-        return dtype
-    gpu = torch.device(device).type == "cuda"
-    return "bfloat16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
 
 
 def check_config(folder: Path, name: str) -> None:
@@ -180,7 +249,7 @@ def check_config(folder: Path, name: str) -> None:
         ) from error
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"config.json of the model {name!r} cannot be read ({_first_line(error)}). Download it again."
+            f"config.json of the model {name!r} cannot be read ({first_line(error)}). Download it again."
         ) from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clap":
@@ -188,34 +257,6 @@ def check_config(folder: Path, name: str) -> None:
             f"{name!r} is not a CLAP model (its model_type is {kind!r}). Use one that is, such as "
             "laion/clap-htsat-fused, or 'builtin'."
         )
-
-
-def _load_weights(folder: Path, name: str) -> Any:
-    try:
-        loaded: Any = TransformersClap.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True
-        )
-    except Exception as error:  # the library raises whatever its parsers raise
-        raise ModelError(
-            f"The weights of the model {name!r} cannot be loaded ({_first_line(error)}). The download may be "
-            "incomplete: delete it and try again."
-        ) from error
-    model, info = loaded
-    if info["missing_keys"]:
-        # transformers would go on with random numbers in their place.
-        raise ModelError(
-            f"The weights of the model {name!r} are incomplete ({len(info['missing_keys'])} tensors missing, "
-            f"such as {min(info['missing_keys'])}). Download it again."
-        )
-    audio = model.config.audio_config
-    encoder = model.audio_model.audio_encoder
-    smallest = min(min(resolution) for resolution in encoder.input_resolutions)
-    if smallest < audio.window_size:
-        raise ModelError(
-            f"The model {name!r} has a stage of resolution {smallest}, smaller than its attention window of "
-            f"{audio.window_size}, which transformers cannot compute. Use another model."
-        )
-    return model
 
 
 def weights_hash(folder: Path) -> str:
@@ -237,8 +278,3 @@ def weights_hash(folder: Path) -> str:
 
 def _normalised(features: torch.Tensor) -> NDArray[np.float32]:
     return np.asarray(torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy())
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

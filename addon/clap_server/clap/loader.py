@@ -14,7 +14,6 @@ from clap_server.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clap_server.clap.huggingface import DType
     from clap_server.clap.model import ClapModel
 
 _LOGGER = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ def load_model(
     device: str = "auto",
     cache_dir: Path,
     progress: Callable[[str], None] | None = None,
-    dtype: DType = "float32",
+    engine: str = "torch",
 ) -> ClapModel:
     """Load a model, downloading it if need be. Blocks, for minutes when it downloads.
 
@@ -81,10 +80,12 @@ def load_model(
         cache_dir: folder for downloads and text embeddings.
         progress: called with a line of text whenever there is something new to tell; from any thread. What it
             raises ends the load.
-        dtype: number format of checkpoints in Hugging Face format.
+        engine: runs the audio tower of checkpoints in Hugging Face format: the name of one, or ``auto``, the
+            fastest that can be used here, which for a new model takes minutes to find out.
 
     Raises:
         ModelError: the model cannot be had; the message says what to do.
+        ConfigurationError: there is no such engine.
     """
     tell = progress or _LOGGER.info
     target = resolve_device(device)
@@ -104,14 +105,15 @@ def load_model(
         elif not folder.is_dir():
             raise ModelError(f"There is no folder {name!r}: check the path of the model.")
         tell(f"Loading {name}")
-        return HuggingFaceClap(
-            folder, name=name, device=target, dtype=dtype, cache_dir=cache_dir, identity=identity
-        )
+        model = HuggingFaceClap(folder, name=name, device=target, cache_dir=cache_dir, identity=identity)
+        if engine != "torch":
+            model.use_engine(engine, cache_dir, tell)
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"The memory of {target} is too small for the model {name!r}: free some, use another device or "
             "a smaller model."
         ) from error
+    return model
 
 
 def _is_folder_name(name: str) -> bool:

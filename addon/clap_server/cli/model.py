@@ -47,7 +47,8 @@ def load_prepared(name: str, device: str, terminal: Console) -> ClapModel:
     from clap_server.detection.everyday.preparing import prepared
 
     cache_dir = user_cache_path("clap-server")
-    models_dir = DataFolder(load_settings({}).data).models
+    settings = load_settings({})
+    models_dir = DataFolder(settings.data).models
     with loading(terminal) as tell:
-        model = load_model(name, device=device, cache_dir=cache_dir, progress=tell)
+        model = load_model(name, device=device, cache_dir=cache_dir, progress=tell, engine=settings.engine)
         return prepared(model, cache_dir, tell, own_dir=models_dir)

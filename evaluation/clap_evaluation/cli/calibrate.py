@@ -139,7 +139,13 @@ def _synthesise(args: argparse.Namespace, models_dir: Path) -> int:
     from clap_server.detection.everyday.preparing import bank_path, model_key
 
     with loading(Console(stderr=True, highlight=False)) as tell:
-        model = load_model(args.model, device=args.device, cache_dir=_cache_dir(models_dir), progress=tell)
+        model = load_model(
+            args.model,
+            device=args.device,
+            cache_dir=_cache_dir(models_dir),
+            progress=tell,
+            engine=load_settings({}).engine,
+        )
         bank = synthesised_bank(model, model_key(model), tell)
     paths = []
     if not args.dry_run:
@@ -171,7 +177,13 @@ def _learn(args: argparse.Namespace, models_dir: Path) -> int:
     terminal = Console(stderr=True, highlight=False)
     cache_dir = _cache_dir(models_dir)
     with loading(terminal) as tell:
-        model = load_model(args.model, device=args.device, cache_dir=cache_dir, progress=tell)
+        model = load_model(
+            args.model,
+            device=args.device,
+            cache_dir=cache_dir,
+            progress=tell,
+            engine=load_settings({}).engine,
+        )
         common = common_bank(model, cache_dir, tell)
     path = own_path(model.name, models_dir)
     known = read(path, model_key(model), "is not used")

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
 from clap_server.api.server import STOP_MICROPHONES_S, PortInUseError, Server, _step
+from clap_server.clap.engines.trials import Trial
 from clap_server.errors import ConfigurationError, ModelError, StoreError
 from clap_server.listening.supervisor import STOP_TIMEOUT_S
 from clap_server.settings import ServerSettings
@@ -42,6 +43,30 @@ class BrokenHolder(ReadyHolder):
 
     async def start(self) -> None:
         raise ModelError("The built-in model is damaged; install again")
+
+
+async def test_an_engine_that_there_is_not_keeps_the_server_from_starting(tmp_path: Path) -> None:
+    server = Server(_settings(tmp_path, engine="warp"), holder=ReadyHolder(tmp_path))
+    with pytest.raises(ConfigurationError, match="'warp' is not known: use auto, torch, openvino"):
+        await server.start()
+
+
+async def test_info_tells_the_engine_and_why_not_another(tmp_path: Path) -> None:
+    async with running(tmp_path) as client:
+        model: Any = client.server.context.holder.model
+        told = (await client.json("GET", "/api/info"))["model"]
+        assert (told["engine"], told["engines"]) == ("torch", [])
+        model.engine = "openvino"
+        model.engine_trials = (
+            Trial("openvino", 20.0, 0.9999, 0.01),
+            Trial("openvino-int8", problem="it crashed (SIGILL)"),
+        )
+        told = (await client.json("GET", "/api/info"))["model"]
+    assert told["engine"] == "openvino"
+    assert told["engines"] == [
+        {"name": "openvino", "ms_a_window": 20.0, "cosine": 0.9999, "problem": None},
+        {"name": "openvino-int8", "ms_a_window": None, "cosine": None, "problem": "it crashed (SIGILL)"},
+    ]
 
 
 async def test_health_is_answered_while_the_model_still_loads(tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ import pytest
 import torch
 from transformers import ClapFeatureExtractor, ClapModel, pipeline
 
-from clap_server.clap.huggingface import DType, HuggingFaceClap, resolve_dtype, weights_hash
+from clap_server.clap import huggingface
+from clap_server.clap.engines.choosing import Choice
+from clap_server.clap.engines.trials import Trial
+from clap_server.clap.huggingface import HuggingFaceClap, weights_hash
 from clap_server.errors import ModelError
 from tests.server.clap.checkpoints import WINDOW_S, write_checkpoint
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from clap_server.clap.engines.engine import Engine
     from clap_server.clap.model import ClapModel as OurClapModel
 
 RATE = 48000
@@ -54,8 +58,8 @@ def model(checkpoint: Path, tmp_path: Path) -> HuggingFaceClap:
     return load(checkpoint, tmp_path)
 
 
-def load(folder: Path, cache_dir: Path, *, dtype: DType = "float32", device: str = "cpu") -> HuggingFaceClap:
-    return HuggingFaceClap(folder, name="tiny", device=device, dtype=dtype, cache_dir=cache_dir)
+def load(folder: Path, cache_dir: Path, *, device: str = "cpu") -> HuggingFaceClap:
+    return HuggingFaceClap(folder, name="tiny", device=device, cache_dir=cache_dir)
 
 
 def in_transformers(folder: Path) -> Any:
@@ -125,18 +129,55 @@ def test_a_window_of_no_usable_length_is_refused(model: HuggingFaceClap, seconds
         model.embed_audio([np.zeros(int(seconds * RATE), np.float32)])
 
 
-def test_bfloat16_stays_close_to_float32(checkpoint: Path, model: HuggingFaceClap, tmp_path: Path) -> None:
-    half = load(checkpoint, tmp_path, dtype="bfloat16")
-    assert half.dtype == "bfloat16"
-    cosines = (half.embed_audio(windows()) * model.embed_audio(windows())).sum(axis=1)
-    assert cosines.min() > 0.999
-    assert (half.embed_text(TEXTS) * model.embed_text(TEXTS)).sum(axis=1).min() > 0.999
+class Failing:
+    """An engine that computes once and never again."""
+
+    name = "failing"
+    dtype = "bfloat16"
+    closed = False
+
+    def __init__(self, works: Engine) -> None:
+        self._works: Engine | None = works
+
+    def embed(self, features: torch.Tensor) -> NDArray[np.float32]:
+        works, self._works = self._works, None
+        if works is None:
+            raise RuntimeError("the device is lost\nand more")
+        return works.embed(features)
+
+    def close(self) -> None:
+        self.closed = True
 
 
-def test_auto_means_float32_on_the_cpu() -> None:
-    assert resolve_dtype("auto", "cpu") == "float32"
-    with pytest.raises(ModelError, match="use auto, float32 or bfloat16"):
-        resolve_dtype("int3", "cpu")  # type: ignore[arg-type]
+def test_another_engine_does_the_work_and_the_tower_goes(
+    model: HuggingFaceClap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, text = model.embed_audio(windows()), model.embed_text(TEXTS)
+    assert (model.engine, model.dtype, model.engine_trials) == ("torch", "float32", ())
+    failing = Failing(model._engine)
+    trials = (Trial("failing", 1.0, 1.0, 0.0), Trial("torch", 2.0, 1.0, 0.0))
+    monkeypatch.setattr(huggingface, "choose", lambda *_: Choice(failing, trials))
+    model.use_engine("auto", tmp_path, print)
+    assert (model.engine, model.dtype, model.engine_trials) == ("failing", "bfloat16", trials)
+    assert model._tower is None
+    np.testing.assert_array_equal(model.embed_audio(windows()), expected)
+    np.testing.assert_array_equal(model.embed_text(TEXTS), text)
+
+
+def test_an_engine_that_fails_in_use_is_given_up_and_no_window_lost(
+    model: HuggingFaceClap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = model.embed_audio(windows())
+    failing = Failing(model._engine)
+    trials = (Trial("failing", 1.0, 1.0, 0.0), Trial("torch", 2.0, 1.0, 0.0))
+    monkeypatch.setattr(huggingface, "choose", lambda *_: Choice(failing, trials))
+    model.use_engine("auto", tmp_path, print)
+    model.embed_audio(windows())
+    np.testing.assert_allclose(model.embed_audio(windows()), expected, atol=1e-6)
+    assert (model.engine, model.dtype, failing.closed) == ("torch", "float32", True)
+    problem = "it failed while it was in use (the device is lost)"
+    assert model.engine_trials == (Trial("failing", 1.0, 1.0, 0.0, problem), trials[1])
+    assert f"The engine failing is given up: {problem}. PyTorch computes instead" in caplog.text
 
 
 def test_text_embeddings_survive_a_restart_and_are_not_shared_between_weights(
@@ -270,11 +311,7 @@ def test_fact_the_pipeline_knows_no_none_of_these(unfused_checkpoint: Path) -> N
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_gpu_gives_the_same_embeddings(
-    checkpoint: Path, model: HuggingFaceClap, tmp_path: Path, dtype: DType
-) -> None:
-    on_gpu = load(checkpoint, tmp_path / "gpu", dtype=dtype, device="cuda:0")
-    cosines = (on_gpu.embed_audio(windows()) * model.embed_audio(windows())).sum(axis=1)
-    assert cosines.min() > (0.9999 if dtype == "float32" else 0.999)
-    assert (on_gpu.embed_text(TEXTS) * model.embed_text(TEXTS)).sum(axis=1).min() > 0.999
+def test_the_gpu_gives_the_same_embeddings(checkpoint: Path, model: HuggingFaceClap, tmp_path: Path) -> None:
+    on_gpu = load(checkpoint, tmp_path / "gpu", device="cuda:0")
+    assert (on_gpu.embed_audio(windows()) * model.embed_audio(windows())).sum(axis=1).min() > 0.9999
+    assert (on_gpu.embed_text(TEXTS) * model.embed_text(TEXTS)).sum(axis=1).min() > 0.9999

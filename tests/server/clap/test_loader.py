@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
+from transformers import ClapModel
 
 from clap_server.clap.huggingface import HuggingFaceClap
 from clap_server.clap.loader import GPU_DEFAULT, load_model, resolve_device, resolve_name
@@ -58,8 +59,8 @@ def test_a_checkpoint_without_safetensors_is_taken_as_it_is(
         if path.suffix == ".json":
             (folder / path.name).write_bytes(path.read_bytes())
     whole = load_model(str(unfused_checkpoint), device="cpu", cache_dir=tmp_path)
-    assert isinstance(whole, HuggingFaceClap)
-    torch.save(whole._model.state_dict(), folder / "pytorch_model.bin")
+    weights: Any = ClapModel.from_pretrained(unfused_checkpoint)
+    torch.save(weights.state_dict(), folder / "pytorch_model.bin")
     hub.models[NAME] = folder
     model = load_model(NAME, device="cpu", cache_dir=tmp_path)
     np.testing.assert_allclose(model.embed_audio([WINDOW]), whole.embed_audio([WINDOW]), atol=1e-6)

@@ -199,6 +199,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("CLAP_ENGINE", "torch")
     # What these scores promise does not matter here, and to make a whole bank takes long.
     monkeypatch.setattr(making, "_PIECES", 2)
     return Command(checkpoint)
