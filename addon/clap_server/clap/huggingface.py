@@ -157,8 +157,10 @@ class HuggingFaceClap:
         """
         use_threads(ALL)
         batch = repeat_pad(windows, self._samples, self._padding)
+        if self.device != "cpu":
+            batch = batch.pin_memory()
         with torch.inference_mode():
-            mel: torch.Tensor = self._log_mel(batch.to(self.device))
+            mel: torch.Tensor = self._log_mel(batch.to(self.device, non_blocking=True))
             return mel[:, None]
 
     def embed_audio(self, windows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -20,9 +20,28 @@ def write_checkpoint(folder: Path, *, fused: bool, stages: int = 2) -> Path:
     With two stages of 32 and 16 patches all are at least as large as the attention window of 8; with four
     the last is smaller.
     """
+    audio = {
+        "spec_size": 128,
+        "num_mel_bins": 64,
+        "patch_embeds_hidden_size": 16,
+        "depths": [2] * stages,
+        "num_attention_heads": [2 ** (n + 1) for n in range(stages)],
+        "num_hidden_layers": stages,
+        "hidden_size": 16 * 2 ** (stages - 1),
+    }
+    return _write(folder, audio, fused=fused, dimension=32, window_s=WINDOW_S)
+
+
+def write_htsat_tiny(folder: Path, *, fused: bool) -> Path:
+    """Write one with the audio tower of LAION's checkpoints, and a tiny one for texts."""
+    # transformers' defaults are that tower's configuration.
+    return _write(folder, {}, fused=fused, dimension=512, window_s=10)
+
+
+def _write(folder: Path, audio: dict[str, Any], *, fused: bool, dimension: int, window_s: int) -> Path:
     torch.manual_seed(7)
     config = ClapConfig(
-        projection_dim=32,
+        projection_dim=dimension,
         text_config={
             "vocab_size": 300,
             "hidden_size": 32,
@@ -31,17 +50,7 @@ def write_checkpoint(folder: Path, *, fused: bool, stages: int = 2) -> Path:
             "intermediate_size": 32,
             "max_position_embeddings": 66,
         },
-        audio_config={
-            "spec_size": 128,
-            "num_mel_bins": 64,
-            "patch_embeds_hidden_size": 16,
-            "depths": [2] * stages,
-            "num_attention_heads": [2 ** (n + 1) for n in range(stages)],
-            "num_hidden_layers": stages,
-            "hidden_size": 16 * 2 ** (stages - 1),
-            "enable_fusion": fused,
-            "fusion_type": "aff_2d" if fused else None,
-        },
+        audio_config=audio | {"enable_fusion": fused, "fusion_type": "aff_2d" if fused else None},
     )
     model: Any = ClapModel(config)
     model.eval()
@@ -51,7 +60,7 @@ def write_checkpoint(folder: Path, *, fused: bool, stages: int = 2) -> Path:
     norm.running_var.fill_(400.0)
     model.save_pretrained(folder)
     ClapFeatureExtractor(
-        max_length_s=WINDOW_S, frequency_min=50, truncation="fusion" if fused else "rand_trunc"
+        max_length_s=window_s, frequency_min=50, truncation="fusion" if fused else "rand_trunc"
     ).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder

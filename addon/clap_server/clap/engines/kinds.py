@@ -80,6 +80,9 @@ EAGER = Kind("torch", "float32", None, f"{_PACKAGE}.eager", _TORCH)
 KINDS = (
     EAGER,
     Kind("openvino", "float32", "cpu", f"{_PACKAGE}.openvino", (*_TORCH, "openvino")),
+    Kind("onnxruntime", "float32", "cpu", f"{_PACKAGE}.onnxruntime", (*_TORCH, "onnx", "onnxruntime")),
+    Kind("cuda-float16", "float16", "cuda", f"{_PACKAGE}.cuda", _TORCH),
+    Kind("cuda-bfloat16", "bfloat16", "cuda", f"{_PACKAGE}.cuda", _TORCH),
     Kind("torch-bfloat16", "bfloat16", "cpu", f"{_PACKAGE}.eager", _TORCH),
     Kind("openvino-bfloat16", "bfloat16", "cpu", f"{_PACKAGE}.openvino", (*_TORCH, "openvino")),
     Kind("openvino-int8", "int8", "cpu", f"{_PACKAGE}.openvino", (*_TORCH, "openvino", "nncf")),
