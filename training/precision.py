@@ -6,17 +6,13 @@ from functools import cache
 
 import torch
 
-# As `torch.cpu.get_capabilities` calls them, on x86 and on ARM.
-_MULTIPLIES_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+from clap_server.clap.engines.processor import multiplies_bfloat16
 
 
 @cache
 def has_bfloat16(kind: str) -> bool:
     """Whether a kind of device multiplies in bfloat16 itself; others are many times slower in it."""
-    if kind != "cpu":
-        return True
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in _MULTIPLIES_BFLOAT16)
+    return kind != "cpu" or multiplies_bfloat16()
 
 
 def mixed(kind: str) -> torch.autocast:

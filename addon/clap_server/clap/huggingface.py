@@ -110,7 +110,7 @@ class HuggingFaceClap:
         # What is left of it is for texts alone: the tower can go when another engine does its work.
         model.audio_model = model.audio_projection = None
         self._model = model.to(device).eval()
-        self._engine: Engine = self._subject.build(EAGER, folder)
+        self._engine: Engine = self.subject.build(EAGER, folder)
         self.engine_trials: tuple[Trial, ...] = ()
 
     @property
@@ -138,7 +138,7 @@ class HuggingFaceClap:
             ConfigurationError: there is no such engine.
         """
         check_name(wanted)
-        choice = choose(self._subject, wanted, cache_dir, progress)
+        choice = choose(self.subject, wanted, cache_dir, progress)
         self._engine, self.engine_trials = choice.engine, choice.trials
         if not isinstance(self._engine, Eager):
             self._tower = None
@@ -191,7 +191,7 @@ class HuggingFaceClap:
             replace(trial, problem=problem) if trial.engine == self.engine else trial
             for trial in self.engine_trials
         )
-        failed, self._engine = self._engine, self._subject.build(EAGER, self._folder)
+        failed, self._engine = self._engine, self.subject.build(EAGER, self._folder)
         failed.close()
 
     def _have_tower(self) -> AudioTower:
@@ -200,7 +200,8 @@ class HuggingFaceClap:
         return self._tower
 
     @cached_property
-    def _subject(self) -> Subject:
+    def subject(self) -> Subject:
+        """What engines are made for."""
         return Subject(
             checkpoint=self._folder,
             identity=self.identity,

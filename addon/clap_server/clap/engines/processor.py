@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -14,19 +13,16 @@ _MULTIPLIES_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 _MULTIPLIES_INT8 = ("avx512_vnni", "avx_vnni", "amx_int8", "dot", "i8mm")
 
 
-@cache
 def multiplies_bfloat16() -> bool:
     """Whether it multiplies in bfloat16; others convert to and fro, and are many times slower in it."""
     return _has(_MULTIPLIES_BFLOAT16)
 
 
-@cache
 def multiplies_int8() -> bool:
     """Whether it adds up products of 8-bit integers in one step; without, they gain nothing over float32."""
     return _has(_MULTIPLIES_INT8)
 
 
-@cache
 def description() -> str:
     """Its name and a digest of all that it can do; machines of one description compute at one speed.
 

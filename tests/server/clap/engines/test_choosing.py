@@ -46,7 +46,7 @@ class Chooser:
     def __call__(self, *kinds: Kind, wanted: str = "auto", timeout_s: float = LONG_S) -> Choice:
         self._know_eager()
         return choosing.choose(
-            self.model._subject,
+            self.model.subject,
             wanted,
             self.cache_dir,
             self._tell,
@@ -55,7 +55,7 @@ class Chooser:
         )
 
     def _know_eager(self) -> None:
-        subject = self.model._subject
+        subject = self.model.subject
         store = TrialStore(
             self.cache_dir, subject.identity, "cpu", choosing.device_name("cpu"), subject.threads
         )
@@ -81,7 +81,7 @@ def choose(model: HuggingFaceClap, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     here = str(Path(__file__).parent)
     monkeypatch.syspath_prepend(here)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
-    sounds = choosing._Sounds(model._subject)
+    sounds = choosing._Sounds(model.subject)
     np.savez(tmp_path / "answers.npz", features=sounds.checks.numpy(), embeddings=sounds.expected)
     monkeypatch.setenv(bad.ANSWERS, str(tmp_path / "answers.npz"))
     return Chooser(model, tmp_path / "models")
@@ -265,9 +265,9 @@ def test_what_was_measured_elsewhere_does_not_count(
         monkeypatch.setattr(trials, "device_name", lambda _: "another processor")
         monkeypatch.setattr(choosing, "device_name", lambda _: "another processor")
     else:
-        subject = choose.model._subject
+        subject = choose.model.subject
         changed = {"identity": "others"} if what == "weights" else {"threads": subject.threads + 1}
-        choose.model.__dict__["_subject"] = replace(subject, **changed)
+        choose.model.__dict__["subject"] = replace(subject, **changed)
     assert choose(kind("good"), wanted="good").engine.name == "good"
     assert choose.tried == ["good", "good"]
 

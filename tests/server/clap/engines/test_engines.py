@@ -35,7 +35,7 @@ def kind_of(name: str) -> Kind:
 
 def built(model: HuggingFaceClap, name: str, folder: Path, *, export: bool) -> Engine:
     """Make an engine as a trial does, or as the server does after it."""
-    source = model._subject.source(folder)
+    source = model.subject.source(folder)
     if export:
         folder.mkdir()
         sounds = choosing.calibration_sounds(model.sample_rate, model.window_s)
@@ -83,7 +83,7 @@ def test_the_gpu_computes_what_the_processor_does(
     on_cpu = HuggingFaceClap(fused_checkpoint, name="tiny", device="cpu", cache_dir=tmp_path)
     model = HuggingFaceClap(fused_checkpoint, name="tiny", device="cuda:0", cache_dir=tmp_path)
     assert kind_of(name).missing("cuda:0") is None
-    engine = kind_of(name).build(model._subject.source(tmp_path))
+    engine = kind_of(name).build(model.subject.source(tmp_path))
     # More than the largest recorded batch, and no number of which there is a graph.
     many = [windows[row % len(windows)] for row in range(37)]
     found = engine.embed(model.features(many))
@@ -128,7 +128,7 @@ def test_the_processor_is_known_by_what_it_can_do(monkeypatch: pytest.MonkeyPatc
     names = set()
     for found in ({"avx2": True}, {"avx2": True, "avx512_vnni": True, "avx512_bf16": False}, {"bf16": True}):
         monkeypatch.setattr("torch.cpu.get_capabilities", lambda found=found: found)
-        names.add(processor.description.__wrapped__())
-        assert processor.multiplies_bfloat16.__wrapped__() == ("bf16" in found)
-        assert processor.multiplies_int8.__wrapped__() == ("avx512_vnni" in found)
+        names.add(processor.description())
+        assert processor.multiplies_bfloat16() == ("bf16" in found)
+        assert processor.multiplies_int8() == ("avx512_vnni" in found)
     assert len(names) == 3
