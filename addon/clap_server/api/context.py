@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from aiohttp import web
 
@@ -50,6 +50,7 @@ class Context:
         media_dir: where recordings may be played from; None if nowhere.
         self_tests: limits how many microphones are tested at once.
         source_checks: limits how many sources are tried at once.
+        judging: to be held while a verdict on an event, by its id, is kept or taken back with all that follows.
     """
 
     store: Store
@@ -70,6 +71,8 @@ class Context:
     media_dir: Path | None = None
     source_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     self_tests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    # A lock is there as long as somebody has or wants it.
+    judging: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
 
 CONTEXT = web.AppKey("context", Context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from clap_server.detection.examples import Examples
 from clap_server.store.embeddings import from_blob, to_blob
+from clap_server.store.microphones import is_kept
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,7 +35,7 @@ MOST_LESSONS = 20
 MOST_OF_MICROPHONE = 400
 """Lessons of one microphone, the newest."""
 
-Outcome = Literal["learnt", "no_trace"]
+Outcome = Literal["learnt", "no_trace", "no_microphone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class LessonStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # What is written hangs on what is there: one change at a time.
+        self._changing = asyncio.Lock()
         self._lessons: dict[str, Lesson] = {}
 
     async def load(self) -> None:
@@ -96,29 +100,34 @@ class LessonStore:
         """
         embeddings = trace.embeddings
         values = (trace.made_for, len(embeddings), to_blob(embeddings), trace.hop_s, trace.denoise)
-        async with self._database.transaction() as connection:
-            await connection.execute(
-                "INSERT INTO traces (made_for, windows, embeddings, hop_s, denoise, event_id)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO UPDATE SET"
-                " made_for = excluded.made_for, windows = excluded.windows, embeddings = excluded.embeddings,"
-                " hop_s = excluded.hop_s, denoise = excluded.denoise",
-                (*values, event.id),
-            )
-            await connection.execute(
-                "DELETE FROM traces WHERE rowid <= (SELECT MAX(rowid) FROM traces) - ?", (MOST_TRACES,)
-            )
-        known = self._lessons.get(event.id)
-        return known is not None and await self.learn(event, known.verdict) == "learnt"
+        async with self._changing:
+            async with self._database.transaction() as connection:
+                await connection.execute(
+                    "INSERT INTO traces (made_for, windows, embeddings, hop_s, denoise, event_id)"
+                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO UPDATE SET"
+                    " made_for = excluded.made_for, windows = excluded.windows,"
+                    " embeddings = excluded.embeddings, hop_s = excluded.hop_s, denoise = excluded.denoise",
+                    (*values, event.id),
+                )
+                await connection.execute(
+                    "DELETE FROM traces WHERE rowid <= (SELECT MAX(rowid) FROM traces) - ?", (MOST_TRACES,)
+                )
+            known = self._lessons.get(event.id)
+            return known is not None and await self._learn(event, known.verdict) == "learnt"
 
     async def learn(self, event: SoundEvent, verdict: Verdict) -> Outcome:
         """Keep what a verdict teaches, in place of what an earlier one of the same event taught.
 
         Returns:
-            ``no_trace`` if there is nothing to learn from.
+            ``no_trace`` if there is nothing to learn from, ``no_microphone`` if nobody is there to learn it.
 
         Raises:
             StoreError: it cannot be stored; then nothing changed.
         """
+        async with self._changing:
+            return await self._learn(event, verdict)
+
+    async def _learn(self, event: SoundEvent, verdict: Verdict) -> Outcome:
         heard = await self._trace(event.id)
         if heard is None:
             return "no_trace"
@@ -131,18 +140,22 @@ class LessonStore:
             event.detected_at,
             *heard,
         )
-        kept = {**{key: value for key, value in self._lessons.items() if key != event.id}, event.id: lesson}
-        gone = _too_many(kept.values(), lesson)
         async with self._database.transaction() as connection:
+            if not await is_kept(connection, event.microphone_id):
+                return "no_microphone"
+            others = [known for known in self._lessons.values() if known.event_id != event.id]
+            gone = {event.id, *_too_many([*others, lesson], lesson)}
             await connection.executemany(
-                "DELETE FROM lessons WHERE event_id = ?", [(event_id,) for event_id in (*gone, event.id)]
+                "DELETE FROM lessons WHERE event_id = ?", [(event_id,) for event_id in gone]
             )
             await connection.execute(
                 "INSERT INTO lessons (event_id, microphone_id, label_id, label_name, verdict, heard_at,"
                 " made_for, windows, embeddings, hop_s, denoise) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 _row(lesson),
             )
-        self._lessons = {key: value for key, value in kept.items() if key not in gone}
+        for event_id in gone:
+            self._lessons.pop(event_id, None)
+        self._lessons[event.id] = lesson
         return "learnt"
 
     async def _trace(self, event_id: str) -> _HeardAs | None:
@@ -163,10 +176,11 @@ class LessonStore:
         Raises:
             StoreError: it cannot be stored; then nothing changed.
         """
-        async with self._database.transaction() as connection:
-            await connection.execute("DELETE FROM lessons WHERE event_id = ?", (event_id,))
-            await connection.execute("UPDATE events SET feedback = NULL WHERE id = ?", (event_id,))
-        self._lessons.pop(event_id, None)
+        async with self._changing:
+            async with self._database.transaction() as connection:
+                await connection.execute("DELETE FROM lessons WHERE event_id = ?", (event_id,))
+                await connection.execute("UPDATE events SET feedback = NULL WHERE id = ?", (event_id,))
+            self._lessons.pop(event_id, None)
 
     def forget_microphone(self, microphone_id: str) -> None:
         """Let go of what a microphone learnt that is gone; the database has done so."""

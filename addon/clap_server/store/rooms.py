@@ -14,6 +14,7 @@ from clap_server.listening.room.hours import Listened
 from clap_server.listening.room.piece import RoomPiece
 from clap_server.listening.room.reservoir import Kept
 from clap_server.listening.room.room import FoundPieces
+from clap_server.store.microphones import is_kept
 
 if TYPE_CHECKING:
     import sqlite3
@@ -87,7 +88,7 @@ class Rooms:
     ) -> None:
         """See ``RoomStore``."""
         async with self._database.transaction() as connection:
-            if not await _is_there(connection, microphone_id):
+            if not await is_kept(connection, microphone_id):
                 return
             await _delete(connection, microphone_id, made_for, map(str, gone))
             for kept, piece in added:
@@ -124,7 +125,7 @@ class Rooms:
     async def add_false(self, microphone_id: str, made_for: str, event_id: str, piece: RoomPiece) -> None:
         """See ``RoomStore``; the oldest of too many goes."""
         async with self._database.transaction() as connection:
-            if await _is_there(connection, microphone_id):
+            if await is_kept(connection, microphone_id):
                 await _insert(connection, microphone_id, made_for, f"{_FALSE}{event_id}", piece, None)
                 await connection.execute(
                     "DELETE FROM room_pieces WHERE microphone_id = ? AND made_for = ? AND name IN ("
@@ -176,11 +177,6 @@ class Rooms:
             )
             async with self._database.transaction() as connection:
                 await _delete(connection, microphone_id, made_for, names)
-
-
-async def _is_there(connection: aiosqlite.Connection, microphone_id: str) -> bool:
-    cursor = await connection.execute("SELECT 1 FROM microphones WHERE id = ?", (microphone_id,))
-    return await cursor.fetchone() is not None
 
 
 async def _delete(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clap_server.listening.events import SoundEvent
+    from clap_server.store.events import Verdict
 
 RATE = 16_000
 DIMENSION = SpectralModel().dimension
@@ -101,6 +102,14 @@ async def say(client: Client, event_id: str, verdict: str, status: int = 200) ->
     )
 
 
+async def false_pieces(client: Client) -> list[str]:
+    """Names of what counts as everyday sound of a room because it was called false."""
+    rows = await client.server.context.store.rooms._database.rows(
+        "SELECT name FROM room_pieces WHERE name LIKE 'false %'"
+    )
+    return [row["name"] for row in rows]
+
+
 async def lessons(client: Client, microphone_id: str = "kitchen") -> Any:
     return await client.json("GET", f"/api/microphones/{microphone_id}/feedback")
 
@@ -118,6 +127,35 @@ async def test_the_same_sound_does_not_fire_again_but_others_do(client: Client) 
     assert await play(client, plates, "hall") == ["glass_breaking"], "other microphones learn nothing"
     assert (await say(client, event["id"], "correct"))["learnt"]
     assert await play(client, plates) == ["glass_breaking"]
+
+
+async def test_of_two_verdicts_at_once_one_holds_in_all_that_follows(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = await heard(client)
+    store = client.server.context.store
+    noting, later = store.events.set_feedback, asyncio.Event()
+
+    async def note_and_dawdle(event_id: str, verdict: Verdict) -> bool:
+        noted = await noting(event_id, verdict)
+        if verdict == "false_alarm":
+            # The other one gets ahead of this one if nothing keeps it.
+            later.set()
+            await asyncio.wait([second], timeout=0.5)
+        return noted
+
+    monkeypatch.setattr(store.events, "set_feedback", note_and_dawdle)
+
+    async def contradict() -> None:
+        await later.wait()
+        await say(client, event.id, "correct")
+
+    second = asyncio.create_task(contradict())
+    assert (await say(client, event.id, "false_alarm"))["feedback"] == "false_alarm"
+    await second
+    assert (await client.json("GET", f"/api/events/{event.id}"))["feedback"] == "correct"
+    assert [lesson["verdict"] for lesson in (await lessons(client))["lessons"]] == ["correct"]
+    assert await false_pieces(client) == []
 
 
 @pytest.mark.parametrize("noted", [True, False])
