@@ -85,6 +85,11 @@ def context(request: web.Request) -> Context:
     return request.app[CONTEXT]
 
 
+def has_left(request: web.Request) -> bool:
+    """Whether the client closed the connection, so that there is nobody to answer."""
+    return request.transport is None or request.transport.is_closing()
+
+
 def json_response(text: str, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """An answer of JSON text that is already made."""
     return web.Response(text=text, status=status, headers=headers, content_type="application/json")

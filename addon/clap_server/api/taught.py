@@ -38,6 +38,8 @@ _LOGGER = logging.getLogger(__name__)
 
 MOST_SOUNDS = 50
 _ICON = "mdi:school"
+# How soon it is noticed that nobody waits any more, in seconds.
+_LOOK_S = 0.25
 
 
 class Clip(NamedTuple):
@@ -56,6 +58,14 @@ class Clip(NamedTuple):
 
 class NameTakenError(ClapServerError):
     """Another taught sound has the name."""
+
+
+class TooManySoundsError(ClapServerError):
+    """No more taught sounds are kept."""
+
+
+class UnwantedError(ClapServerError):
+    """Nobody waits any more for a sound to be taught."""
 
 
 class TaughtSounds:
@@ -119,8 +129,23 @@ class TaughtSounds:
             " delete it and teach it again"
         )
 
+    def require_room(self) -> None:
+        """Refuse another sound where there are too many.
+
+        Raises:
+            TooManySoundsError: there are.
+        """
+        if len(self._store.all()) >= MOST_SOUNDS:
+            raise TooManySoundsError(f"The server keeps {MOST_SOUNDS} sounds; delete one")
+
     async def add(
-        self, name: str, kind: LabelKind | None, clips: Sequence[Clip], *, keep: bool
+        self,
+        name: str,
+        kind: LabelKind | None,
+        clips: Sequence[Clip],
+        *,
+        keep: bool,
+        unwanted: Callable[[], bool] = lambda: False,
     ) -> TaughtSound:
         """Teach a sound.
 
@@ -129,10 +154,13 @@ class TaughtSounds:
             kind: by the length of the clips, or events, if it is None.
             clips: 3 to 20.
             keep: whether their sound is kept, so that another model can learn it.
+            unwanted: whether nobody waits for it any more; what is not taught by then never is.
 
         Raises:
             LabelError: the name is not usable.
             NameTakenError: another sound has it.
+            TooManySoundsError: no more are kept.
+            UnwantedError: nobody waits for it any more.
             TeachingError: the clips are not.
             AudioError: one of them is not readable.
             ModelError: the model failed.
@@ -143,7 +171,9 @@ class TaughtSounds:
             words = self._library.for_teaching(name)
             if self._store.get(words.id) is not None:
                 raise NameTakenError(f"A sound of the name {name!r} is taught already: choose another")
-            sound = await self._learn(words, kind, clips, keep=keep, created_at=datetime.now(UTC))
+            self.require_room()
+            now = datetime.now(UTC)
+            sound = await self._learn(words, kind, clips, keep=keep, created_at=now, unwanted=unwanted)
             await self._store.add(sound, [clip.flac if keep else None for clip in clips])
             self._tell()
         _LOGGER.info("Taught %s: %s", name, sound.separation.words)
@@ -197,6 +227,7 @@ class TaughtSounds:
         *,
         keep: bool,
         created_at: datetime,
+        unwanted: Callable[[], bool] = lambda: False,
     ) -> TaughtSound:
         model = SharedModel(self._holder.model, self._supervisor.batcher)
 
@@ -222,13 +253,20 @@ class TaughtSounds:
             )
 
         async with self._busy:
+            if unwanted():
+                raise UnwantedError
             learning = asyncio.ensure_future(asyncio.to_thread(learn))
             try:
-                return await asyncio.shield(learning)
+                while not learning.done():
+                    await asyncio.wait([learning], timeout=_LOOK_S)
+                    if unwanted():
+                        raise UnwantedError
+                return learning.result()
             finally:
                 if not learning.done():
                     model.abandon()
                     await asyncio.wait([learning])
+                    learning.exception()
 
     async def _follow(self) -> None:
         while True:

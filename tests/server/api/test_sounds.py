@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from tests.server.listening.spectral import RATE, SpectralModel, room
 from tests.support.banks import spectral_bank
 from tests.support.running_server import Client, ReadyHolder, running
 from tests.support.sound_events import START, sound_event
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -163,6 +165,19 @@ async def test_events_teach_too(client: Client) -> None:
     for name, event_id, code in (("a", "gone", "no_such_event"), ("b", bare.id, "no_clip")):
         problem = await teach(client, form(name=name, events=event_id), status=422)
         assert problem["type"] == f"/problems/{code}"
+
+
+@pytest.mark.parametrize("left", [b"", b"no sound at all"])
+async def test_an_event_whose_recording_is_damaged_is_named(client: Client, left: bytes) -> None:
+    whole, damaged = [await _heard(client, 1.5, pre_roll_s=3, seed=seed) for seed in range(2)]
+    stored = await client.server.context.store.events.get(damaged)
+    assert stored is not None
+    client.server.context.store.clips.path(stored.event).write_bytes(left)
+    problem = await teach(client, form(bell(7), bell(8), events=f"{whole},{damaged}"), status=422)
+    assert problem["type"] == "/problems/unreadable_audio"
+    [error] = problem["errors"]
+    assert error["field"] == "events"
+    assert damaged in error["message"]
 
 
 async def test_a_sound_is_in_use_where_a_microphone_cannot_listen_now(tmp_path: Path) -> None:
@@ -347,6 +362,46 @@ async def test_a_name_is_taught_once_and_no_more_than_some_sounds_are_kept(clien
     sounds._sounds = {str(number): sound for number in range(MOST_SOUNDS)}
     problem = await teach(client, form(name="one more"), status=409)
     assert problem["type"] == "/problems/too_many_sounds"
+
+
+async def test_no_more_sounds_are_kept_though_they_are_taught_at_once(client: Client) -> None:
+    await teach(client)
+    sounds = client.server.context.store.sounds
+    [sound] = sounds.all()
+    sounds._sounds = {str(number): sound for number in range(MOST_SOUNDS - 1)}
+
+    async def teach_at_once(name: str) -> int:
+        data = form(*(bell(seed) for seed in range(3)), name=name)
+        async with client.request("POST", "/api/sounds", data=data) as response:
+            return int(response.status)
+
+    assert sorted(await asyncio.gather(*map(teach_at_once, ("one more", "and another")))) == [201, 409]
+    assert len(sounds.all()) == MOST_SOUNDS
+
+
+async def test_what_a_client_does_not_wait_for_is_not_taught(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = client.server.context
+    held, began = threading.Event(), threading.Event()
+    embed = shared.holder.model.embed_audio
+
+    def slow(batch: Any) -> Any:
+        began.set()
+        assert held.wait(30)
+        return embed(batch)
+
+    monkeypatch.setattr(shared.holder.model, "embed_audio", slow)
+    asking = asyncio.create_task(teach(client))
+    await asyncio.to_thread(began.wait, 30)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await until(lambda: not shared.taught._changing.locked())
+    held.set()
+    await shared.supervisor.batcher.run(lambda: None)
+    assert shared.store.sounds.all() == []
+    monkeypatch.undo()
+    assert (await teach(client))["id"] == "my_bell"
 
 
 async def test_only_a_form_teaches(client: Client) -> None:
