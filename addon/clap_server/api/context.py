@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from clap_server.api.taught import TaughtSounds
     from clap_server.clap.holder import ModelHolder
     from clap_server.detection.library import LabelLibrary
+    from clap_server.listening.config import Microphone
     from clap_server.listening.supervisor import Supervisor
     from clap_server.store.store import Store
 
@@ -43,7 +44,7 @@ class Context:
         ready: False while the server starts; then only /health and the page are answered.
         ingress_port: local port that trusts ``ingress_peers``; None if there is none.
         ingress_peers: addresses that may use the ingress port.
-        microphones_coming: ids that are being stored, which count as there already.
+        microphones_coming: those that are being stored, by their ids; they count as there already.
         pushers: the client that sends each pushed microphone's sound.
         page_sockets: WebSockets of pages that signed in, with the cookie of their session.
         classify_slots: limits how many uploads are decoded and scored, or learnt from, at once.
@@ -64,7 +65,7 @@ class Context:
     ready: bool = False
     ingress_port: int | None = None
     ingress_peers: frozenset[str] = INGRESS_PEERS
-    microphones_coming: set[str] = field(default_factory=set)
+    microphones_coming: dict[str, Microphone] = field(default_factory=dict)
     pushers: dict[str, web.WebSocketResponse] = field(default_factory=dict)
     page_sockets: WeakKeyDictionary[web.WebSocketResponse, str] = field(default_factory=WeakKeyDictionary)
     classify_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CLASSIFY_SLOTS))

@@ -113,11 +113,12 @@ async def delete_sound(request: web.Request) -> web.Response:
 
 def _refuse_if_watched(shared: Context, sound: TaughtSound) -> None:
     """By the settings: microphones that cannot listen now would listen for the bare words later."""
-    watching = [
+    microphones = [*shared.store.microphones.all(), *shared.microphones_coming.values()]
+    watching = dict.fromkeys(
         microphone.settings.name
-        for microphone in shared.store.microphones.all()
+        for microphone in microphones
         if any(_means(shared, choice.label, sound) for choice in microphone.settings.labels)
-    ]
+    )
     if watching:
         listens = "listens" if len(watching) == 1 else "listen"
         raise ProblemError(

@@ -191,8 +191,13 @@ class TaughtSounds:
         """
         async with self._changing:
             check()
-            await self._store.delete(sound_id)
-            self._tell()
+            # Before it is deleted: no microphone comes to listen for it meanwhile.
+            self._tell(without=sound_id)
+            try:
+                await self._store.delete(sound_id)
+            except BaseException:
+                self._tell()
+                raise
 
     def label(self, sound: TaughtSound) -> Label:
         """What microphones listen for."""
@@ -208,9 +213,11 @@ class TaughtSounds:
             taught=examples,
         )
 
-    def _tell(self) -> None:
+    def _tell(self, without: str | None = None) -> None:
         labels = []
         for sound in self._store.all():
+            if sound.id == without:
+                continue
             try:
                 labels.append(self.label(sound))
             except LabelError as error:

@@ -16,6 +16,7 @@ import pytest
 from clap_server.api.taught import MOST_SOUNDS
 from clap_server.audio.decode import decode
 from clap_server.audio.encode import encode
+from clap_server.errors import StoreError
 from clap_server.listening.events import ClipWithheld
 from clap_server.listening.sink import Recording
 from tests.server.detection.test_teaching import bell, buzz
@@ -206,6 +207,89 @@ async def test_a_sound_that_comes_into_use_while_it_waits_to_be_deleted_stays(cl
         deleting = asyncio.create_task(client.json("DELETE", "/api/sounds/my_bell", status=409))
         await watch(client, "my bell")
     assert "Kitchen" in (await deleting)["detail"]
+
+
+class Gate:
+    """Holds what is called until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, *, after: bool) -> None:
+        self.reached, self._open = asyncio.Event(), asyncio.Event()
+        method = getattr(owner, name)
+
+        async def held(*args: Any, **options: Any) -> Any:
+            found = await method(*args, **options) if after else None
+            self.reached.set()
+            await self._open.wait()
+            return found if after else await method(*args, **options)
+
+        monkeypatch.setattr(owner, name, held)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+async def test_a_sound_that_is_deleted_while_a_microphone_gets_ready_for_it_is_told(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await teach(client)
+    preparing = Gate(monkeypatch, client.server.context.supervisor, "prepare", after=True)
+    settings = {"name": "Kitchen", "source": {"type": "push"}, "labels": [{"label": "my bell"}]}
+    adding = asyncio.create_task(client.json("PUT", "/api/microphones/kitchen", status=409, json=settings))
+    await preparing.reached.wait()
+    await client.json("DELETE", "/api/sounds/my_bell", status=204)
+    preparing.open()
+    problem = await adding
+    assert problem["type"] == "/problems/sound_deleted"
+    assert "my bell was deleted" in problem["detail"]
+    assert (await client.json("GET", "/api/microphones"))["microphones"] == []
+    # Who sends them again means the words.
+    await watch(client, "my bell")
+    [watched] = client.server.context.supervisor.snapshot("kitchen").labels
+    assert watched.label.taught is None
+
+
+async def test_no_microphone_comes_to_use_a_sound_that_is_being_deleted(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await teach(client)
+    shared = client.server.context
+    preparing = Gate(monkeypatch, shared.supervisor, "prepare", after=True)
+    deleting = Gate(monkeypatch, shared.store.sounds, "delete", after=False)
+    settings = {"name": "Kitchen", "source": {"type": "push"}, "labels": [{"label": "my bell"}]}
+    adding = asyncio.create_task(client.json("PUT", "/api/microphones/kitchen", status=409, json=settings))
+    await preparing.reached.wait()
+    removing = asyncio.create_task(client.json("DELETE", "/api/sounds/my_bell", status=204))
+    await deleting.reached.wait()
+    preparing.open()
+    assert (await adding)["type"] == "/problems/sound_deleted"
+    deleting.open()
+    await removing
+
+
+async def test_a_sound_stays_while_the_settings_that_name_it_are_stored(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await teach(client)
+    storing = Gate(monkeypatch, client.server.context.store.microphones, "put", after=False)
+    adding = asyncio.create_task(watch(client, "my bell"))
+    await storing.reached.wait()
+    problem = await client.json("DELETE", "/api/sounds/my_bell", status=409)
+    assert "Kitchen still listens for my bell" in problem["detail"]
+    storing.open()
+    await adding
+
+
+async def test_a_sound_that_cannot_be_deleted_stays_a_label(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await teach(client)
+
+    async def fail(sound_id: str) -> None:
+        raise StoreError(f"{sound_id} stays")
+
+    monkeypatch.setattr(client.server.context.store.sounds, "delete", fail)
+    await client.json("DELETE", "/api/sounds/my_bell", status=503)
+    assert [label.id for label in client.server.context.library.taught] == ["my_bell"]
 
 
 async def _heard(
