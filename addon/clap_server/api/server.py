@@ -143,7 +143,7 @@ class Server:
             holder=holder,
             library=library,
             supervisor=supervisor,
-            taught=TaughtSounds(store.sounds, library, holder, supervisor, slots),
+            taught=TaughtSounds(store.sounds, store.lessons, library, holder, supervisor, slots),
             classify_slots=slots,
             bus=bus,
             authenticator=Authenticator(

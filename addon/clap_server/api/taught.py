@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from clap_server.detection.labels import Label, LabelKind
     from clap_server.detection.library import LabelLibrary
     from clap_server.listening.supervisor import Supervisor
+    from clap_server.store.lessons import LessonStore
     from clap_server.store.sounds import SoundStore
 
 _LOGGER = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class TaughtSounds:
 
     Args:
         store: keeps them.
+        lessons: what verdicts taught of them.
         library: resolves their names from now on; nobody else teaches it.
         holder: has the model.
         supervisor: has the microphones that may listen for them.
@@ -82,12 +84,14 @@ class TaughtSounds:
     def __init__(
         self,
         store: SoundStore,
+        lessons: LessonStore,
         library: LabelLibrary,
         holder: ModelHolder,
         supervisor: Supervisor,
         busy: asyncio.Semaphore,
     ) -> None:
         self._store = store
+        self._lessons = lessons
         self._library = library
         self._holder = holder
         self._supervisor = supervisor
@@ -180,7 +184,7 @@ class TaughtSounds:
         return sound
 
     async def remove(self, sound_id: str, check: Callable[[], None]) -> None:
-        """Forget a sound with its clips.
+        """Forget a sound with its clips, and what was said of its events: another of its name begins anew.
 
         Args:
             sound_id: of the sound.
@@ -198,6 +202,9 @@ class TaughtSounds:
             except BaseException:
                 self._tell()
                 raise
+            for microphone_id in self._lessons.forget_label(sound_id):
+                if (room := self._supervisor.room(microphone_id)) is not None:
+                    room.read_again()
 
     def label(self, sound: TaughtSound) -> Label:
         """What microphones listen for."""

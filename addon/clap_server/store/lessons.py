@@ -188,6 +188,17 @@ class LessonStore:
             key: lesson for key, lesson in self._lessons.items() if lesson.microphone_id != microphone_id
         }
 
+    def forget_label(self, label_id: str) -> set[str]:
+        """Let go of what was learnt of a sound that is gone; the database has done so.
+
+        Returns:
+            Ids of the microphones that had learnt it.
+        """
+        gone = [lesson for lesson in self._lessons.values() if lesson.label_id == label_id]
+        for lesson in gone:
+            del self._lessons[lesson.event_id]
+        return {lesson.microphone_id for lesson in gone}
+
     def of_microphone(self, microphone_id: str) -> list[Lesson]:
         """What was learnt there, in the order in which it was."""
         return [lesson for lesson in self._lessons.values() if lesson.microphone_id == microphone_id]

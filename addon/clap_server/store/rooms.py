@@ -29,7 +29,9 @@ _LOGGER = logging.getLogger(__name__)
 MOST_FALSE = 32
 """Events that the user called false, of a microphone and model: the newest."""
 
-_FALSE = "false "
+FALSE = "false "
+"""Before the id of such an event, in the name of its windows."""
+
 _DAY_S = 86400.0
 # As hundredths of a second, so much of a piece fits.
 _LONGEST_S = 2**32 / 100 - 1
@@ -126,7 +128,7 @@ class Rooms:
         """See ``RoomStore``; the oldest of too many goes."""
         async with self._database.transaction() as connection:
             if await is_kept(connection, microphone_id):
-                await _insert(connection, microphone_id, made_for, f"{_FALSE}{event_id}", piece, None)
+                await _insert(connection, microphone_id, made_for, f"{FALSE}{event_id}", piece, None)
                 await connection.execute(
                     "DELETE FROM room_pieces WHERE microphone_id = ? AND made_for = ? AND name IN ("
                     "SELECT name FROM room_pieces WHERE microphone_id = ? AND made_for = ?"
@@ -137,7 +139,7 @@ class Rooms:
     async def remove_false(self, event_id: str) -> None:
         """See ``RoomStore``."""
         async with self._database.transaction() as connection:
-            await connection.execute("DELETE FROM room_pieces WHERE name = ?", (f"{_FALSE}{event_id}",))
+            await connection.execute("DELETE FROM room_pieces WHERE name = ?", (f"{FALSE}{event_id}",))
 
     async def delete_before(self, at: float) -> None:
         """Forget what was heard before a Unix time.

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from clap_server.detection.labels import LabelKind
 from clap_server.detection.separation import Separation
 from clap_server.store.embeddings import from_blob, to_blob
+from clap_server.store.rooms import FALSE
 
 if TYPE_CHECKING:
     import sqlite3
@@ -142,13 +143,18 @@ class SoundStore:
         return [row["flac"] for row in rows]
 
     async def delete(self, sound_id: str) -> None:
-        """Forget one with its clips; one that is not there is no error.
+        """Forget one with its clips, and what verdicts taught of it; one that is not there is no error.
 
         Raises:
             StoreError: it cannot be stored; then nothing changed.
         """
         async with self._database.transaction() as connection:
             await connection.execute("DELETE FROM sounds WHERE id = ?", (sound_id,))
+            await connection.execute(
+                "DELETE FROM room_pieces WHERE name IN (SELECT ? || event_id FROM lessons WHERE label_id = ?)",
+                (FALSE, sound_id),
+            )
+            await connection.execute("DELETE FROM lessons WHERE label_id = ?", (sound_id,))
         self._sounds.pop(sound_id, None)
 
 

@@ -19,6 +19,7 @@ from clap_server.audio.encode import encode
 from clap_server.errors import StoreError
 from clap_server.listening.events import ClipWithheld
 from clap_server.listening.sink import Recording
+from clap_server.listening.traces import Trace
 from tests.server.detection.test_teaching import bell, buzz
 from tests.server.listening.spectral import RATE, SpectralModel, room
 from tests.support.banks import spectral_bank
@@ -207,6 +208,57 @@ async def test_a_sound_that_comes_into_use_while_it_waits_to_be_deleted_stays(cl
         deleting = asyncio.create_task(client.json("DELETE", "/api/sounds/my_bell", status=409))
         await watch(client, "my bell")
     assert "Kitchen" in (await deleting)["detail"]
+
+
+async def test_what_was_said_of_a_sound_is_forgotten_with_it(tmp_path: Path) -> None:
+    """Old false alarms kept a sound from being heard that was taught anew under the same name."""
+
+    async def learnt(client: Client) -> set[str]:
+        found = await client.json("GET", "/api/microphones/kitchen/feedback")
+        return {lesson["label_id"] for lesson in found["lessons"]}
+
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        await teach(client)
+        await watch(client, "alarm")
+        sink = client.server.context.supervisor._sink
+        for label_id in ("my_bell", "alarm"):
+            event = sound_event(label_id=label_id)
+            await sink.event_started(event)
+            trace = Trace("spectral 1", 0.5, False)
+            trace.add(model_of(1).embed_audio([bell(1)])[0])
+            await sink.event_traced(event, trace)
+            await sink.event_ended(replace(event, ended_at=START + timedelta(seconds=2)), None)
+            path = f"/api/events/{event.id}/feedback"
+            assert (await client.json("POST", path, json={"verdict": "false_alarm"}))["learnt"]
+        assert await learnt(client) == {"my_bell", "alarm"}
+        await client.json("DELETE", "/api/sounds/my_bell", status=204)
+        assert await learnt(client) == {"alarm"}
+        [counted] = await client.server.context.store.rooms._database.rows("SELECT name FROM room_pieces")
+        assert counted["name"] == f"false {event.id}", "nothing else counts as everyday sound any more"
+        await teach(client)
+        assert await learnt(client) == {"alarm"}
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        assert await learnt(client) == {"alarm"}
+
+
+async def test_what_was_said_of_a_sound_stays_when_another_model_learns_it(tmp_path: Path) -> None:
+    holder = ReadyHolder(tmp_path, model_of(1))
+    async with running(tmp_path, holder=holder) as client:
+        await teach(client)
+        await watch(client, "my bell")
+        sink = client.server.context.supervisor._sink
+        event = sound_event(label_id="my_bell")
+        await sink.event_started(event)
+        trace = Trace("spectral 1")
+        trace.add(model_of(1).embed_audio([bell(1)])[0])
+        await sink.event_traced(event, trace)
+        await client.json("POST", f"/api/events/{event.id}/feedback", json={"verdict": "correct"})
+        holder.change(model_of(2))
+        async with asyncio.timeout(60):
+            while (await client.json("GET", "/api/sounds/my_bell"))["problem"] is not None:
+                await asyncio.sleep(0.05)
+        await client.server.context.store.lessons.load()
+        assert client.server.context.store.lessons.get(event.id) is not None
 
 
 class Gate:
