@@ -15,6 +15,7 @@ from clap_server.api.problems import not_found, read_body
 from clap_server.api.route import Route
 from clap_server.api.schemas import Feedback, FeedbackTaken, Lesson, LessonsOfLabel, MicrophoneLessons
 from clap_server.detection.examples import made_for
+from clap_server.detection.library import NORMAL
 from clap_server.listening.traces import MOST_WINDOWS
 from clap_server.store.lessons import MOST_LESSONS, MOST_TRACES
 
@@ -32,6 +33,10 @@ _NO_TRACE = (
     " its pattern decided, it is too long ago, or an earlier version of the server heard it"
 )
 _NOT_YET = "not yet: the microphone is not listening now, or still learning"
+_OF_NORMAL = (
+    "it is noted, but nothing can be learnt from it: normal has no sound of its own, its score is what the"
+    " other labels leave; say of their events whether they were right"
+)
 # Shorter than a client waits for an answer.
 SETTLE_S = 5.0
 _NO_MICROPHONE = "it is noted, but its microphone is not there any more"
@@ -62,6 +67,8 @@ async def _learn(shared: Context, event: SoundEvent, verdict: Verdict) -> stored
     """What is learnt; if nothing is, why, in words."""
     if shared.store.microphones.get(event.microphone_id) is None:
         return _NO_MICROPHONE
+    if event.label_id == NORMAL.id:
+        return _OF_NORMAL
     if await shared.store.lessons.learn(event, verdict) == "no_trace":
         return _NO_TRACE
     shared.supervisor.relearn(event.microphone_id)
@@ -152,10 +159,12 @@ def _lesson(shared: Context, lesson: stored.Lesson, value: float | None) -> Less
 
 
 def _heeded(shared: Context, lesson: stored.Lesson) -> bool:
-    return lesson.made_for == made_for(shared.holder.model)
+    return lesson.label_id != NORMAL.id and lesson.made_for == made_for(shared.holder.model)
 
 
 def _words(shared: Context, lesson: stored.Lesson) -> str:
+    if lesson.label_id == NORMAL.id:
+        return _OF_NORMAL  # An earlier version kept it all the same.
     if not _heeded(shared, lesson):
         return "another model heard it than the one that runs now, so it counts only when that one runs again"
     if lesson.verdict == "correct":

@@ -305,6 +305,21 @@ async def test_an_event_of_which_nothing_is_kept_says_so(client: Client) -> None
     assert "nothing can be learnt" in answer["learnt_words"]
 
 
+@pytest.mark.parametrize("verdict", ["false_alarm", "correct"])
+async def test_nothing_is_learnt_of_what_has_no_sound_of_its_own(client: Client, verdict: str) -> None:
+    event = await heard(client, label_id="normal", label_name="Normal")
+    answer = await say(client, event.id, verdict)
+    assert (answer["feedback"], answer["learnt"], answer["score_now"]) == (verdict, False, None)
+    assert "normal has no sound of its own" in answer["learnt_words"]
+    assert (await lessons(client))["lessons"] == []
+    assert await false_pieces(client) == []
+    # As an earlier version did.
+    assert await client.server.context.store.lessons.learn(event, "false_alarm") == "learnt"
+    [kept] = (await lessons(client))["lessons"]
+    assert not kept["heeded"]
+    assert "normal has no sound of its own" in kept["words"]
+
+
 async def test_an_event_of_a_microphone_that_is_gone_says_so(client: Client) -> None:
     event = await heard(client, microphone_id="cellar")
     answer = await say(client, event.id, "false_alarm")
