@@ -51,7 +51,7 @@ class Context:
         media_dir: where recordings may be played from; None if nowhere.
         self_tests: limits how many microphones are tested at once.
         source_checks: limits how many sources are tried at once.
-        judging: to be held while a verdict on an event, by its id, is kept or taken back with all that follows.
+        judging: locks, by the id of an event, for keeping a verdict or taking it back, with all that follows.
     """
 
     store: Store

@@ -346,7 +346,7 @@ ROUTES = (
         "Forget a taught sound",
         "Labels",
         description=(
-            "With its clips, and what feedback taught of it, so that another sound of its name begins anew. Not"
+            "With its clips, and what feedback taught of it: another sound of its name begins anew. Not"
             " while the settings of a microphone name it, also of one that is off or cannot listen now (409"
             " names them): it would go on with the bare words."
         ),

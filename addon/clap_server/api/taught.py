@@ -286,6 +286,9 @@ class TaughtSounds:
         while True:
             await self._model_changed.wait()
             self._model_changed.clear()
+            async with self._changing:
+                # The store may have left some out.
+                self._tell()
             for sound in self._store.all():
                 if sound.made_for != made_for(self._holder.model) and all(c.has_sound for c in sound.clips):
                     await self._learn_anew(sound)

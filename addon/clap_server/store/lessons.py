@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from clap_server.detection.examples import Examples
-from clap_server.store.embeddings import from_blob, to_blob
+from clap_server.store.embeddings import MISFIT, from_blob, to_blob
 from clap_server.store.microphones import is_kept
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class LessonStore:
         # What is written hangs on what is there: one change at a time.
         self._changing = asyncio.Lock()
         self._lessons: dict[str, Lesson] = {}
+        # Of the models that run, or ran.
+        self._dimensions: dict[str, int] = {}
 
     async def load(self) -> None:
         """Read them all; one that makes no sense is left out, which is logged.
@@ -88,6 +91,19 @@ class LessonStore:
                 self._lessons[row["event_id"]] = _from_row(row)
             except (ValueError, TypeError) as error:
                 _LOGGER.error("What was learnt from event %s is unreadable: %s", row["event_id"], error)
+
+    def fit_to(self, made_for: str, dimension: int) -> None:
+        """Leave out what is said to be of a model, and cannot be, which is logged.
+
+        Args:
+            made_for: the model that runs now.
+            dimension: of its embeddings.
+        """
+        self._dimensions[made_for] = dimension
+        for event_id, lesson in list(self._lessons.items()):
+            if lesson.made_for == made_for and lesson.embeddings.shape[1] != dimension:
+                del self._lessons[event_id]
+                _LOGGER.error("What was learnt from event %s is unreadable: %s", event_id, MISFIT)
 
     async def keep_trace(self, event: SoundEvent, trace: Trace) -> bool:
         """Keep how the model heard an event, in place of what was known of it before.
@@ -162,7 +178,7 @@ class LessonStore:
         """How an event was heard; of an old one what was learnt from it before."""
         for row in await self._database.rows("SELECT * FROM traces WHERE event_id = ?", (event_id,)):
             try:
-                return _heard_as(row)
+                return _heard_as(row, self._dimensions.get(row["made_for"]))
             except ValueError as error:
                 _LOGGER.error("How event %s was heard is unreadable: %s", event_id, error)
         known = self._lessons.get(event_id)
@@ -216,13 +232,15 @@ class LessonStore:
         return self._examples(microphone_id, "correct")
 
     def _examples(self, microphone_id: str, verdict: Verdict) -> dict[str, tuple[Examples, ...]]:
-        found: dict[str, dict[str, list[NDArray[np.float32]]]] = {}
+        # Models by their dimension too: what is damaged must not keep the rest from being heeded.
+        found: dict[str, dict[tuple[str, int], list[NDArray[np.float32]]]] = {}
         for lesson in self.of_microphone(microphone_id):
             if lesson.verdict == verdict:
                 of_label = found.setdefault(lesson.label_id, {})
-                of_label.setdefault(lesson.made_for, []).append(lesson.embeddings)
+                model = lesson.made_for, lesson.embeddings.shape[1]
+                of_label.setdefault(model, []).append(lesson.embeddings)
         return {
-            label_id: tuple(Examples.of(made_for, heard) for made_for, heard in by_model.items())
+            label_id: tuple(Examples.of(made_for, heard) for (made_for, _), heard in by_model.items())
             for label_id, by_model in found.items()
         }
 
@@ -236,12 +254,14 @@ class _HeardAs(NamedTuple):
     denoise: bool | None
 
 
-def _heard_as(row: sqlite3.Row) -> _HeardAs:
-    denoise = row["denoise"]
+def _heard_as(row: sqlite3.Row, dimension: int | None = None) -> _HeardAs:
+    denoise, hop_s = row["denoise"], row["hop_s"]
+    if hop_s is not None and not 0 < hop_s < math.inf:
+        raise ValueError(f"windows each {hop_s} s")
     return _HeardAs(
         row["made_for"],
-        from_blob(row["embeddings"], row["windows"]),
-        row["hop_s"],
+        from_blob(row["embeddings"], row["windows"], dimension),
+        hop_s,
         None if denoise is None else bool(denoise),
     )
 

@@ -320,6 +320,26 @@ async def test_nothing_is_learnt_of_what_has_no_sound_of_its_own(client: Client,
     assert "normal has no sound of its own" in kept["words"]
 
 
+async def test_lessons_that_cannot_be_of_the_model_silence_nothing(
+    tmp_path: Path, model: SpectralModel
+) -> None:
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model)) as client:
+        await add(client, "kitchen")
+        for verdict in ("false_alarm", "correct", "false_alarm"):
+            event = await heard(client)
+            assert (await say(client, event.id, verdict))["learnt"]
+        async with client.server.context.store.lessons._database.transaction() as connection:
+            await connection.execute(
+                "UPDATE lessons SET windows = 2 * windows WHERE event_id <> ?", (event.id,)
+            )
+            await connection.execute("UPDATE traces SET windows = 2 * windows")
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model)) as client:
+        [kept] = (await lessons(client))["lessons"]
+        assert kept["event_id"] == event.id
+        assert await play(client, scene(12, (6, crash(seed=1)), (6.5, crash(seed=2)))) == ["glass_breaking"]
+        assert (await say(client, event.id, "correct"))["learnt"], "by what was learnt before"
+
+
 async def test_an_event_of_a_microphone_that_is_gone_says_so(client: Client) -> None:
     event = await heard(client, microphone_id="cellar")
     answer = await say(client, event.id, "false_alarm")

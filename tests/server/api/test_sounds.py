@@ -548,13 +548,43 @@ async def test_only_a_form_teaches(client: Client) -> None:
     assert "twice" in (await teach(client, twice, status=422))["detail"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE sound_clips SET embeddings = x'00' WHERE number = 1",
+        # Each fits together, and says that it is of the model.
+        "UPDATE sound_clips SET windows = 2 * windows WHERE number = 1",
+        "UPDATE sound_clips SET windows = 2 * windows",
+        """UPDATE sounds SET findings = '{"clips":-5,"found_at_one_a_day":99,"found_at_one_an_hour":-1}'""",
+        """UPDATE sounds SET findings = '{"clips":4,"found_at_one_a_day":4,"found_at_one_an_hour":3}'""",
+    ],
+)
 async def test_a_taught_sound_that_makes_no_sense_is_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
         await teach(client)
         async with client.server.context.store.sounds._database.transaction() as connection:
-            await connection.execute("UPDATE sound_clips SET embeddings = x'00' WHERE number = 1")
+            await connection.execute(damage)
     async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
         assert (await client.json("GET", "/api/sounds"))["sounds"] == []
+        assert client.server.context.library.taught == ()
+        # It is taught again as the log says.
+        assert (await teach(client))["problem"] is None
+    assert "my_bell is unreadable; teach it again" in caplog.text
+
+
+async def test_a_sound_that_cannot_be_of_the_model_that_comes_is_left_out_then(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        await teach(client, form(*(bell(seed) for seed in range(4)), keep_clips="false"))
+        async with client.server.context.store.sounds._database.transaction() as connection:
+            await connection.execute("UPDATE sound_clips SET windows = 2 * windows")
+    holder = ReadyHolder(tmp_path, model_of(2))
+    async with running(tmp_path, holder=holder) as client:
+        assert len((await client.json("GET", "/api/sounds"))["sounds"]) == 1
+        holder.change(model_of(1))
+        assert (await client.json("GET", "/api/sounds"))["sounds"] == []
+        await until(lambda: not client.server.context.library.taught)
     assert "my_bell is unreadable" in caplog.text

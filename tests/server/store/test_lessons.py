@@ -261,6 +261,8 @@ async def test_lessons_go_with_their_microphone(store: Store) -> None:
         "embeddings = x'00ff'",
         "windows = 0",
         "windows = 7",
+        "hop_s = -0.5",
+        "hop_s = 9e999",
         "verdict = 'maybe'",
         "heard_at = 'long ago'",
         "embeddings = zeroblob(64)",
@@ -277,6 +279,36 @@ async def test_a_lesson_that_makes_no_sense_is_left_out(
     await store.lessons.load()
     assert [lesson.event_id for lesson in store.lessons.of_microphone("kitchen")] == [whole.id]
     assert broken.id in caplog.text
+
+
+async def test_what_cannot_be_of_the_model_that_it_names_is_left_out(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, whole = await judged(store, "false_alarm"), await judged(store, "false_alarm")
+    async with store._database.transaction() as connection:
+        await connection.execute("UPDATE lessons SET windows = 4 WHERE event_id = ?", (broken.id,))
+    await store.lessons.load()
+    # Which of the two is right is known when the model is there; until then neither keeps the other out.
+    assert {len(each.embeddings) for each in store.lessons.wrong("kitchen")["glass_breaking"]} == {2, 4}
+    store.lessons.fit_to("another model", 8)
+    assert len(store.lessons.of_microphone("kitchen")) == 2
+    store.lessons.fit_to("a model", 16)
+    store.lessons.fit_to("a model", 16)
+    assert [lesson.event_id for lesson in store.lessons.of_microphone("kitchen")] == [whole.id]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"What was learnt from event {broken.id} is unreadable: embeddings of another size than the model's"
+    ]
+
+
+async def test_a_trace_that_cannot_be_of_the_model_teaches_nothing(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.lessons.fit_to("a model", 16)
+    [event] = await traced(store, 1)
+    async with store._database.transaction() as connection:
+        await connection.execute("UPDATE traces SET windows = 4")
+    assert await store.lessons.learn(event, "false_alarm") == "no_trace"
+    assert f"{event.id} was heard is unreadable" in caplog.text
 
 
 async def test_a_damaged_trace_teaches_nothing(store: Store, caplog: pytest.LogCaptureFixture) -> None:
