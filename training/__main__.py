@@ -14,6 +14,7 @@ from training.config import (
     DEFAULT_CONFIG,
     DEFAULT_DATA,
     DEFAULT_RUNS,
+    DEFAULT_TEACHER,
     SettingsError,
     load_config,
 )
@@ -21,7 +22,7 @@ from training.config import (
 if TYPE_CHECKING:
     from training.config import Config
 
-STEPS = ("prepare", "text", "crossvalidate", "report", "train", "export", "everyday")
+STEPS = ("prepare", "text", "crossvalidate", "report", "train", "distil", "export", "everyday")
 
 
 def _override(text: str) -> tuple[str, Any]:
@@ -42,8 +43,9 @@ def _parser() -> argparse.ArgumentParser:
         "--backgrounds",
         type=Path,
         default=DEFAULT_BACKGROUNDS,
-        help="the same for everyday sound, which is not trained on",
+        help="the same for everyday sound, half of which is kept from the training",
     )
+    parser.add_argument("--teacher", type=Path, default=DEFAULT_TEACHER, help="folder of the audio teacher")
     parser.add_argument("--runs", type=Path, default=DEFAULT_RUNS, help="where everything is kept")
     parser.add_argument(
         "--out", type=Path, default=FOLDER, help="where export and everyday write (the package)"
@@ -111,7 +113,7 @@ def _run(step: str, config: Config, options: argparse.Namespace) -> None:
     elif step == "crossvalidate":
         from training.crossvalidate import crossvalidate
 
-        crossvalidate(config, options.data, options.backgrounds, options.runs, options.fold)
+        crossvalidate(config, options.data, options.backgrounds, options.teacher, options.runs, options.fold)
     elif step == "report":
         from training.report import report
 
@@ -120,14 +122,18 @@ def _run(step: str, config: Config, options: argparse.Namespace) -> None:
         from training.train import train
 
         train(config, options.data, options.runs)
+    elif step == "distil":
+        from training.distil import distil as learn_from_teacher
+
+        learn_from_teacher(config, options.data, options.backgrounds, options.teacher, options.runs)
     elif step == "export":
         from training.export import export
 
-        export(config, options.data, options.runs, options.out)
+        export(config, options.data, options.backgrounds, options.runs, options.out)
     elif step == "everyday":
         from training.everyday import everyday
 
-        everyday(config, options.data, options.backgrounds, options.out)
+        everyday(config, options.data, options.backgrounds, options.teacher, options.out)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,17 @@ Made by `python -m training export` from the manifest of the recordings. None of
 weights were fitted to them. For the training the sounds were changed: resampled, cut, mixed
 and played in simulated rooms. Clips under a share-alike licence were not used for training. The text tower
 was distilled from all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0), whose word pieces it keeps; both
-towers had the scores of YAMNet (Google, Apache-2.0) and the names of its classes as an auxiliary target.
+towers had the scores of YAMNet (Google, Apache-2.0) and then those of EfficientAT's mn04_as (Florian Schmid,
+Khaled Koutini and Gerhard Widmer, MIT, https://github.com/fschmid56/EfficientAT) with the names of their
+classes as targets. Of these two audio models nothing is in this package.
 
 The licences: [CC0-1.0](https://creativecommons.org/publicdomain/zero/1.0/),
 [CC-BY-2.0](https://creativecommons.org/licenses/by/2.0/),
 [CC-BY-3.0](https://creativecommons.org/licenses/by/3.0/),
-[CC-BY-4.0](https://creativecommons.org/licenses/by/4.0/) and
-[Apache-2.0](https://www.apache.org/licenses/LICENSE-2.0). Where no version is named, the source names none.
+[CC-BY-4.0](https://creativecommons.org/licenses/by/4.0/),
+[Apache-2.0](https://www.apache.org/licenses/LICENSE-2.0), [MIT](https://opensource.org/license/mit) and
+[BSD-3-Clause](https://opensource.org/license/bsd-3-clause). Where no version is named, the source names none;
+*repository* means that the repository as a whole is under it.
 
 """
 
@@ -32,12 +36,9 @@ _EVERYDAY = """# Recordings of everyday sound that the built-in model is measure
 
 Made by `python -m training everyday` from the manifest of the recordings. None of them is in this package:
 `everyday.npz` holds, for each half second of them, 96 numbers that the model makes of the two seconds
-before. The counterexamples of the training (dishes, coins, doors, talk) are among them. No clip under a
-share-alike licence was used.
+before. The model was trained on none of them, and none is under a share-alike licence.
 
-The licences are those of `ATTRIBUTION.md`, [MIT](https://opensource.org/license/mit) and
-[BSD-3-Clause](https://opensource.org/license/bsd-3-clause); *repository* means that the repository as a whole
-is under it.
+The licences are those of `ATTRIBUTION.md`.
 
 """
 

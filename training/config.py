@@ -16,6 +16,7 @@ DEFAULT_CONFIG = ROOT / "config.toml"
 DEFAULT_RUNS = ROOT / "runs"
 DEFAULT_DATA = ROOT.parent.parent / "shared" / "sounds"
 DEFAULT_BACKGROUNDS = ROOT.parent.parent / "shared" / "backgrounds"
+DEFAULT_TEACHER = ROOT.parent.parent / "shared" / "teacher"
 
 
 class SettingsError(ValueError):
@@ -39,6 +40,8 @@ class Split(_Section):
 
     test_licence: str
     folds: tuple[tuple[str, ...], ...]
+    everyday_heard: tuple[str, ...]
+    everyday_halved: tuple[str, ...]
 
 
 class Prepare(_Section):
@@ -92,7 +95,7 @@ class Finish(_Section):
 
 
 class Settle(Finish):
-    """The very last part, in which a model learns what its prompts and other names for them say together."""
+    """The last part of the training: a model learns what its prompts and other names say together."""
 
     weight: float
     names: dict[str, tuple[str, ...]]
@@ -155,6 +158,43 @@ class Train(_Section):
         return shares
 
 
+class DistilSettle(_Section):
+    """The very last steps, which hear no new windows: more of what recordings with labels say."""
+
+    steps: int
+    rate: float
+    earlier: int
+    mixed: int
+    teacher_share: float
+    begun_share: float
+
+
+class Distil(_Section):
+    """What is learnt from the teacher."""
+
+    processes: int
+    shard: int
+    steps: int
+    windows: int
+    earlier: int
+    mixed: int
+    prefix: int
+    learning_rate: float
+    average_decay: float
+    logits_weight: float
+    named_weight: float
+    library_weight: float
+    pair_weight: float
+    words_weight: float
+    teacher_share: float
+    begun_share: float
+    masked_share: float
+    synthetic: int
+    synthetic_share: float
+    shares: dict[str, float]
+    settle: DistilSettle
+
+
 class CrossValidation(_Section):
     """The models that are judged on the sources that they never heard."""
 
@@ -164,6 +204,7 @@ class CrossValidation(_Section):
     everyday_steps: int
     steady_steps: int
     settle_steps: int
+    distil_steps: int
     rooms: int
     home_minutes: float
 
@@ -178,6 +219,7 @@ class Config(_Section):
     text: Text
     model: Model
     train: Train
+    distil: Distil
     crossvalidation: CrossValidation
 
 

@@ -24,6 +24,7 @@ from clap_server.detection.scoring import LabelScorer
 from clap_server.synthesis import mix_at
 from training.concepts import load_concepts
 from training.data import read_recordings
+from training.distil import distilled
 from training.everyday import everyday_rows, load_with_bank, write_bank
 from training.export import write_manifest, write_model
 from training.homes import ACTIVITIES, STRETCH_S, Homes, by_camera, endless
@@ -227,7 +228,12 @@ def score_homes(
 
 
 def crossvalidate(
-    config: Config, data: Path, backgrounds: Path, runs: Path, folds: Sequence[int] = ()
+    config: Config,
+    data: Path,
+    backgrounds: Path,
+    teacher: Path,
+    runs: Path,
+    folds: Sequence[int] = (),
 ) -> None:
     """Train and judge a model for each fold; what is finished is kept.
 
@@ -235,6 +241,7 @@ def crossvalidate(
         config: of the training; ``crossvalidation.steps`` steps for each fold.
         data: the recordings.
         backgrounds: those of everyday sound.
+        teacher: folder of the audio teacher.
         runs: gets a folder for each fold.
         folds: only these, so that several processes can share the work; all if empty.
     """
@@ -247,12 +254,17 @@ def crossvalidate(
         "steady": train.steady.model_copy(update={"steps": steps.steady_steps}),
         "settle": train.settle.model_copy(update={"steps": steps.settle_steps}),
     }
-    shorter = config.model_copy(update={"train": train.model_copy(update=parts)})
+    shorter = config.model_copy(
+        update={
+            "train": train.model_copy(update=parts),
+            "distil": config.distil.model_copy(update={"steps": steps.distil_steps}),
+        }
+    )
     for fold in folds or range(len(config.split.folds)):
         if all((runs / f"fold-{fold}" / name).is_file() for name in (BANK, SCORES, HOMES, PLACED)):
             print(f"fold {fold} is done already; remove {runs / f'fold-{fold}'} to make it anew")
         else:
-            _hold_out(shorter, data, backgrounds, runs, fold)
+            _hold_out(shorter, data, backgrounds, teacher, runs, fold)
 
 
 def score_conditions(
@@ -287,7 +299,7 @@ def _keep(what: object, path: Path) -> None:
     path.with_suffix(".part").replace(path)
 
 
-def _hold_out(config: Config, data: Path, backgrounds: Path, runs: Path, fold: int) -> None:
+def _hold_out(config: Config, data: Path, backgrounds: Path, teacher: Path, runs: Path, fold: int) -> None:
     """Train and judge the model of one fold; what is finished is kept."""
 
     def log(line: str) -> None:
@@ -299,10 +311,10 @@ def _hold_out(config: Config, data: Path, backgrounds: Path, runs: Path, fold: i
         for other in (SCORES, HOMES, PLACED):
             (folder / other).unlink(missing_ok=True)  # of another model, or another bank
         rows = everyday_rows(config, data, backgrounds, fold)
-        trainer = Trainer(config, data, runs, log, fold)
-        run(trainer)
-        write_model(config, trainer.average, runs, model, {"fold": fold, "steps": trainer.step})
-        write_bank(model, rows)
+        run(Trainer(config, data, runs, log, fold))
+        state = distilled(config, data, backgrounds, teacher, runs, log, fold)
+        write_model(config, state, runs, model, {"fold": fold, "steps": config.train.all_steps})
+        write_bank(model, rows, teacher)
     if not (folder / SCORES).is_file():
         _keep(score_held_out(config, data, runs, model, fold), folder / SCORES)
     if not (folder / HOMES).is_file():

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import tomllib
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from clap_evaluation.manifest import NEGATIVE
 from training.config import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from training.config import Split
 
+# The label of what is no sound, but what a room makes of one.
+ROOM_RESPONSE = "room_response"
 COLUMNS = (
     "file",
     "label",
@@ -57,6 +62,21 @@ def fold_of(licence: str, source_repo: str, source_path: str, split: Split) -> i
         if any(piece in where for piece in pieces):
             return number
     return len(split.folds) - 1
+
+
+def heard_backgrounds(rows: Iterable[Recording], split: Split) -> list[Recording]:
+    """Those recordings of everyday sound that the model is trained on; the others are for its bank.
+
+    Pieces of one recording stay together, and so do the recordings of a source, but for the largest one.
+    """
+    return [row for row in rows if row.label == NEGATIVE and row.fold is not None and _is_heard(row, split)]
+
+
+def _is_heard(row: Recording, split: Split) -> bool:
+    recording = f"{row.source_repo}/{row.source_path.partition('#')[0]}"
+    if any(recording.startswith(source) for source in split.everyday_halved):
+        return zlib.crc32(recording.encode()) % 2 == 0
+    return any(recording.startswith(source) for source in split.everyday_heard)
 
 
 @cache

@@ -17,9 +17,11 @@ from clap_server.clap.builtin.text_tower import load_tokenizer
 from training.attribution import FILE as ATTRIBUTION
 from training.attribution import of_training
 from training.concepts import load_concepts
-from training.data import read_recordings
+from training.data import ROOM_RESPONSE, heard_backgrounds, read_recordings
+from training.distil import FOLDER as DISTILLED
 from training.found import FILE as FOUND
 from training.text import text_settings
+from training.train import CHECKPOINT
 from training.writing import replace_text
 
 if TYPE_CHECKING:
@@ -39,22 +41,26 @@ def write_manifest(recordings: list[Recording], data: Path, out: Path) -> None:
             writer.writerow([os.path.relpath(data / row.file, out.parent), row.label, row.source_repo])
 
 
-def export(config: Config, data: Path, runs: Path, folder: Path) -> None:
+def export(config: Config, data: Path, backgrounds: Path, runs: Path, folder: Path) -> None:
     """Write weights, tokenizer, configuration, what is found in tests and attribution into the package.
 
     Raises:
-        SystemExit: there is no checkpoint or no report yet, or the training is not over.
+        SystemExit: there is no checkpoint yet, or the training is not over.
     """
-    checkpoint = runs / "checkpoint.pt"
-    if not checkpoint.is_file() or not (runs / FOUND).is_file():
-        raise SystemExit(f"{runs} has no trained and reported model: run the steps before export first.")
+    checkpoint = runs / DISTILLED / CHECKPOINT
+    if not checkpoint.is_file():
+        raise SystemExit(f"{runs} has no distilled model: run the steps before export first.")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if state["step"] < config.train.all_steps:
+    steps = config.distil.steps + config.distil.settle.steps
+    if state["step"] < steps:
         raise SystemExit(
-            f"{checkpoint}: training was interrupted at step {state['step']} of {config.train.all_steps}:"
-            " run `python -m training train` to finish it."
+            f"{checkpoint}: it was interrupted at step {state['step']} of {steps}:"
+            " run `python -m training distil` to finish it."
         )
     recordings = read_recordings(data, config.split)
+    common = read_recordings(backgrounds, config.split)
+    everyday_sound = heard_backgrounds(common, config.split)
+    rooms = [row for row in common if row.label == ROOM_RESPONSE and row.fold is not None]
     parts = Counter(row.part for row in recordings)
     write_model(
         config,
@@ -63,14 +69,19 @@ def export(config: Config, data: Path, runs: Path, folder: Path) -> None:
         folder,
         {
             "seed": config.seed,
-            "steps": state["step"],
+            "distilled_steps": state["step"],
+            "teacher": "EfficientAT mn04_as",
             "batch": config.train.batch,
             "recordings": dict(sorted(parts.items())),
+            "everyday_recordings": len(everyday_sound),
             "synthesised": sum(config.prepare.synthetic.values()),
         },
     )
-    replace_text(folder / FOUND, (runs / FOUND).read_text("utf-8"))
-    replace_text(folder / ATTRIBUTION, of_training(recordings))
+    if (runs / FOUND).is_file():
+        replace_text(folder / FOUND, (runs / FOUND).read_text("utf-8"))
+    else:
+        print(f"{folder / FOUND} is of other weights: run `python -m benchmarks.found --package` after this.")
+    replace_text(folder / ATTRIBUTION, of_training([*recordings, *everyday_sound, *rooms]))
     held_out = load_concepts().judged(recordings, None)
     write_manifest(held_out, data, runs / "held_out.csv")
     print(f"{runs / 'held_out.csv'}: {len(held_out)} recordings")

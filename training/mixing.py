@@ -57,9 +57,9 @@ _BACKGROUND_SHARE = 0.6
 # A second event in the same window, as loud as the first or nearly.
 _OVERLAP_SHARE = 0.1
 _SNR_DB = (-5.0, 30.0)
-_LOUD_DB = 12.0
+LOUD_DB = 12.0
 # A background nearer than this to the event is heard beside it; of a fainter one nothing is said.
-_HEARD_DB = 12.0
+HEARD_DB = 12.0
 _SYNTHETIC_VALIDATION = 6
 # Playing a sound this much faster or slower, and this many mel bins (about a semitone each) higher or lower,
 # makes another pane of it.
@@ -306,7 +306,7 @@ class Mixer:
         level = self.cache.spectrogram(item).max(axis=1).astype(np.float32)
         if item.concept in IMPULSIVE:
             return np.flatnonzero(level >= level.max() - 6.0)[:3]
-        return np.flatnonzero(level >= level.max() - _LOUD_DB)
+        return np.flatnonzero(level >= level.max() - LOUD_DB)
 
     def _cut(self, item: Item, rng: np.random.Generator, *, anywhere: bool = False) -> _Window:
         frames = self.config.features.frames
@@ -403,7 +403,7 @@ class Mixer:
             back[row] = cut.mel
             self._add_background(targets[row], other, float(snr[row]))
             soft = self._soft_targets(other, cut.start)
-            if soft is not None and snr[row] < _HEARD_DB:
+            if soft is not None and snr[row] < HEARD_DB:
                 teacher[row] = np.maximum(teacher[row], soft)
         seed = int(rng.integers(2**31))
         mels = self._mix(torch.from_numpy(front), torch.from_numpy(back), torch.from_numpy(snr), seed)
@@ -425,7 +425,7 @@ class Mixer:
         if item.concept == OTHER:
             return
         heard = row == 1
-        targets[heard & (targets != 1)] = 1.0 if snr_db < _HEARD_DB else -1.0
+        targets[heard & (targets != 1)] = 1.0 if snr_db < HEARD_DB else -1.0
         targets[(row == -1) & (targets == 0)] = -1.0
 
     def _colour(self, power: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -28,7 +28,7 @@ from training.texts import LibraryScore, Phrases
 from training.trainee import Trainee
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,6 +47,7 @@ _JUDGED_AT_ONCE = 96
 # Of windows whose scores tell the mean and spread of a consensus.
 _FITTED_BATCHES = 12
 _WEIGHT_OF_YES = 4.0
+_TEXT_FACTOR = 0.2
 # What decides only where, how often or on how much is measured, not what is learnt.
 _OF_NO_CONSEQUENCE: dict[str, Any] = {
     "crossvalidation": True,
@@ -55,9 +56,16 @@ _OF_NO_CONSEQUENCE: dict[str, Any] = {
 }
 
 
-def digest_of(config: Config, held_out: int | None) -> str:
-    """Tell settings apart that lead to different weights: SHA-256, in hexadecimal."""
-    deciding = config.model_dump(mode="json", exclude=_OF_NO_CONSEQUENCE)
+def digest_of(config: Config, held_out: int | None, *, distilled: bool = False) -> str:
+    """Tell settings apart that lead to different weights: SHA-256, in hexadecimal.
+
+    Args:
+        config: all settings.
+        held_out: fold that is not trained on.
+        distilled: whether it is of the step ``distil``, whose settings do not decide what comes before it.
+    """
+    later: dict[str, Any] = {"distil": {"processes"} if distilled else True}
+    deciding = config.model_dump(mode="json", exclude=_OF_NO_CONSEQUENCE | later)
     return hashlib.sha256(json.dumps([deciding, held_out], sort_keys=True).encode()).hexdigest()
 
 
@@ -76,7 +84,7 @@ def masked(
 
     Args:
         logits: ``(n, m)``.
-        targets: ``(n, m)``: 1, 0 or -1.
+        targets: ``(n, m)``: 1, 0 or between them, or -1.
         weight: of each column, ``(m,)``, or of all.
         smoothing: by how much targets fall short of certainty, ``(m,)`` or for all: 0.1 makes them 0.9 and
             0.1 (label smoothing; the epsilon of Szegedy et al., 2016, is twice that).
@@ -84,7 +92,7 @@ def masked(
     known = (targets >= 0).to(logits.dtype) * weight
     soft = targets.clamp_min(0) * (1 - 2 * smoothing) + smoothing
     losses = functional.binary_cross_entropy_with_logits(logits, soft, reduction="none")
-    losses = losses * torch.where(targets > 0, _WEIGHT_OF_YES, 1.0)
+    losses = losses * (1.0 + (_WEIGHT_OF_YES - 1.0) * targets.clamp_min(0))
     return (losses * known).sum() / known.sum().clamp_min(1.0)
 
 
@@ -97,6 +105,7 @@ class Trainer:
         runs: folder that holds the spectrograms and the distilled text tower.
         log: called with each line of progress.
         held_out: fold of cross-validation that is not trained on; None to train on all.
+        classes: of the audio teacher; those of the scores beside the recordings if left out.
     """
 
     def __init__(
@@ -106,10 +115,11 @@ class Trainer:
         runs: Path,
         log: Callable[[str], None],
         held_out: int | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.train.threads)
-        self.config, self.log = config, log
+        self.config, self.log, self.held_out = config, log, held_out
         self.settings = digest_of(config, held_out)
         self.folder = runs if held_out is None else runs / f"fold-{held_out}"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -121,7 +131,8 @@ class Trainer:
         if not (folder / "text.safetensors").is_file():
             raise SystemExit(f"{folder} is empty: run `python -m training text` first.")
         self.tokenizer = load_tokenizer(folder / "tokenizer.json", config.text.max_tokens)
-        self.model = Trainee(config, self.tokenizer.get_vocab_size(), len(self.mixer.classes))
+        names = self.mixer.classes if classes is None else classes
+        self.model = Trainee(config, self.tokenizer.get_vocab_size(), len(names))
         state = load_file(folder / "text.safetensors")
         tower = {n.removeprefix("tower."): v for n, v in state.items() if n.startswith("tower.")}
         head = {
@@ -132,8 +143,10 @@ class Trainer:
             {n.removeprefix("recall."): v for n, v in state.items() if n.startswith("recall.")}
         )
         self.model.text.tokens.weight.requires_grad_(False)
-        self.names = token_ids(self.tokenizer, [name.lower() for name in self.mixer.classes])
+        self.names = token_ids(self.tokenizer, [name.lower() for name in names])
         self.model.to(self.device)
+        self.model.audio.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+        self.steps = config.train.all_steps
         self.corpus = json.loads((folder / "texts.json").read_text("utf-8"))
         self.meanings = load_file(folder / "teacher.safetensors")["targets"].float()
         self.score = LibraryScore(self.tokenizer)
@@ -163,7 +176,11 @@ class Trainer:
                 {"params": matrices, "weight_decay": settings.weight_decay, "factor": 1.0},
                 {"params": vectors, "weight_decay": 0.0, "factor": 1.0},
                 # What the text tower has learnt already is only adjusted.
-                {"params": [p for p in text if p.requires_grad], "weight_decay": 0.01, "factor": 0.2},
+                {
+                    "params": [p for p in text if p.requires_grad],
+                    "weight_decay": 0.01,
+                    "factor": _TEXT_FACTOR,
+                },
             ],
             lr=settings.learning_rate,
         )
@@ -180,12 +197,59 @@ class Trainer:
 
     def _loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         model, device, settings = self.model, self.device, self.config.train
-        targets = batch.targets.to(device)
-        with mixed(device.type):
-            pooled = model.audio.pool(batch.mels.to(device))
-        pooled = pooled.float()
-        audio = functional.normalize(model.audio.head(model.audio.dropout(pooled)), dim=1)
+        pooled, audio = self._hear(batch)
+        pair, prompts = self._pair(audio, batch, rng)
+        logits = self._library_logits(audio, prompts)
+        wanted = batch.targets.to(device)[:, self.score.concepts]
+        settle = audio.new_zeros(())
+        if self._consensus is not None:
+            settle = self._consensus.loss(logits, batch.mels.to(device))
+            wanted[:, self._consensus.columns] = -1.0  # the consensus knows them already
+        library = masked(logits, wanted, smoothing=settings.smoothing)
 
+        taught = batch.taught.to(device)
+        soft = functional.binary_cross_entropy_with_logits(
+            model.teacher(pooled), batch.teacher.to(device), reduction="none"
+        ).sum(1)
+        teacher = (soft * taught).sum() / taught.sum().clamp_min(1.0) / _CLASSES_HEARD
+        named = self._named(audio, batch, rng)
+        words = self._words(rng)
+        total = (
+            settings.pair_weight * pair
+            + settings.library_weight * library
+            + settings.teacher_weight * teacher
+            + settings.named_weight * named
+            + settings.distil_weight * words
+            + settings.settle.weight * settle
+        )
+        return {
+            "total": total,
+            "pair": pair,
+            "library": library,
+            "teacher": teacher,
+            "named": named,
+            "distil": words,
+            "settle": settle,
+        }
+
+    def _hear(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the audio tower makes of a batch: ``(n, pooled)``, and embeddings ``(n, d)``."""
+        with mixed(self.device.type):
+            pooled = self.model.audio.pool(batch.mels.to(self.device))
+        pooled = pooled.float()
+        audio = self.model.audio
+        return pooled, functional.normalize(audio.head(audio.dropout(pooled)), dim=1)
+
+    def _pair(
+        self, audio: torch.Tensor, batch: Batch, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every sound against phrases, captions and unrelated words.
+
+        Returns:
+            The loss, a scalar, and the embeddings of the library's prompts, ``(texts, d)``.
+        """
+        model, device, settings = self.model, self.device, self.config.train
+        targets = batch.targets.to(device)
         unrelated = self.phrases.unrelated(rng, _UNRELATED)
         captioned = [row for row, caption in enumerate(batch.captions) if caption][:_CAPTIONS]
         captions = [batch.captions[row] for row in captioned]
@@ -210,50 +274,20 @@ class Trainer:
         weight[len(owners) : len(owners) + _UNRELATED] = 0.3
         smoothing = torch.full_like(weight, settings.smoothing)
         smoothing[len(owners) : len(owners) + _UNRELATED] = 0.0  # there is no doubt about these
-        pair = masked(logits, wanted, weight, smoothing)
+        return masked(logits, wanted, weight, smoothing), prompts
 
-        bank = self.score.bank(prompts.detach())
-        margins = self.score.margins(audio, prompts, bank)
-        logits = margins * model.library_scale.exp() + model.library_bias
-        wanted = targets[:, self.score.concepts]
-        settle = audio.new_zeros(())
-        if self._consensus is not None:
-            settle = self._consensus.loss(logits, batch.mels.to(device))
-            wanted[:, self._consensus.columns] = -1.0  # the consensus knows them already
-        library = masked(logits, wanted, smoothing=settings.smoothing)
+    def _library_logits(self, audio: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
+        """The library's own scores ``(n, labels)``, given the embeddings of its texts."""
+        margins = self.score.margins(audio, prompts, self.score.bank(prompts.detach()))
+        return margins * self.model.library_scale.exp() + self.model.library_bias
 
-        taught = batch.taught.to(device)
-        soft = functional.binary_cross_entropy_with_logits(
-            model.teacher(pooled), batch.teacher.to(device), reduction="none"
-        ).sum(1)
-        teacher = (soft * taught).sum() / taught.sum().clamp_min(1.0) / _CLASSES_HEARD
-        named = self._named(audio, batch, rng)
-
-        rows_of_corpus = rng.integers(0, len(self.corpus), _RECALLED)
-        recalled = model.recall(
-            model.text.mean(
-                token_ids(self.tokenizer, [self.corpus[row] for row in rows_of_corpus]).to(device)
-            )
-        )
-        meaning = self.meanings[torch.from_numpy(rows_of_corpus)].to(device)
-        distil = 1 - functional.cosine_similarity(recalled, meaning).mean()
-        total = (
-            settings.pair_weight * pair
-            + settings.library_weight * library
-            + settings.teacher_weight * teacher
-            + settings.named_weight * named
-            + settings.distil_weight * distil
-            + settings.settle.weight * settle
-        )
-        return {
-            "total": total,
-            "pair": pair,
-            "library": library,
-            "teacher": teacher,
-            "named": named,
-            "distil": distil,
-            "settle": settle,
-        }
+    def _words(self, rng: np.random.Generator) -> torch.Tensor:
+        """The text tower's distillation goes on, so that words keep their meaning: the loss, a scalar."""
+        rows = rng.integers(0, len(self.corpus), _RECALLED)
+        ids = token_ids(self.tokenizer, [self.corpus[row] for row in rows])
+        recalled = self.model.recall(self.model.text.mean(ids.to(self.device)))
+        meaning = self.meanings[torch.from_numpy(rows)].to(self.device)
+        return 1 - functional.cosine_similarity(recalled, meaning).mean()
 
     def _named(self, audio: torch.Tensor, batch: Batch, rng: np.random.Generator) -> torch.Tensor:
         """The audio teacher's scores against the names of its classes: words for what labels do not tell.
@@ -298,13 +332,26 @@ class Trainer:
         # On short texts the plain formula of attention is several times as fast on a CPU as the blocked one.
         with sdpa_kernel(SDPBackend.MATH):
             losses = self._loss(batch, rng)
+        return self._follow(losses, settings.learning_rate * self._rate(), settings.average_decay)
+
+    def _follow(self, losses: dict[str, torch.Tensor], rate: float, decay: float) -> dict[str, float]:
+        """Take a step down the gradient of ``total``, and let the averaged weights follow it.
+
+        Args:
+            losses: scalars by name.
+            rate: of learning.
+            decay: of the averaged weights, at most.
+
+        Returns:
+            The losses.
+        """
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * self._rate() * group["factor"]
+            group["lr"] = rate * group["factor"]
         self.optimizer.zero_grad()
         losses["total"].backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
-        keep = min(settings.average_decay, (1 + self.step) / (10 + self.step))
+        keep = min(decay, (1 + self.step) / (10 + self.step))
         for name, value in self.model.state_dict().items():
             kept = self.average[name]
             if kept.dtype.is_floating_point:
@@ -444,8 +491,7 @@ def run(trainer: Trainer) -> None:
 
 def _advance(trainer: Trainer, interrupted: Callable[[], bool]) -> None:
     """Take steps to the last one or until interrupted, with checkpoints and validations between them."""
-    settings = trainer.config.train
-    steps = settings.all_steps
+    settings, steps = trainer.config.train, trainer.steps
     started, first = time.monotonic(), trainer.step
     sums: dict[str, float] = {}
     every = 20

@@ -30,12 +30,23 @@ SMALL = {
     "train.settle.steps": 0,
     "train.checkpoint_every": 1,
     "train.validation_windows": 96,
+    "distil.shard": 8,
+    "distil.steps": 2,
+    "distil.windows": 4,
+    "distil.earlier": 4,
+    "distil.mixed": 4,
+    "distil.prefix": 16,
+    "distil.synthetic": 3,
+    "distil.settle.steps": 0,
+    "distil.settle.earlier": 4,
+    "distil.settle.mixed": 4,
     "crossvalidation.steps": 1,
     "crossvalidation.finish_steps": 0,
     "crossvalidation.polish_steps": 0,
     "crossvalidation.everyday_steps": 0,
     "crossvalidation.steady_steps": 0,
     "crossvalidation.settle_steps": 0,
+    "crossvalidation.distil_steps": 1,
     "crossvalidation.rooms": 2,
     "crossvalidation.home_minutes": 1,
     "prepare.processes": 1,
@@ -58,12 +69,14 @@ CLIPS = [
     ("negative", "wind", "CC-BY-4.0", "Tonejs/audio"),
     ("negative", "rain", "CC0-1.0", "openclonk/openclonk"),
 ]
-# file, licence, source_repo of everyday sound: of a source of its own, of fold 1, of fold 3, never used.
+# file, licence, source_repo of everyday sound: of a source of its own, of fold 1, of fold 3, never used,
+# trained on.
 BACKGROUNDS = [
     ("speech/talk.flac", "CC-BY-4.0", "talk/here"),
     ("household/cups.flac", "CC-BY-3.0", "Tonejs/audio"),
     ("music/tune.flac", "CC0-1.0", "one/music"),
     ("noise/hum.flac", "CC-BY-SA-3.0", "hum/there"),
+    ("household/bowl.flac", "CC0-1.0", "Picovoice/rooms"),
 ]
 
 
@@ -71,7 +84,13 @@ def run(folder: Path, *steps: str, total: int = 2, options: Sequence[str] = ()) 
     """`python -m training STEPS` on the small settings; nothing is written outside ``folder``."""
     settings = {**SMALL, "train.steps": total}
     arguments = [piece for name, value in settings.items() for piece in ("--set", f"{name}={value}")]
-    places = {"--data": "sounds", "--backgrounds": "backgrounds", "--runs": "runs", "--out": "package"}
+    places = {
+        "--data": "sounds",
+        "--backgrounds": "backgrounds",
+        "--teacher": "teacher",
+        "--runs": "runs",
+        "--out": "package",
+    }
     paths = [piece for name, place in places.items() for piece in (name, str(folder / place))]
     code = main([*steps, *paths, *arguments, *options])
     if code:

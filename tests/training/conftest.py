@@ -10,6 +10,7 @@ import pytest
 
 from clap_server import synthesis
 from clap_server.audio.encode import encode
+from tests.support.teacher import write_teacher
 from tests.support.training import BACKGROUNDS, CLIPS, RATE, run
 from training.data import COLUMNS
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recordings and everyday sound with their manifests, and what the first two steps make of them."""
+    """Recordings and everyday sound, a teacher, and what the first two steps make of them."""
     folder = tmp_path_factory.mktemp("training")
     (folder / "sounds").mkdir()
     rng = np.random.default_rng(1)
@@ -44,5 +45,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name, licence, repo in BACKGROUNDS
         ]
         csv.writer(handle).writerows([COLUMNS, *made])
+    write_teacher(folder / "teacher")
     run(folder, "prepare", "text")
     return folder

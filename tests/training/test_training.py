@@ -467,8 +467,14 @@ def test_a_checkpoint_that_does_not_tell_its_settings_is_not_gone_on_with(
         trainer.resume()
 
 
-def test_what_is_exported_can_be_loaded_and_names_its_authors(prepared: Path) -> None:
-    run(prepared, "train", total=2)
+def test_what_is_exported_can_be_loaded_and_names_its_authors(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(prepared, "train", "distil", total=2)
+    run(prepared, "export", total=2)
+    # Without a report what is in the package is of other weights, and the step says so.
+    said = capsys.readouterr().out
+    assert "found.json is of other weights: run `python -m benchmarks.found --package`" in said
     # What the report on cross-validation would have found.
     found = json.dumps({"alarm": {"events": 2, "scores": [0.5]}})
     (prepared / "runs" / "found.json").write_text(found, "utf-8")
@@ -479,6 +485,8 @@ def test_what_is_exported_can_be_loaded_and_names_its_authors(prepared: Path) ->
     assert model.embed_text(["glass breaking"]).shape == (1, 256)
     attribution = (prepared / "package" / "ATTRIBUTION.md").read_text()
     assert "Ann Author (CC-BY-4.0)" in attribution
+    assert "Bea Background (CC0-1.0): b/household/bowl.flac" in attribution
+    assert "talk" not in attribution
     assert "two/glass" not in attribution
     held_out = read_manifest(prepared / "runs" / "held_out.csv", load_library())
     assert [recording.path.resolve().name for recording in held_out] == [
@@ -540,9 +548,9 @@ def test_an_interrupted_export_leaves_what_was_there(
 def test_a_model_that_is_not_finished_is_not_exported(prepared: Path, tmp_path: Path) -> None:
     (tmp_path / "sounds").symlink_to(prepared / "sounds")
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "found.json").write_text("{}", "utf-8")
-    torch.save({"step": 1, "average": {}}, tmp_path / "runs" / "checkpoint.pt")
-    with pytest.raises(SystemExit, match="interrupted at step 1 of 2: run `python -m training train`"):
+    (tmp_path / "runs" / "distil").mkdir()
+    torch.save({"step": 1, "average": {}}, tmp_path / "runs" / "distil" / "checkpoint.pt")
+    with pytest.raises(SystemExit, match="interrupted at step 1 of 2: run `python -m training distil`"):
         run(tmp_path, "export", total=2)
     assert not (tmp_path / "package").exists()
 
@@ -568,7 +576,7 @@ def test_steps_in_the_wrong_order_say_what_is_missing(prepared: Path, tmp_path: 
     (tmp_path / "runs" / "cache").symlink_to(prepared / "runs" / "cache")
     with pytest.raises(SystemExit, match="training text"):
         run(tmp_path, "train")
-    with pytest.raises(SystemExit, match="no trained and reported model"):
+    with pytest.raises(SystemExit, match="no distilled model"):
         run(tmp_path, "export")
     with pytest.raises(SystemExit):
         run(tmp_path, "bake")

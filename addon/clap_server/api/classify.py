@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from clap_server.api.context import context, json_response
+from clap_server.api.context import context, has_left, json_response
 from clap_server.api.form import MAX_FIELD_BYTES, parts_of, read_text, receiving
 from clap_server.api.present import classification, meanings_of
-from clap_server.api.problems import ProblemError, invalid
+from clap_server.api.problems import ProblemError, client_gone, invalid
 from clap_server.api.route import Route
 from clap_server.api.schemas import Classification
 from clap_server.audio.decode import decode_blocks
@@ -186,8 +186,8 @@ async def _classify(request: web.Request, audio: Path, upload: _Upload) -> str:
     scoring = asyncio.create_task(asyncio.to_thread(score_file))
     try:
         while not scoring.done():
-            if _has_left(request):
-                raise _gone()
+            if has_left(request):
+                raise client_gone()
             await asyncio.wait([scoring], timeout=_LOOK_S)
         return scoring.result()
     except LabelError as error:
@@ -200,14 +200,6 @@ async def _classify(request: web.Request, audio: Path, upload: _Upload) -> str:
             # The slot is free, and the recording may go, when the thread has let go of both.
             await asyncio.wait([scoring])
             scoring.exception()
-
-
-def _has_left(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
-
-
-def _gone() -> ProblemError:
-    return ProblemError(408, "client_gone", "The client closed the connection before the answer was ready")
 
 
 ROUTES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from aiohttp import web
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from clap_server.api.taught import TaughtSounds
     from clap_server.clap.holder import ModelHolder
     from clap_server.detection.library import LabelLibrary
+    from clap_server.listening.config import Microphone
     from clap_server.listening.supervisor import Supervisor
     from clap_server.store.store import Store
 
@@ -43,13 +44,14 @@ class Context:
         ready: False while the server starts; then only /health and the page are answered.
         ingress_port: local port that trusts ``ingress_peers``; None if there is none.
         ingress_peers: addresses that may use the ingress port.
-        microphones_coming: ids that are being stored, which count as there already.
+        microphones_coming: those that are being stored, by their ids; they count as there already.
         pushers: the client that sends each pushed microphone's sound.
         page_sockets: WebSockets of pages that signed in, with the cookie of their session.
         classify_slots: limits how many uploads are decoded and scored, or learnt from, at once.
         media_dir: where recordings may be played from; None if nowhere.
         self_tests: limits how many microphones are tested at once.
         source_checks: limits how many sources are tried at once.
+        judging: locks, by the id of an event, for keeping a verdict or taking it back, with all that follows.
     """
 
     store: Store
@@ -63,13 +65,15 @@ class Context:
     ready: bool = False
     ingress_port: int | None = None
     ingress_peers: frozenset[str] = INGRESS_PEERS
-    microphones_coming: set[str] = field(default_factory=set)
+    microphones_coming: dict[str, Microphone] = field(default_factory=dict)
     pushers: dict[str, web.WebSocketResponse] = field(default_factory=dict)
     page_sockets: WeakKeyDictionary[web.WebSocketResponse, str] = field(default_factory=WeakKeyDictionary)
     classify_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CLASSIFY_SLOTS))
     media_dir: Path | None = None
     source_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     self_tests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    # A lock is there as long as somebody has or wants it.
+    judging: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
 
 CONTEXT = web.AppKey("context", Context)
@@ -80,6 +84,11 @@ SESSION = web.RequestKey("session", str)
 def context(request: web.Request) -> Context:
     """The context of the application that got the request."""
     return request.app[CONTEXT]
+
+
+def has_left(request: web.Request) -> bool:
+    """Whether the client closed the connection, so that there is nobody to answer."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def json_response(text: str, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

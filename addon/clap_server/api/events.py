@@ -13,6 +13,7 @@ from clap_server.api.route import Parameter, Route
 from clap_server.api.schemas import MAX_SEQUENCE, EventInfo, EventList
 from clap_server.api.spectrogram import spectrogram
 from clap_server.audio.decode import decode
+from clap_server.errors import AudioError
 from clap_server.listening.events import ClipWithheld
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from clap_server.api.problems import ProblemError
     from clap_server.listening.events import SoundEvent
     from clap_server.store.events import StoredEvent
 
@@ -57,18 +59,44 @@ async def get_event(request: web.Request) -> web.Response:
 async def get_flac(request: web.Request) -> web.StreamResponse:
     event = (await existing_event(request)).event
     path = context(request).store.clips.path(event)
-    is_there = await asyncio.to_thread(path.is_file)
-    return _file(event, path if is_there else None, "audio/flac")
+    size = await asyncio.to_thread(_size, path)
+    if size == 0:
+        raise _damaged()
+    return _file(event, None if size is None else path, "audio/flac")
 
 
 async def get_mp3(request: web.Request) -> web.StreamResponse:
     event = (await existing_event(request)).event
-    return _file(event, await context(request).store.clips.mp3(event), "audio/mpeg")
+    try:
+        path = await context(request).store.clips.mp3(event)
+    except AudioError:
+        raise _damaged() from None
+    return _file(event, path, "audio/mpeg")
 
 
 async def get_spectrogram(request: web.Request) -> web.StreamResponse:
     event = (await existing_event(request)).event
-    return _file(event, await context(request).store.clips.derived(event, "png", _draw), "image/png")
+    try:
+        path = await context(request).store.clips.derived(event, "png", _draw)
+    except AudioError:
+        raise _damaged() from None
+    return _file(event, path, "image/png")
+
+
+def _size(path: Path) -> int | None:
+    """In bytes; None if there is no such file."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _damaged() -> ProblemError:
+    return not_found(
+        "The recording of this event cannot be played: its file on the server's disk is damaged, or the"
+        " server may not read it",
+        "damaged_clip",
+    )
 
 
 def _draw(flac: Path) -> bytes:

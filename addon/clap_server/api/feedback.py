@@ -15,6 +15,7 @@ from clap_server.api.problems import not_found, read_body
 from clap_server.api.route import Route
 from clap_server.api.schemas import Feedback, FeedbackTaken, Lesson, LessonsOfLabel, MicrophoneLessons
 from clap_server.detection.examples import made_for
+from clap_server.detection.library import NORMAL
 from clap_server.listening.traces import MOST_WINDOWS
 from clap_server.store.lessons import MOST_LESSONS, MOST_TRACES
 
@@ -23,14 +24,19 @@ if TYPE_CHECKING:
 
     from clap_server.api.context import Context
     from clap_server.detection.scoring import LabelScorer
+    from clap_server.listening.events import SoundEvent
     from clap_server.store import lessons as stored
-    from clap_server.store.events import StoredEvent, Verdict
+    from clap_server.store.events import Verdict
 
 _NO_TRACE = (
     "it is noted, but nothing can be learnt from it: how the model heard this event is not kept, because"
     " its pattern decided, it is too long ago, or an earlier version of the server heard it"
 )
 _NOT_YET = "not yet: the microphone is not listening now, or still learning"
+_OF_NORMAL = (
+    "it is noted, but nothing can be learnt from it: normal has no sound of its own, its score is what the"
+    " other labels leave; say of their events whether they were right"
+)
 # Shorter than a client waits for an answer.
 SETTLE_S = 5.0
 _NO_MICROPHONE = "it is noted, but its microphone is not there any more"
@@ -41,23 +47,34 @@ async def post_feedback(request: web.Request) -> web.Response:
     shared = context(request)
     stored = await existing_event(request)
     verdict = (await read_body(request, Feedback)).verdict
-    await shared.store.events.set_feedback(stored.event.id, verdict)
-    learnt, words, value = await _learn(shared, stored, verdict)
-    info = event_info(await existing_event(request))
-    answer = FeedbackTaken(**info.model_dump(), learnt=learnt, learnt_words=words, score_now=value)
+    async with _judging(shared, stored.event.id):
+        await shared.store.events.set_feedback(stored.event.id, verdict)
+        info = event_info(await existing_event(request))
+        found = await _learn(shared, stored.event, verdict)
+    words, value = (found, None) if isinstance(found, str) else await _heeded_now(shared, found)
+    answer = FeedbackTaken(
+        **info.model_dump(), learnt=not isinstance(found, str), learnt_words=words, score_now=value
+    )
     return json_response(answer.model_dump_json())
 
 
-async def _learn(shared: Context, stored: StoredEvent, verdict: Verdict) -> tuple[bool, str, float | None]:
-    event = stored.event
+def _judging(shared: Context, event_id: str) -> asyncio.Lock:
+    """So that what is kept of an event, and what is learnt from it, are of the same verdict."""
+    return shared.judging.setdefault(event_id, asyncio.Lock())
+
+
+async def _learn(shared: Context, event: SoundEvent, verdict: Verdict) -> stored.Lesson | str:
+    """What is learnt; if nothing is, why, in words."""
     if shared.store.microphones.get(event.microphone_id) is None:
-        return False, _NO_MICROPHONE, None
+        return _NO_MICROPHONE
+    if event.label_id == NORMAL.id:
+        return _OF_NORMAL
     if await shared.store.lessons.learn(event, verdict) == "no_trace":
-        return False, _NO_TRACE, None
+        return _NO_TRACE
     shared.supervisor.relearn(event.microphone_id)
     lesson = shared.store.lessons.get(event.id)
     if lesson is None:
-        return False, _NO_TRACE, None
+        return _NO_MICROPHONE  # It was removed meanwhile.
     if verdict == "false_alarm" and _heeded(shared, lesson):
         # Until now it was taken for what it was called, so it was no everyday sound of this room.
         await shared.supervisor.count_false(
@@ -70,13 +87,16 @@ async def _learn(shared: Context, stored: StoredEvent, verdict: Verdict) -> tupl
         )
     else:
         await shared.supervisor.uncount_false(event.microphone_id, event.id)
+    return lesson
+
+
+async def _heeded_now(shared: Context, lesson: stored.Lesson) -> tuple[str, float | None]:
+    """What a lesson means, in words, and what its sound scores when the microphone heeds it."""
     words = _words(shared, lesson)
-    if await shared.supervisor.settle(event.microphone_id, SETTLE_S):
-        [value] = await asyncio.to_thread(_scores, [lesson], shared.supervisor.scorer(event.microphone_id))
-        return True, words, value
-    if _heeded(shared, lesson):
-        words += f"; {_NOT_YET}"
-    return True, words, None
+    if await shared.supervisor.settle(lesson.microphone_id, SETTLE_S):
+        [value] = await asyncio.to_thread(_scores, [lesson], shared.supervisor.scorer(lesson.microphone_id))
+        return words, value
+    return (f"{words}; {_NOT_YET}" if _heeded(shared, lesson) else words), None
 
 
 async def list_lessons(request: web.Request) -> web.Response:
@@ -100,14 +120,15 @@ async def delete_lesson(request: web.Request) -> web.Response:
     shared = context(request)
     microphone_id = existing(shared, request.match_info["id"]).id
     event_id = request.match_info["event_id"]
-    lesson = shared.store.lessons.get(event_id)
-    if lesson is None or lesson.microphone_id != microphone_id:
-        raise not_found(
-            "The microphone has learnt nothing from this event; GET lists what it has learnt",
-            "no_such_lesson",
-        )
-    await shared.store.lessons.forget(event_id)
-    await shared.supervisor.uncount_false(microphone_id, event_id)
+    async with _judging(shared, event_id):
+        lesson = shared.store.lessons.get(event_id)
+        if lesson is None or lesson.microphone_id != microphone_id:
+            raise not_found(
+                "The microphone has learnt nothing from this event; GET lists what it has learnt",
+                "no_such_lesson",
+            )
+        await shared.store.lessons.forget(event_id)
+        await shared.supervisor.uncount_false(microphone_id, event_id)
     shared.supervisor.relearn(microphone_id)
     await shared.supervisor.settle(microphone_id, SETTLE_S)
     return web.Response(status=204)
@@ -138,10 +159,12 @@ def _lesson(shared: Context, lesson: stored.Lesson, value: float | None) -> Less
 
 
 def _heeded(shared: Context, lesson: stored.Lesson) -> bool:
-    return lesson.made_for == made_for(shared.holder.model)
+    return lesson.label_id != NORMAL.id and lesson.made_for == made_for(shared.holder.model)
 
 
 def _words(shared: Context, lesson: stored.Lesson) -> str:
+    if lesson.label_id == NORMAL.id:
+        return _OF_NORMAL  # An earlier version kept it all the same.
     if not _heeded(shared, lesson):
         return "another model heard it than the one that runs now, so it counts only when that one runs again"
     if lesson.verdict == "correct":

@@ -203,12 +203,13 @@ async def _put(
         async with shared.supervisor.lock(microphone_id):
             if store.get(microphone_id) != old:
                 continue  # It was changed meanwhile: begin with what it is now.
-            shared.microphones_coming.add(microphone_id)
+            _require_taught(shared.library, prepared.plan)
+            shared.microphones_coming[microphone_id] = microphone
             try:
                 _require_room(shared, microphone_id)
                 await store.put(microphone)
             finally:
-                shared.microphones_coming.discard(microphone_id)
+                del shared.microphones_coming[microphone_id]
             await shared.supervisor.use(prepared)
             shared.bus.publish(MicrophoneChangedMessage(microphone=microphone_info(shared, microphone)))
             return microphone, old is None
@@ -230,7 +231,7 @@ def _require_readable(shared: Context, microphone: Microphone) -> None:
 
 
 def _require_room(shared: Context, microphone_id: str) -> None:
-    others = {each.id for each in shared.store.microphones.all()} | shared.microphones_coming
+    others = {each.id for each in shared.store.microphones.all()} | set(shared.microphones_coming)
     if len(others - {microphone_id}) >= MAX_MICROPHONES:
         raise ProblemError(
             409, "too_many_microphones", f"The server takes {MAX_MICROPHONES} microphones; remove one"
@@ -294,6 +295,19 @@ def _check_labels(library: LabelLibrary, settings: MicrophoneSettings) -> None:
                 f"negatives.{index}",
                 f"'{text}' means the same as the label '{seen[meant]}'; name what the sounds are not",
                 "duplicate_label",
+            )
+
+
+def _require_taught(library: LabelLibrary, plan: Plan) -> None:
+    """Refuse to go on with the bare words of a sound that was deleted while the plan was prepared."""
+    for watched in plan.labels:
+        name = watched.label.names["en"]
+        if watched.label.taught is not None and library.resolve(name).taught is None:
+            raise ProblemError(
+                409,
+                "sound_deleted",
+                f"The taught sound {name} was deleted meanwhile: leave it out, or send the settings again to"
+                " listen for its words alone",
             )
 
 

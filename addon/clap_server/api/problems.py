@@ -76,6 +76,11 @@ def not_found(what: str, code: str) -> ProblemError:
     return ProblemError(404, code, what)
 
 
+def client_gone() -> ProblemError:
+    """For the log alone: whoever asked does not read it any more."""
+    return ProblemError(408, "client_gone", "The client closed the connection before the answer was ready")
+
+
 def from_validation(error: ValidationError) -> ProblemError:
     """Put pydantic's findings into words, field by field; what was sent is never repeated."""
     items = error.errors(include_url=False, include_input=False)

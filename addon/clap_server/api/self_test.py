@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from clap_server.api.context import context, json_response
+from clap_server.api.context import context, has_left, json_response
 from clap_server.api.microphones import existing
 from clap_server.api.present import score
 from clap_server.api.problems import ProblemError, invalid, read_body
@@ -55,7 +55,7 @@ async def _while_asked(request: web.Request, testing: asyncio.Future[Finding]) -
         SelfTestError: as the test does, or the caller is gone.
     """
     while not testing.done():
-        if request.transport is None or request.transport.is_closing():
+        if has_left(request):
             raise SelfTestError("caller_gone", "The caller has gone")
         await asyncio.wait([testing], timeout=_CALLER_GONE_EVERY_S)
     return testing.result()

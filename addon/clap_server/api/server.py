@@ -24,6 +24,7 @@ from clap_server.api.websocket import close
 from clap_server.clap.engines.kinds import check_name
 from clap_server.clap.holder import ModelHolder
 from clap_server.detection.everyday.preparing import preparer
+from clap_server.detection.examples import made_for
 from clap_server.detection.library import read_library
 from clap_server.errors import ConfigurationError
 from clap_server.listening.supervisor import Supervisor
@@ -146,7 +147,7 @@ class Server:
             holder=holder,
             library=library,
             supervisor=supervisor,
-            taught=TaughtSounds(store.sounds, library, holder, supervisor, slots),
+            taught=TaughtSounds(store.sounds, store.lessons, library, holder, supervisor, slots),
             classify_slots=slots,
             bus=bus,
             authenticator=Authenticator(
@@ -164,7 +165,9 @@ class Server:
         figures.watch(shared)
         _LOGGER.info("Data in %s", settings.data)
         await holder.start()
-        self._unsubscribe = holder.subscribe(self._info_changed)
+        self._fit_store()
+        # Before anybody else hears of another model, and uses what is kept with it.
+        self._unsubscribe = holder.subscribe(self._model_changed)
         await shared.supervisor.start()
         shared.taught.start()
         for microphone in store.microphones.all():
@@ -193,6 +196,14 @@ class Server:
             self.ingress_port = await _bind(runner, settings.host, settings.ingress_port)
             shared.ingress_port = self.ingress_port
             _LOGGER.info("Ingress on port %d", self.ingress_port)
+
+    def _model_changed(self) -> None:
+        self._fit_store()
+        self._info_changed()
+
+    def _fit_store(self) -> None:
+        model = self.context.holder.model
+        self.context.store.fit_to(made_for(model), model.dimension)
 
     def _info_changed(self) -> None:
         shared = self.context

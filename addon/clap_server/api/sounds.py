@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from clap_server.api.context import context, json_response
+from clap_server.api.context import context, has_left, json_response
 from clap_server.api.form import parts_of, read_text, receiving
-from clap_server.api.problems import ProblemError, invalid, not_found
+from clap_server.api.problems import ProblemError, client_gone, invalid, not_found
 from clap_server.api.route import Route
 from clap_server.api.schemas import SeparationInfo, SoundInfo, SoundList
-from clap_server.api.taught import MOST_SOUNDS, Clip, NameTakenError
+from clap_server.api.taught import Clip, NameTakenError, TooManySoundsError, UnwantedError
 from clap_server.audio.decode import decode
 from clap_server.audio.encode import encode
 from clap_server.detection.everyday.words import promise_words
@@ -77,12 +77,23 @@ async def add_sound(request: web.Request) -> web.Response:
     with receiving(request, f"the fields {_FIELDS}"):
         form = await _read(request)
     _check_name(shared, form.name)
-    for event_id in form.events:
-        form.clips.append(await _event_clip(shared, event_id))
     try:
-        sound = await shared.taught.add(form.name, form.kind, form.clips, keep=form.keep_clips)
+        shared.taught.require_room()
+        for event_id in form.events:
+            form.clips.append(await _event_clip(shared, event_id))
+        sound = await shared.taught.add(
+            form.name,
+            form.kind,
+            form.clips,
+            keep=form.keep_clips,
+            unwanted=lambda: has_left(request),
+        )
     except NameTakenError as error:
         raise ProblemError(409, "name_taken", str(error)) from error
+    except UnwantedError:
+        raise client_gone() from None
+    except TooManySoundsError as error:
+        raise ProblemError(409, "too_many_sounds", str(error)) from error
     except TeachingError as error:
         where = "clips" if error.clip is None else f"clips.{error.clip}"
         raise invalid(where, str(error), error.code) from error
@@ -102,11 +113,12 @@ async def delete_sound(request: web.Request) -> web.Response:
 
 def _refuse_if_watched(shared: Context, sound: TaughtSound) -> None:
     """By the settings: microphones that cannot listen now would listen for the bare words later."""
-    watching = [
+    microphones = [*shared.store.microphones.all(), *shared.microphones_coming.values()]
+    watching = dict.fromkeys(
         microphone.settings.name
-        for microphone in shared.store.microphones.all()
+        for microphone in microphones
         if any(_means(shared, choice.label, sound) for choice in microphone.settings.labels)
-    ]
+    )
     if watching:
         listens = "listens" if len(watching) == 1 else "listen"
         raise ProblemError(
@@ -194,7 +206,13 @@ async def _event_clip(shared: Context, event_id: str) -> Clip:
         last = round((sound_s + event_s) * KEPT_RATE)
         return encode(samples[first : min(last, first + round(LONGEST_S * KEPT_RATE))], KEPT_RATE, "flac")
 
-    return Clip(f"event {event_id}", await asyncio.to_thread(cut), event_s)
+    try:
+        flac = await asyncio.to_thread(cut)
+    except AudioError as error:
+        raise invalid(
+            "events", f"the recording of event {event_id} is damaged: leave it out", "unreadable_audio"
+        ) from error
+    return Clip(f"event {event_id}", flac, event_s)
 
 
 def _check_name(shared: Context, name: str) -> None:
@@ -208,8 +226,6 @@ def _check_name(shared: Context, name: str) -> None:
         raise ProblemError(
             409, "name_taken", f"A sound of the name {name!r} is taught already: choose another"
         )
-    if len(shared.store.sounds.all()) >= MOST_SOUNDS:
-        raise ProblemError(409, "too_many_sounds", f"The server keeps {MOST_SOUNDS} sounds; delete one")
 
 
 def _kind(text: str) -> LabelKind | None:
@@ -274,6 +290,8 @@ ROUTES = (
             " Beside the embeddings the clips are kept in the server's database, until the sound is deleted,"
             " so that another model can learn them; with `keep_clips=false` they are not, and with another"
             " model the sound is not heard and `problem` says so."
+            " A client that closes the connection while the sound is being learnt takes it back: nothing is"
+            " kept."
         ),
         status=201,
         body={
@@ -328,8 +346,9 @@ ROUTES = (
         "Forget a taught sound",
         "Labels",
         description=(
-            "With its clips. Not while the settings of a microphone name it, also of one that is off or"
-            " cannot listen now (409 names them): it would go on with the bare words."
+            "With its clips, and what feedback taught of it: another sound of its name begins anew. Not"
+            " while the settings of a microphone name it, also of one that is off or cannot listen now (409"
+            " names them): it would go on with the bare words."
         ),
         status=204,
         errors=(404, 409),

@@ -32,12 +32,15 @@ if TYPE_CHECKING:
     from clap_server.detection.labels import Label, LabelKind
     from clap_server.detection.library import LabelLibrary
     from clap_server.listening.supervisor import Supervisor
+    from clap_server.store.lessons import LessonStore
     from clap_server.store.sounds import SoundStore
 
 _LOGGER = logging.getLogger(__name__)
 
 MOST_SOUNDS = 50
 _ICON = "mdi:school"
+# How soon it is noticed that nobody waits any more, in seconds.
+_LOOK_S = 0.25
 
 
 class Clip(NamedTuple):
@@ -58,11 +61,20 @@ class NameTakenError(ClapServerError):
     """Another taught sound has the name."""
 
 
+class TooManySoundsError(ClapServerError):
+    """No more taught sounds are kept."""
+
+
+class UnwantedError(ClapServerError):
+    """Nobody waits any more for a sound to be taught."""
+
+
 class TaughtSounds:
     """Teaches, forgets, and learns anew when another model comes.
 
     Args:
         store: keeps them.
+        lessons: what verdicts taught of them.
         library: resolves their names from now on; nobody else teaches it.
         holder: has the model.
         supervisor: has the microphones that may listen for them.
@@ -72,12 +84,14 @@ class TaughtSounds:
     def __init__(
         self,
         store: SoundStore,
+        lessons: LessonStore,
         library: LabelLibrary,
         holder: ModelHolder,
         supervisor: Supervisor,
         busy: asyncio.Semaphore,
     ) -> None:
         self._store = store
+        self._lessons = lessons
         self._library = library
         self._holder = holder
         self._supervisor = supervisor
@@ -119,8 +133,23 @@ class TaughtSounds:
             " delete it and teach it again"
         )
 
+    def require_room(self) -> None:
+        """Refuse another sound where there are too many.
+
+        Raises:
+            TooManySoundsError: there are.
+        """
+        if len(self._store.all()) >= MOST_SOUNDS:
+            raise TooManySoundsError(f"The server keeps {MOST_SOUNDS} sounds; delete one")
+
     async def add(
-        self, name: str, kind: LabelKind | None, clips: Sequence[Clip], *, keep: bool
+        self,
+        name: str,
+        kind: LabelKind | None,
+        clips: Sequence[Clip],
+        *,
+        keep: bool,
+        unwanted: Callable[[], bool] = lambda: False,
     ) -> TaughtSound:
         """Teach a sound.
 
@@ -129,10 +158,13 @@ class TaughtSounds:
             kind: by the length of the clips, or events, if it is None.
             clips: 3 to 20.
             keep: whether their sound is kept, so that another model can learn it.
+            unwanted: whether nobody waits for it any more; what is not taught by then never is.
 
         Raises:
             LabelError: the name is not usable.
             NameTakenError: another sound has it.
+            TooManySoundsError: no more are kept.
+            UnwantedError: nobody waits for it any more.
             TeachingError: the clips are not.
             AudioError: one of them is not readable.
             ModelError: the model failed.
@@ -143,14 +175,16 @@ class TaughtSounds:
             words = self._library.for_teaching(name)
             if self._store.get(words.id) is not None:
                 raise NameTakenError(f"A sound of the name {name!r} is taught already: choose another")
-            sound = await self._learn(words, kind, clips, keep=keep, created_at=datetime.now(UTC))
+            self.require_room()
+            now = datetime.now(UTC)
+            sound = await self._learn(words, kind, clips, keep=keep, created_at=now, unwanted=unwanted)
             await self._store.add(sound, [clip.flac if keep else None for clip in clips])
             self._tell()
         _LOGGER.info("Taught %s: %s", name, sound.separation.words)
         return sound
 
     async def remove(self, sound_id: str, check: Callable[[], None]) -> None:
-        """Forget a sound with its clips.
+        """Forget a sound with its clips, and what was said of its events: another of its name begins anew.
 
         Args:
             sound_id: of the sound.
@@ -161,8 +195,16 @@ class TaughtSounds:
         """
         async with self._changing:
             check()
-            await self._store.delete(sound_id)
-            self._tell()
+            # Before it is deleted: no microphone comes to listen for it meanwhile.
+            self._tell(without=sound_id)
+            try:
+                await self._store.delete(sound_id)
+            except BaseException:
+                self._tell()
+                raise
+            for microphone_id in self._lessons.forget_label(sound_id):
+                if (room := self._supervisor.room(microphone_id)) is not None:
+                    room.read_again()
 
     def label(self, sound: TaughtSound) -> Label:
         """What microphones listen for."""
@@ -178,9 +220,11 @@ class TaughtSounds:
             taught=examples,
         )
 
-    def _tell(self) -> None:
+    def _tell(self, without: str | None = None) -> None:
         labels = []
         for sound in self._store.all():
+            if sound.id == without:
+                continue
             try:
                 labels.append(self.label(sound))
             except LabelError as error:
@@ -197,6 +241,7 @@ class TaughtSounds:
         *,
         keep: bool,
         created_at: datetime,
+        unwanted: Callable[[], bool] = lambda: False,
     ) -> TaughtSound:
         model = SharedModel(self._holder.model, self._supervisor.batcher)
 
@@ -222,18 +267,28 @@ class TaughtSounds:
             )
 
         async with self._busy:
+            if unwanted():
+                raise UnwantedError
             learning = asyncio.ensure_future(asyncio.to_thread(learn))
             try:
-                return await asyncio.shield(learning)
+                while not learning.done():
+                    await asyncio.wait([learning], timeout=_LOOK_S)
+                    if unwanted():
+                        raise UnwantedError
+                return learning.result()
             finally:
                 if not learning.done():
                     model.abandon()
                     await asyncio.wait([learning])
+                    learning.exception()
 
     async def _follow(self) -> None:
         while True:
             await self._model_changed.wait()
             self._model_changed.clear()
+            async with self._changing:
+                # The store may have left some out.
+                self._tell()
             for sound in self._store.all():
                 if sound.made_for != made_for(self._holder.model) and all(c.has_sound for c in sound.clips):
                     await self._learn_anew(sound)

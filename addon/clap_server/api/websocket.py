@@ -56,7 +56,8 @@ class Socket(web.WebSocketResponse):
     """
 
     def __init__(self, *, max_bytes: int, advice: str) -> None:
-        super().__init__(heartbeat=HEARTBEAT_S, timeout=CLOSE_TIMEOUT_S, max_msg_size=max_bytes)
+        # The first size that aiohttp refuses.
+        super().__init__(heartbeat=HEARTBEAT_S, timeout=CLOSE_TIMEOUT_S, max_msg_size=max_bytes + 1)
         self._too_big = f"a message was larger than {max_bytes:,} bytes: {advice}"
         self.broken_because: str | None = None
 

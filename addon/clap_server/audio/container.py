@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -55,6 +56,10 @@ def open_file(file: BinaryIO) -> InputContainer:
     Raises:
         AudioError: FFmpeg does not know it, or it has no sound.
     """
+    # PyAV prints a traceback of its own over such a file.
+    if not file.seek(0, os.SEEK_END):
+        raise AudioError("This file is empty: send one with an audio track.")
+    file.seek(0)
     options = {"protocol_whitelist": _NO_PROTOCOL, "format_whitelist": harmless_formats()}
     try:
         container = av.open(file, mode="r", options=options, metadata_errors="replace")

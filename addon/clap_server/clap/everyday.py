@@ -22,11 +22,20 @@ FORMAT = 1
 MOST_COMPONENTS = 96
 """Principal components that a bank keeps of an embedding."""
 
+LONGEST_HOP_S = 60.0
+"""A bank with more between its windows stands for hours that nobody heard."""
+
 _CODES = 127
 
 
 class _UnfitError(ValueError):
     """Parts of a bank do not fit together; says which."""
+
+
+def _texts(found: object) -> list[str]:
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise _UnfitError("its recordings are not described in words")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +219,8 @@ class EverydayBank:
                     parts["ends_cs"].astype(np.float64) / 100,
                     parts["recordings"].astype(np.intp),
                     tuple(
-                        Piece(frozenset(piece["holds"]), tuple(piece["tags"])) for piece in about["pieces"]
+                        Piece(frozenset(_texts(piece["holds"])), tuple(_texts(piece["tags"])))
+                        for piece in about["pieces"]
                     ),
                     float(about["hop_s"]),
                     str(about["sources"]),
@@ -237,5 +247,8 @@ class EverydayBank:
             raise _UnfitError("its windows do not fit together")
         if count and (np.any(np.diff(self.recordings) < 0) or self.recordings[-1] >= len(self.pieces)):
             raise _UnfitError("its recordings do not fit together")
-        if not self.hop_s > 0 or not np.isfinite(self.mean).all():
+        going_on = np.diff(self.recordings) == 0
+        if np.any(np.diff(self.ends_s)[going_on] < 0):
+            raise _UnfitError("its windows are out of order")
+        if not 0 < self.hop_s <= LONGEST_HOP_S or not np.isfinite(self.mean).all():
             raise _UnfitError("some of its values make no sense")

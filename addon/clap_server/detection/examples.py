@@ -56,6 +56,10 @@ class Examples:
         digest.update(numbers.tobytes())
         return cls(made_for, digest.hexdigest(), embeddings, numbers.astype(np.intp))
 
+    def heard_by(self, model: ClapModel) -> bool:
+        """Whether they are of this model; those of another, or of a damaged file, mean nothing to it."""
+        return self.made_for == made_for(model) and self.embeddings.shape[1] == model.dimension
+
     def without(self, recording: int) -> Self:
         """Leave one of two or more recordings out."""
         return self.of(

@@ -133,7 +133,7 @@ class LabelScorer:
         self._taught: dict[int, TaughtSound] = {}
         self._mistakes: dict[int, Mistakes] = {}
         if model.everyday is not None:
-            self._learn(model.everyday, list(by_id.values()), against)
+            self._learn(model, model.everyday, list(by_id.values()), against)
         self._scales = self._measure(model, list(by_id.values()), against, room, sounding_hours)
         self._tables = [scale.table() for scale in self._scales]
         self.guessed = frozenset(
@@ -171,19 +171,21 @@ class LabelScorer:
         """Whether this model can tell what was taught; if not, nobody is told of it."""
         if label.taught is None:
             return True
-        return label.taught.made_for == self.made_for and model.everyday is not None
+        return label.taught.heard_by(model) and model.everyday is not None
 
-    def _learn(self, bank: EverydayBank, labels: Sequence[Label], against: Hashable) -> None:
+    def _learn(
+        self, model: ClapModel, bank: EverydayBank, labels: Sequence[Label], against: Hashable
+    ) -> None:
         """Make ready for what the user taught, and for what the user called wrong."""
         for column, label in enumerate(labels):
             key = (label.taught, label.prompts, label.negatives, against)
             if label.taught is not None:
                 text = partial(self._text_margins, columns=[column])
                 self._taught[column] = taught_sound(key, label.taught, bank, text)
-            wrong = [examples for examples in label.wrong if examples.made_for == self.made_for]
+            wrong = [examples for examples in label.wrong if examples.heard_by(model)]
             if wrong and len(bank.codes):
                 like = lookalikes(key, bank, partial(self._everyday_margins, bank, column))
-                right = [examples for examples in label.right if examples.made_for == self.made_for]
+                right = [examples for examples in label.right if examples.heard_by(model)]
                 self._mistakes[column] = Mistakes(wrong, bank, like, right)
 
     def _everyday_margins(self, bank: EverydayBank, column: int) -> NDArray[np.float64]:

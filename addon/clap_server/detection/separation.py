@@ -39,6 +39,15 @@ class Separation:
     found_at_one_a_day: int
     found_at_one_an_hour: int
 
+    def __post_init__(self) -> None:
+        """Check the figures.
+
+        Raises:
+            ValueError: they cannot be.
+        """
+        if not 0 <= self.found_at_one_a_day <= self.found_at_one_an_hour <= self.clips or not self.clips:
+            raise ValueError("impossible figures of its clips")
+
     @property
     def verdict(self) -> Verdict:
         """In a word."""

@@ -95,7 +95,8 @@ class ClipStore:
             The file, or None if there is no clip.
 
         Raises:
-            StoreError: the clip cannot be read or the cache not written.
+            AudioError: the clip is damaged.
+            StoreError: the cache cannot be written.
         """
 
         def make(flac: Path) -> bytes:
@@ -115,7 +116,8 @@ class ClipStore:
             The file, or None if there is no clip.
 
         Raises:
-            StoreError: the clip cannot be read or the cache not written.
+            AudioError: the clip is damaged.
+            StoreError: the cache cannot be written.
         """
         return await asyncio.to_thread(self._derived, event, suffix, make)
 

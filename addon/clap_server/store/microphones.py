@@ -13,6 +13,8 @@ from clap_server.listening.config import Microphone, MicrophoneSettings, PushSou
 if TYPE_CHECKING:
     import sqlite3
 
+    import aiosqlite
+
     from clap_server.store.database import Database
 
 OWNER_SERVER = "server"
@@ -127,6 +129,12 @@ class MicrophoneStore:
         self._adopted.discard(microphone_id)
         self._muted.discard(microphone_id)
         self._unreadable.pop(microphone_id, None)
+
+
+async def is_kept(connection: aiosqlite.Connection, microphone_id: str) -> bool:
+    """Whether a microphone is there, in a transaction that writes something of it."""
+    cursor = await connection.execute("SELECT 1 FROM microphones WHERE id = ?", (microphone_id,))
+    return await cursor.fetchone() is not None
 
 
 def _why(error: Exception) -> str:

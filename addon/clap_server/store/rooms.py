@@ -14,6 +14,7 @@ from clap_server.listening.room.hours import Listened
 from clap_server.listening.room.piece import RoomPiece
 from clap_server.listening.room.reservoir import Kept
 from clap_server.listening.room.room import FoundPieces
+from clap_server.store.microphones import is_kept
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,7 +29,9 @@ _LOGGER = logging.getLogger(__name__)
 MOST_FALSE = 32
 """Events that the user called false, of a microphone and model: the newest."""
 
-_FALSE = "false "
+FALSE = "false "
+"""Before the id of such an event, in the name of its windows."""
+
 _DAY_S = 86400.0
 # As hundredths of a second, so much of a piece fits.
 _LONGEST_S = 2**32 / 100 - 1
@@ -87,7 +90,7 @@ class Rooms:
     ) -> None:
         """See ``RoomStore``."""
         async with self._database.transaction() as connection:
-            if not await _is_there(connection, microphone_id):
+            if not await is_kept(connection, microphone_id):
                 return
             await _delete(connection, microphone_id, made_for, map(str, gone))
             for kept, piece in added:
@@ -124,8 +127,8 @@ class Rooms:
     async def add_false(self, microphone_id: str, made_for: str, event_id: str, piece: RoomPiece) -> None:
         """See ``RoomStore``; the oldest of too many goes."""
         async with self._database.transaction() as connection:
-            if await _is_there(connection, microphone_id):
-                await _insert(connection, microphone_id, made_for, f"{_FALSE}{event_id}", piece, None)
+            if await is_kept(connection, microphone_id):
+                await _insert(connection, microphone_id, made_for, f"{FALSE}{event_id}", piece, None)
                 await connection.execute(
                     "DELETE FROM room_pieces WHERE microphone_id = ? AND made_for = ? AND name IN ("
                     "SELECT name FROM room_pieces WHERE microphone_id = ? AND made_for = ?"
@@ -136,7 +139,7 @@ class Rooms:
     async def remove_false(self, event_id: str) -> None:
         """See ``RoomStore``."""
         async with self._database.transaction() as connection:
-            await connection.execute("DELETE FROM room_pieces WHERE name = ?", (f"{_FALSE}{event_id}",))
+            await connection.execute("DELETE FROM room_pieces WHERE name = ?", (f"{FALSE}{event_id}",))
 
     async def delete_before(self, at: float) -> None:
         """Forget what was heard before a Unix time.
@@ -176,11 +179,6 @@ class Rooms:
             )
             async with self._database.transaction() as connection:
                 await _delete(connection, microphone_id, made_for, names)
-
-
-async def _is_there(connection: aiosqlite.Connection, microphone_id: str) -> bool:
-    cursor = await connection.execute("SELECT 1 FROM microphones WHERE id = ?", (microphone_id,))
-    return await cursor.fetchone() is not None
 
 
 async def _delete(

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from clap_server.detection.labels import LabelKind
 from clap_server.detection.separation import Separation
-from clap_server.store.embeddings import from_blob, to_blob
+from clap_server.store.embeddings import MISFIT, from_blob, to_blob
+from clap_server.store.rooms import FALSE
 
 if TYPE_CHECKING:
     import sqlite3
@@ -88,6 +89,19 @@ class SoundStore:
             except (ValueError, TypeError) as error:
                 _LOGGER.error("The taught sound %s is unreadable; teach it again: %s", row["id"], error)
 
+    def fit_to(self, made_for: str, dimension: int) -> None:
+        """Leave out what is said to be of a model, and cannot be, which is logged.
+
+        Args:
+            made_for: the model that runs now.
+            dimension: of its embeddings.
+        """
+        for sound in self.all():
+            # All of its clips have the same.
+            if sound.made_for == made_for and sound.clips[0].embeddings.shape[1] != dimension:
+                del self._sounds[sound.id]
+                _LOGGER.error("The taught sound %s is unreadable; teach it again: %s", sound.id, MISFIT)
+
     def all(self) -> list[TaughtSound]:
         """All of them, oldest first."""
         return list(self._sounds.values())
@@ -142,19 +156,29 @@ class SoundStore:
         return [row["flac"] for row in rows]
 
     async def delete(self, sound_id: str) -> None:
-        """Forget one with its clips; one that is not there is no error.
+        """Forget one with its clips, and what verdicts taught of it; one that is not there is no error.
 
         Raises:
             StoreError: it cannot be stored; then nothing changed.
         """
         async with self._database.transaction() as connection:
             await connection.execute("DELETE FROM sounds WHERE id = ?", (sound_id,))
+            await connection.execute(
+                "DELETE FROM room_pieces"
+                " WHERE name IN (SELECT ? || event_id FROM lessons WHERE label_id = ?)",
+                (FALSE, sound_id),
+            )
+            await connection.execute("DELETE FROM lessons WHERE label_id = ?", (sound_id,))
         self._sounds.pop(sound_id, None)
 
 
 def _from_rows(row: sqlite3.Row, clips: Sequence[sqlite3.Row]) -> TaughtSound:
     if not clips:
         raise ValueError("no clips")
+    first, *others = (from_blob(clip["embeddings"], clip["windows"]) for clip in clips)
+    heard = [first, *others]
+    if any(each.shape[1] != first.shape[1] for each in others):
+        raise ValueError("clips of different models")
     return TaughtSound(
         row["id"],
         row["name"],
@@ -163,7 +187,7 @@ def _from_rows(row: sqlite3.Row, clips: Sequence[sqlite3.Row]) -> TaughtSound:
         row["made_for"],
         _SEPARATION.validate_json(row["findings"]),
         tuple(
-            TaughtClip(from_blob(clip["embeddings"], clip["windows"]), bool(clip["has_sound"]))
-            for clip in clips
+            TaughtClip(embeddings, bool(clip["has_sound"]))
+            for embeddings, clip in zip(heard, clips, strict=True)
         ),
     )

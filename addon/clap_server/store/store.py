@@ -93,6 +93,16 @@ class Store:
         self.retention.start()
         self.watch.start()
 
+    def fit_to(self, made_for: str, dimension: int) -> None:
+        """Leave out what is said to be of a model, and cannot be; to be called whenever another one runs.
+
+        Args:
+            made_for: the model; see ``made_for``.
+            dimension: of its embeddings.
+        """
+        self.lessons.fit_to(made_for, dimension)
+        self.sounds.fit_to(made_for, dimension)
+
     async def close(self) -> None:
         """Write what is left and close the database."""
         await self.watch.stop()

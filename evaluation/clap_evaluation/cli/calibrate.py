@@ -171,7 +171,7 @@ def _learn(args: argparse.Namespace, models_dir: Path) -> int:
     from clap_evaluation.calibration.comparison import compare
     from clap_evaluation.calibration.own import hear_own
     from clap_server.clap.loader import load_model
-    from clap_server.detection.everyday.preparing import common_bank, give, model_key, own_path, read
+    from clap_server.detection.everyday.preparing import common_bank, give, own_path, read
     from clap_server.detection.scoring import LabelScorer
 
     terminal = Console(stderr=True, highlight=False)
@@ -186,7 +186,7 @@ def _learn(args: argparse.Namespace, models_dir: Path) -> int:
         )
         common = common_bank(model, cache_dir, tell)
     path = own_path(model.name, models_dir)
-    known = read(path, model_key(model), "is not used")
+    known = read(path, model, "is not used")
     give(model, common if known is None else common.joined(known))
     before = LabelScorer(model, labels, library.background)
     with counting(terminal) as bar:

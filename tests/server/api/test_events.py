@@ -230,6 +230,30 @@ async def test_missing_clip_says_why(client: Client, name: str) -> None:
     assert problem["type"] == "/problems/no_clip_yet"
 
 
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("clip.flac", b""),
+        ("clip.mp3", b""),
+        ("clip.mp3", b"no sound at all"),
+        ("clip.mp3", b"fLaC"),
+        ("spectrogram.png", b""),
+        ("spectrogram.png", b"no sound at all"),
+    ],
+)
+async def test_a_damaged_clip_is_told_in_words(
+    client: Client, name: str, damage: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    event = await _heard(client)
+    client.server.context.store.clips.path(event).write_bytes(damage)
+    problem = await client.json("GET", f"/api/events/{event.id}/{name}", status=404)
+    assert problem["type"] == "/problems/damaged_clip"
+    assert "damaged" in problem["detail"]
+    async with client.request("HEAD", f"/api/events/{event.id}/{name}") as response:
+        assert response.status == 404
+    assert "Traceback" not in capfd.readouterr().err
+
+
 async def test_clip_that_cannot_be_stored_never_loses_the_event(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -62,7 +62,7 @@ async def test_it_tells_window_by_window_what_decided(client: Client) -> None:
     assert f"{answer['windows_gated']} of {len(answer['windows'])} windows gated: " in gated
     assert "dBFS is under the noise floor" in gated
     assert "Glass breaking" in glass
-    assert glass.endswith("at or above its threshold 0.61: an event started")
+    assert glass.endswith("at or above its threshold 0.70: an event started")
     (label,) = answer["labels"]
     assert label["decision"] == "started"
     assert label["progress"] == {"have": 1, "need": 1, "unit": "windows"}

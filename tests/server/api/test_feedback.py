@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clap_server.listening.events import SoundEvent
+    from clap_server.store.events import Verdict
 
 RATE = 16_000
 DIMENSION = SpectralModel().dimension
@@ -101,6 +102,14 @@ async def say(client: Client, event_id: str, verdict: str, status: int = 200) ->
     )
 
 
+async def false_pieces(client: Client) -> list[str]:
+    """Names of what counts as everyday sound of a room because it was called false."""
+    rows = await client.server.context.store.rooms._database.rows(
+        "SELECT name FROM room_pieces WHERE name LIKE 'false %'"
+    )
+    return [row["name"] for row in rows]
+
+
 async def lessons(client: Client, microphone_id: str = "kitchen") -> Any:
     return await client.json("GET", f"/api/microphones/{microphone_id}/feedback")
 
@@ -118,6 +127,35 @@ async def test_the_same_sound_does_not_fire_again_but_others_do(client: Client) 
     assert await play(client, plates, "hall") == ["glass_breaking"], "other microphones learn nothing"
     assert (await say(client, event["id"], "correct"))["learnt"]
     assert await play(client, plates) == ["glass_breaking"]
+
+
+async def test_of_two_verdicts_at_once_one_holds_in_all_that_follows(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = await heard(client)
+    store = client.server.context.store
+    noting, later = store.events.set_feedback, asyncio.Event()
+
+    async def note_and_dawdle(event_id: str, verdict: Verdict) -> bool:
+        noted = await noting(event_id, verdict)
+        if verdict == "false_alarm":
+            # The other one gets ahead of this one if nothing keeps it.
+            later.set()
+            await asyncio.wait([second], timeout=0.5)
+        return noted
+
+    monkeypatch.setattr(store.events, "set_feedback", note_and_dawdle)
+
+    async def contradict() -> None:
+        await later.wait()
+        await say(client, event.id, "correct")
+
+    second = asyncio.create_task(contradict())
+    assert (await say(client, event.id, "false_alarm"))["feedback"] == "false_alarm"
+    await second
+    assert (await client.json("GET", f"/api/events/{event.id}"))["feedback"] == "correct"
+    assert [lesson["verdict"] for lesson in (await lessons(client))["lessons"]] == ["correct"]
+    assert await false_pieces(client) == []
 
 
 @pytest.mark.parametrize("noted", [True, False])
@@ -265,6 +303,41 @@ async def test_an_event_of_which_nothing_is_kept_says_so(client: Client) -> None
     answer = await say(client, event.id, "false_alarm")
     assert (answer["feedback"], answer["learnt"]) == ("false_alarm", False)
     assert "nothing can be learnt" in answer["learnt_words"]
+
+
+@pytest.mark.parametrize("verdict", ["false_alarm", "correct"])
+async def test_nothing_is_learnt_of_what_has_no_sound_of_its_own(client: Client, verdict: str) -> None:
+    event = await heard(client, label_id="normal", label_name="Normal")
+    answer = await say(client, event.id, verdict)
+    assert (answer["feedback"], answer["learnt"], answer["score_now"]) == (verdict, False, None)
+    assert "normal has no sound of its own" in answer["learnt_words"]
+    assert (await lessons(client))["lessons"] == []
+    assert await false_pieces(client) == []
+    # As an earlier version did.
+    assert await client.server.context.store.lessons.learn(event, "false_alarm") == "learnt"
+    [kept] = (await lessons(client))["lessons"]
+    assert not kept["heeded"]
+    assert "normal has no sound of its own" in kept["words"]
+
+
+async def test_lessons_that_cannot_be_of_the_model_silence_nothing(
+    tmp_path: Path, model: SpectralModel
+) -> None:
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model)) as client:
+        await add(client, "kitchen")
+        for verdict in ("false_alarm", "correct", "false_alarm"):
+            event = await heard(client)
+            assert (await say(client, event.id, verdict))["learnt"]
+        async with client.server.context.store.lessons._database.transaction() as connection:
+            await connection.execute(
+                "UPDATE lessons SET windows = 2 * windows WHERE event_id <> ?", (event.id,)
+            )
+            await connection.execute("UPDATE traces SET windows = 2 * windows")
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model)) as client:
+        [kept] = (await lessons(client))["lessons"]
+        assert kept["event_id"] == event.id
+        assert await play(client, scene(12, (6, crash(seed=1)), (6.5, crash(seed=2)))) == ["glass_breaking"]
+        assert (await say(client, event.id, "correct"))["learnt"], "by what was learnt before"
 
 
 async def test_an_event_of_a_microphone_that_is_gone_says_so(client: Client) -> None:

@@ -65,6 +65,21 @@ async def test_a_message_that_is_too_large_is_refused_in_words(hall: Client, siz
     assert "cut off" not in _status(hall).reason
 
 
+async def test_the_largest_message_is_taken(hall: Client) -> None:
+    async with _sending(hall) as socket:
+        await socket.send_bytes(bytes(4_000_000))
+        await socket.send_str("not sound")
+        end = await socket.receive(timeout=20)
+        assert end.extra == "After the format, send PCM as binary messages"
+
+
+async def test_the_largest_subscription_is_taken(hall: Client) -> None:
+    async with hall.socket("/api/ws") as socket:
+        await socket.receive_json()
+        await socket.send_str('{"type": "subscribe"}'.ljust(65_536))
+        assert (await socket.receive_json(timeout=20))["type"] == "microphones"
+
+
 async def test_text_where_sound_is_due_is_told_by_the_status(hall: Client) -> None:
     async with _sending(hall) as socket:
         await socket.send_bytes(bytes(RATE))
@@ -73,10 +88,11 @@ async def test_text_where_sound_is_due_is_told_by_the_status(hall: Client) -> No
         await until(lambda: "it sent text" in _status(hall).reason)
 
 
-async def test_a_subscription_that_is_too_large_is_refused_in_words(hall: Client) -> None:
+@pytest.mark.parametrize("size", [65_537, 100_000])
+async def test_a_subscription_that_is_too_large_is_refused_in_words(hall: Client, size: int) -> None:
     async with hall.socket("/api/ws") as socket:
         await socket.receive_json()
-        await socket.send_str(" " * 100_000)
+        await socket.send_str(" " * size)
         end = await socket.receive(timeout=20)
         assert (end.data, end.extra) == (
             1009,

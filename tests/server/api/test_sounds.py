@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,16 @@ import pytest
 from clap_server.api.taught import MOST_SOUNDS
 from clap_server.audio.decode import decode
 from clap_server.audio.encode import encode
+from clap_server.errors import StoreError
 from clap_server.listening.events import ClipWithheld
 from clap_server.listening.sink import Recording
+from clap_server.listening.traces import Trace
 from tests.server.detection.test_teaching import bell, buzz
 from tests.server.listening.spectral import RATE, SpectralModel, room
 from tests.support.banks import spectral_bank
 from tests.support.running_server import Client, ReadyHolder, running
 from tests.support.sound_events import START, sound_event
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -165,6 +169,19 @@ async def test_events_teach_too(client: Client) -> None:
         assert problem["type"] == f"/problems/{code}"
 
 
+@pytest.mark.parametrize("left", [b"", b"no sound at all"])
+async def test_an_event_whose_recording_is_damaged_is_named(client: Client, left: bytes) -> None:
+    whole, damaged = [await _heard(client, 1.5, pre_roll_s=3, seed=seed) for seed in range(2)]
+    stored = await client.server.context.store.events.get(damaged)
+    assert stored is not None
+    client.server.context.store.clips.path(stored.event).write_bytes(left)
+    problem = await teach(client, form(bell(7), bell(8), events=f"{whole},{damaged}"), status=422)
+    assert problem["type"] == "/problems/unreadable_audio"
+    [error] = problem["errors"]
+    assert error["field"] == "events"
+    assert damaged in error["message"]
+
+
 async def test_a_sound_is_in_use_where_a_microphone_cannot_listen_now(tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()
@@ -191,6 +208,140 @@ async def test_a_sound_that_comes_into_use_while_it_waits_to_be_deleted_stays(cl
         deleting = asyncio.create_task(client.json("DELETE", "/api/sounds/my_bell", status=409))
         await watch(client, "my bell")
     assert "Kitchen" in (await deleting)["detail"]
+
+
+async def test_what_was_said_of_a_sound_is_forgotten_with_it(tmp_path: Path) -> None:
+    """Old false alarms kept a sound from being heard that was taught anew under the same name."""
+
+    async def learnt(client: Client) -> set[str]:
+        found = await client.json("GET", "/api/microphones/kitchen/feedback")
+        return {lesson["label_id"] for lesson in found["lessons"]}
+
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        await teach(client)
+        await watch(client, "alarm")
+        sink = client.server.context.supervisor._sink
+        for label_id in ("my_bell", "alarm"):
+            event = sound_event(label_id=label_id)
+            await sink.event_started(event)
+            trace = Trace("spectral 1", 0.5, False)
+            trace.add(model_of(1).embed_audio([bell(1)])[0])
+            await sink.event_traced(event, trace)
+            await sink.event_ended(replace(event, ended_at=START + timedelta(seconds=2)), None)
+            path = f"/api/events/{event.id}/feedback"
+            assert (await client.json("POST", path, json={"verdict": "false_alarm"}))["learnt"]
+        assert await learnt(client) == {"my_bell", "alarm"}
+        await client.json("DELETE", "/api/sounds/my_bell", status=204)
+        assert await learnt(client) == {"alarm"}
+        [counted] = await client.server.context.store.rooms._database.rows("SELECT name FROM room_pieces")
+        assert counted["name"] == f"false {event.id}", "nothing else counts as everyday sound any more"
+        await teach(client)
+        assert await learnt(client) == {"alarm"}
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        assert await learnt(client) == {"alarm"}
+
+
+async def test_what_was_said_of_a_sound_stays_when_another_model_learns_it(tmp_path: Path) -> None:
+    holder = ReadyHolder(tmp_path, model_of(1))
+    async with running(tmp_path, holder=holder) as client:
+        await teach(client)
+        await watch(client, "my bell")
+        sink = client.server.context.supervisor._sink
+        event = sound_event(label_id="my_bell")
+        await sink.event_started(event)
+        trace = Trace("spectral 1")
+        trace.add(model_of(1).embed_audio([bell(1)])[0])
+        await sink.event_traced(event, trace)
+        await client.json("POST", f"/api/events/{event.id}/feedback", json={"verdict": "correct"})
+        holder.change(model_of(2))
+        async with asyncio.timeout(60):
+            while (await client.json("GET", "/api/sounds/my_bell"))["problem"] is not None:
+                await asyncio.sleep(0.05)
+        await client.server.context.store.lessons.load()
+        assert client.server.context.store.lessons.get(event.id) is not None
+
+
+class Gate:
+    """Holds what is called until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, *, after: bool) -> None:
+        self.reached, self._open = asyncio.Event(), asyncio.Event()
+        method = getattr(owner, name)
+
+        async def held(*args: Any, **options: Any) -> Any:
+            found = await method(*args, **options) if after else None
+            self.reached.set()
+            await self._open.wait()
+            return found if after else await method(*args, **options)
+
+        monkeypatch.setattr(owner, name, held)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+async def test_a_sound_that_is_deleted_while_a_microphone_gets_ready_for_it_is_told(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await teach(client)
+    preparing = Gate(monkeypatch, client.server.context.supervisor, "prepare", after=True)
+    settings = {"name": "Kitchen", "source": {"type": "push"}, "labels": [{"label": "my bell"}]}
+    adding = asyncio.create_task(client.json("PUT", "/api/microphones/kitchen", status=409, json=settings))
+    await preparing.reached.wait()
+    await client.json("DELETE", "/api/sounds/my_bell", status=204)
+    preparing.open()
+    problem = await adding
+    assert problem["type"] == "/problems/sound_deleted"
+    assert "my bell was deleted" in problem["detail"]
+    assert (await client.json("GET", "/api/microphones"))["microphones"] == []
+    # Who sends them again means the words.
+    await watch(client, "my bell")
+    [watched] = client.server.context.supervisor.snapshot("kitchen").labels
+    assert watched.label.taught is None
+
+
+async def test_no_microphone_comes_to_use_a_sound_that_is_being_deleted(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await teach(client)
+    shared = client.server.context
+    preparing = Gate(monkeypatch, shared.supervisor, "prepare", after=True)
+    deleting = Gate(monkeypatch, shared.store.sounds, "delete", after=False)
+    settings = {"name": "Kitchen", "source": {"type": "push"}, "labels": [{"label": "my bell"}]}
+    adding = asyncio.create_task(client.json("PUT", "/api/microphones/kitchen", status=409, json=settings))
+    await preparing.reached.wait()
+    removing = asyncio.create_task(client.json("DELETE", "/api/sounds/my_bell", status=204))
+    await deleting.reached.wait()
+    preparing.open()
+    assert (await adding)["type"] == "/problems/sound_deleted"
+    deleting.open()
+    await removing
+
+
+async def test_a_sound_stays_while_the_settings_that_name_it_are_stored(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await teach(client)
+    storing = Gate(monkeypatch, client.server.context.store.microphones, "put", after=False)
+    adding = asyncio.create_task(watch(client, "my bell"))
+    await storing.reached.wait()
+    problem = await client.json("DELETE", "/api/sounds/my_bell", status=409)
+    assert "Kitchen still listens for my bell" in problem["detail"]
+    storing.open()
+    await adding
+
+
+async def test_a_sound_that_cannot_be_deleted_stays_a_label(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await teach(client)
+
+    async def fail(sound_id: str) -> None:
+        raise StoreError(f"{sound_id} stays")
+
+    monkeypatch.setattr(client.server.context.store.sounds, "delete", fail)
+    await client.json("DELETE", "/api/sounds/my_bell", status=503)
+    assert [label.id for label in client.server.context.library.taught] == ["my_bell"]
 
 
 async def _heard(
@@ -349,6 +500,46 @@ async def test_a_name_is_taught_once_and_no_more_than_some_sounds_are_kept(clien
     assert problem["type"] == "/problems/too_many_sounds"
 
 
+async def test_no_more_sounds_are_kept_though_they_are_taught_at_once(client: Client) -> None:
+    await teach(client)
+    sounds = client.server.context.store.sounds
+    [sound] = sounds.all()
+    sounds._sounds = {str(number): sound for number in range(MOST_SOUNDS - 1)}
+
+    async def teach_at_once(name: str) -> int:
+        data = form(*(bell(seed) for seed in range(3)), name=name)
+        async with client.request("POST", "/api/sounds", data=data) as response:
+            return int(response.status)
+
+    assert sorted(await asyncio.gather(*map(teach_at_once, ("one more", "and another")))) == [201, 409]
+    assert len(sounds.all()) == MOST_SOUNDS
+
+
+async def test_what_a_client_does_not_wait_for_is_not_taught(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = client.server.context
+    held, began = threading.Event(), threading.Event()
+    embed = shared.holder.model.embed_audio
+
+    def slow(batch: Any) -> Any:
+        began.set()
+        assert held.wait(30)
+        return embed(batch)
+
+    monkeypatch.setattr(shared.holder.model, "embed_audio", slow)
+    asking = asyncio.create_task(teach(client))
+    await asyncio.to_thread(began.wait, 30)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await until(lambda: not shared.taught._changing.locked())
+    held.set()
+    await shared.supervisor.batcher.run(lambda: None)
+    assert shared.store.sounds.all() == []
+    monkeypatch.undo()
+    assert (await teach(client))["id"] == "my_bell"
+
+
 async def test_only_a_form_teaches(client: Client) -> None:
     problem = await client.json("POST", "/api/sounds", status=415, json={"name": "my bell"})
     assert problem["type"] == "/problems/not_multipart"
@@ -357,13 +548,43 @@ async def test_only_a_form_teaches(client: Client) -> None:
     assert "twice" in (await teach(client, twice, status=422))["detail"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE sound_clips SET embeddings = x'00' WHERE number = 1",
+        # Each fits together, and says that it is of the model.
+        "UPDATE sound_clips SET windows = 2 * windows WHERE number = 1",
+        "UPDATE sound_clips SET windows = 2 * windows",
+        """UPDATE sounds SET findings = '{"clips":-5,"found_at_one_a_day":99,"found_at_one_an_hour":-1}'""",
+        """UPDATE sounds SET findings = '{"clips":4,"found_at_one_a_day":4,"found_at_one_an_hour":3}'""",
+    ],
+)
 async def test_a_taught_sound_that_makes_no_sense_is_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
         await teach(client)
         async with client.server.context.store.sounds._database.transaction() as connection:
-            await connection.execute("UPDATE sound_clips SET embeddings = x'00' WHERE number = 1")
+            await connection.execute(damage)
     async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
         assert (await client.json("GET", "/api/sounds"))["sounds"] == []
+        assert client.server.context.library.taught == ()
+        # It is taught again as the log says.
+        assert (await teach(client))["problem"] is None
+    assert "my_bell is unreadable; teach it again" in caplog.text
+
+
+async def test_a_sound_that_cannot_be_of_the_model_that_comes_is_left_out_then(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, holder=ReadyHolder(tmp_path, model_of(1))) as client:
+        await teach(client, form(*(bell(seed) for seed in range(4)), keep_clips="false"))
+        async with client.server.context.store.sounds._database.transaction() as connection:
+            await connection.execute("UPDATE sound_clips SET windows = 2 * windows")
+    holder = ReadyHolder(tmp_path, model_of(2))
+    async with running(tmp_path, holder=holder) as client:
+        assert len((await client.json("GET", "/api/sounds"))["sounds"]) == 1
+        holder.change(model_of(1))
+        assert (await client.json("GET", "/api/sounds"))["sounds"] == []
+        await until(lambda: not client.server.context.library.taught)
     assert "my_bell is unreadable" in caplog.text

@@ -61,6 +61,15 @@ def test_what_is_not_audio_is_said_so(data: bytes) -> None:
         decode(io.BytesIO(data), RATE)
 
 
+def test_an_empty_file_is_said_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "empty.flac"
+    path.touch()
+    for source in (path, io.BytesIO()):
+        with pytest.raises(AudioError, match="This file is empty"):
+            decode(source, RATE)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_film_without_sound_is_said_so() -> None:
     with pytest.raises(AudioError, match="no sound"):
         decode(io.BytesIO(picture_only()), RATE)

@@ -19,7 +19,7 @@ LIBRARY = load_library()
 FOUND = load_found(FOLDER / FILE)
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 MOST_AN_HOUR = 2.0
-LOWEST, HIGHEST = 0.6, 0.75
+LOWEST, HIGHEST = 0.6, 0.9
 ENOUGH = 0.4
 
 

@@ -104,9 +104,9 @@ def test_standard_alarms_are_heard(
         rng = np.random.default_rng(seed)
         alarm = maker(rng, RATE, carrier_hz=carrier_hz, cycles=1)[: 3 * RATE]
         scores = score(alarm if snr_db is None else room(rng, alarm, snr_db))
-        # By the model alone: about one false alarm an hour; their pattern is what they are known by.
-        assert scores["alarm"] >= 0.5
-        assert scores["smoke_alarm"] >= 0.5
+        # By the model alone: about two false alarms an hour; their pattern is what they are known by.
+        assert scores["alarm"] >= 0.45
+        assert scores["smoke_alarm"] >= 0.45
         assert scores["glass_breaking"] < 0.5
 
 

@@ -46,7 +46,7 @@ def test_every_label_is_complete(label: Label) -> None:
         assert len(set(label.prompts)) == len(label.prompts)
         assert label.negatives
     assert not set(label.prompts) & set(label.negatives)
-    assert 0.6 <= label.threshold <= 0.75
+    assert 0.6 <= label.threshold <= 0.9
     assert label.icon.startswith("mdi:")
     assert label.library
 

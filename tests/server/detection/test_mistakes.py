@@ -136,6 +136,20 @@ def test_what_another_model_heard_is_not_heeded() -> None:
     assert scorer(replace(GLASS, wrong=both)).scores(spoon)[0, 0] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_examples_of_another_size_than_the_model_s_keep_nothing_from_being_scored() -> None:
+    spoon = unit(axis(0), 0.7 * axis(5))
+    bad = of(unit(spoon[:10]))
+    heard = np.stack([spoon, unit(axis(1))])
+    before = scorer(GLASS, METAL).scores(heard)
+    assert np.array_equal(scorer(replace(GLASS, wrong=bad, right=bad), METAL).scores(heard), before)
+    learnt = scorer(replace(GLASS, wrong=of(spoon)), METAL).scores(heard)
+    both = replace(GLASS, wrong=(*bad, *of(spoon)), right=bad)
+    assert np.array_equal(scorer(both, METAL).scores(heard), learnt)
+    mistaught = scorer(replace(GLASS, taught=bad[0]), METAL).scores(heard)
+    assert mistaught[:, 0].tolist() == [0.0, 0.0]
+    assert np.array_equal(mistaught[:, 1], before[:, 1])
+
+
 def test_a_correct_event_guards_the_score_and_one_that_another_model_heard_does_not() -> None:
     wrong, meant = unit(axis(0)), unit(axis(0), 0.1 * direction(2))
     glass = label("glass", "glass")

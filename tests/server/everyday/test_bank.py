@@ -74,6 +74,13 @@ def test_windows_without_some_pieces() -> None:
     assert kept.tolist() == [False] * 4 + [True] * 4
 
 
+_OTHER_WORDS = {
+    "long_hop": (b'"hop_s": 0.5', b'"hop_s": 1e9'),
+    "number_for_tag": (b'"tags": []', b'"tags": ["a fan", 7]'),
+    "text_for_tags": (b'"tags": []', b'"tags": "a fan"'),
+}
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -84,6 +91,10 @@ def test_windows_without_some_pieces() -> None:
         ("other_format", "it has another format (9) than this version's"),
         ("misfit", "its recordings do not fit together"),
         ("not_finite", "some of its values make no sense"),
+        ("long_hop", "some of its values make no sense"),
+        ("backwards", "its windows are out of order"),
+        ("number_for_tag", "its recordings are not described in words"),
+        ("text_for_tags", "its recordings are not described in words"),
     ],
 )
 def test_a_damaged_file_is_refused_in_words_of_our_own(tmp_path: Path, damage: str, words: str) -> None:
@@ -100,6 +111,13 @@ def test_a_damaged_file_is_refused_in_words_of_our_own(tmp_path: Path, damage: s
             changed["about"] = np.frombuffer(
                 bytes(changed["about"]).replace(b'"format": 1', b'"format": 9'), np.uint8
             )
+        elif damage in _OTHER_WORDS:
+            before, after = _OTHER_WORDS[damage]
+            about = bytes(changed["about"])
+            assert before in about
+            changed["about"] = np.frombuffer(about.replace(before, after, 1), np.uint8)
+        elif damage == "backwards":
+            changed["ends_cs"] = changed["ends_cs"][::-1]
         elif damage == "missing":
             del changed["codes"]
         elif damage == "misfit":

@@ -25,6 +25,7 @@ from clap_server.detection.library import load_library
 from clap_server.detection.scoring import LabelScorer
 from clap_server.errors import ModelError
 from tests.server.listening.spectral import RATE, SpectralModel, room, tone
+from tests.support.banks import random_bank
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +142,18 @@ def test_the_users_own_recordings_join(tmp_path: Path, quick: list[str]) -> None
     assert model.everyday is not None
     assert model.everyday.sources == "made; mine"
     assert model.everyday.pieces[-1].tags == ("my fridge",)
+    assert quick
+
+
+def test_recordings_of_the_user_that_a_model_of_another_size_heard_are_left_out(
+    tmp_path: Path, quick: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    own = random_bank(SpectralModel().dimension // 2, made_for="spectral float32")
+    own.save(own_path("spectral", tmp_path))
+    model = prepared(SpectralModel(), tmp_path, lambda _: None)
+    assert model.everyday is not None
+    assert model.everyday.sources == "made"
+    assert "another size than the model's and is not used: run `clap-server calibrate`" in caplog.text
     assert quick
 
 

@@ -55,7 +55,7 @@ async def test_each_window_is_noted_with_its_time_level_gate_and_scores(tmp_path
     assert first.window.onset_s == pytest.approx(30, abs=0.03)
     assert window_words(first).endswith("dBFS is above the noise floor -60")
     assert first.score("glass_breaking") == rig.sink.started[0].score
-    assert words(rig, "glass_breaking")[0].endswith("at or above its threshold 0.61: an event started")
+    assert words(rig, "glass_breaking")[0].endswith("at or above its threshold 0.70: an event started")
     assert "its event is going on" in words(rig, "glass_breaking")[1]
 
 

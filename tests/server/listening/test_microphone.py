@@ -43,7 +43,7 @@ async def test_a_break_is_reported_once_with_its_time_and_its_recording(tmp_path
     assert started.started_at.timestamp() == pytest.approx(MORNING + 5, abs=0.03)
     assert started.ended_at is None
     assert started.label_name == "Glass breaking"
-    assert started.threshold == 0.61
+    assert started.threshold == 0.7
     assert event.id == started.id
     assert event.ended_at is not None
     assert event.detected_at >= event.started_at

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from clap_server.store.store import Store
 
     Opener = Callable[[], Store]
+
+
+@pytest.fixture(autouse=True)
+async def _microphones(store: Store) -> None:
+    for microphone_id in ("kitchen", "hall"):
+        await store.microphones.put(microphone(microphone_id))
 
 
 def trace(seed: int = 0, windows: int = 2, made_for: str = "a model") -> Trace:
@@ -104,6 +111,93 @@ async def test_lessons_are_bounded_and_the_oldest_go(store: Store) -> None:
     assert store.lessons.of_microphone("kitchen") == before
 
 
+async def traced(store: Store, count: int, **changes: object) -> list[SoundEvent]:
+    events = [sound_event(**changes) for _ in range(count)]
+    for number, event in enumerate(events):
+        await store.lessons.keep_trace(event, trace(number))
+    return events
+
+
+async def kept(store: Store) -> dict[str, str]:
+    """Verdicts by event, which must be the same in memory as after a restart."""
+
+    def in_memory() -> dict[str, str]:
+        return {
+            lesson.event_id: lesson.verdict
+            for microphone_id in ("kitchen", "hall")
+            for lesson in store.lessons.of_microphone(microphone_id)
+        }
+
+    now = in_memory()
+    await store.lessons.load()
+    assert now == in_memory()
+    return now
+
+
+async def test_verdicts_that_come_at_once_are_all_learnt(store: Store) -> None:
+    events = [
+        *await traced(store, 4),
+        *await traced(store, 4, microphone_id="hall"),
+    ]
+    await asyncio.gather(*(store.lessons.learn(event, "false_alarm") for event in events))
+    assert await kept(store) == {event.id: "false_alarm" for event in events}
+
+
+async def test_no_more_is_kept_of_what_is_learnt_at_once(store: Store) -> None:
+    events = await traced(store, MOST_LESSONS + 3)
+    await asyncio.gather(*(store.lessons.learn(event, "correct") for event in events))
+    assert list(await kept(store)) == [event.id for event in events[3:]]
+
+
+async def test_what_is_forgotten_while_something_is_learnt_stays_forgotten(store: Store) -> None:
+    first, second, third = await traced(store, 3)
+    await store.lessons.learn(first, "false_alarm")
+    await asyncio.gather(
+        store.lessons.learn(second, "false_alarm"),
+        store.lessons.forget(first.id),
+        store.lessons.learn(third, "false_alarm"),
+    )
+    assert set(await kept(store)) == {second.id, third.id}
+
+
+async def test_an_event_that_ends_while_it_is_judged_keeps_the_newest_verdict(store: Store) -> None:
+    event = await judged(store, "false_alarm")
+    await asyncio.gather(
+        store.lessons.keep_trace(event, trace(windows=5)), store.lessons.learn(event, "correct")
+    )
+    assert await kept(store) == {event.id: "correct"}
+    lesson = store.lessons.get(event.id)
+    assert lesson is not None
+    assert len(lesson.embeddings) == 5
+
+
+async def test_a_microphone_that_is_removed_while_it_learns_has_learnt_nothing(store: Store) -> None:
+    [event] = await traced(store, 1)
+    [other] = await traced(store, 1, microphone_id="hall")
+
+    async def remove() -> None:
+        await store.microphones.delete("kitchen")
+        store.lessons.forget_microphone("kitchen")
+
+    _, outcome, learnt = await asyncio.gather(
+        remove(), store.lessons.learn(event, "false_alarm"), store.lessons.learn(other, "correct")
+    )
+    assert (outcome, learnt) == ("no_microphone", "learnt")
+    assert await kept(store) == {other.id: "correct"}
+
+
+async def test_a_microphone_may_be_removed_after_it_learnt(store: Store) -> None:
+    [event] = await traced(store, 1)
+    [other] = await traced(store, 1, microphone_id="hall")
+    learning = asyncio.gather(
+        store.lessons.learn(event, "false_alarm"), store.lessons.learn(other, "correct")
+    )
+    await store.microphones.delete("kitchen")
+    store.lessons.forget_microphone("kitchen")
+    await learning
+    assert await kept(store) == {other.id: "correct"}
+
+
 async def test_only_the_newest_events_can_be_learnt_from(store: Store) -> None:
     first, second = sound_event(), sound_event()
     await store.lessons.keep_trace(first, trace())
@@ -151,7 +245,6 @@ async def test_an_event_that_is_deleted_takes_its_trace_but_not_its_lesson(store
 
 
 async def test_lessons_go_with_their_microphone(store: Store) -> None:
-    await store.microphones.put(microphone())
     await judged(store, "false_alarm")
     await judged(store, "false_alarm", microphone_id="hall")
     await store.microphones.delete("kitchen")
@@ -168,6 +261,8 @@ async def test_lessons_go_with_their_microphone(store: Store) -> None:
         "embeddings = x'00ff'",
         "windows = 0",
         "windows = 7",
+        "hop_s = -0.5",
+        "hop_s = 9e999",
         "verdict = 'maybe'",
         "heard_at = 'long ago'",
         "embeddings = zeroblob(64)",
@@ -184,6 +279,36 @@ async def test_a_lesson_that_makes_no_sense_is_left_out(
     await store.lessons.load()
     assert [lesson.event_id for lesson in store.lessons.of_microphone("kitchen")] == [whole.id]
     assert broken.id in caplog.text
+
+
+async def test_what_cannot_be_of_the_model_that_it_names_is_left_out(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, whole = await judged(store, "false_alarm"), await judged(store, "false_alarm")
+    async with store._database.transaction() as connection:
+        await connection.execute("UPDATE lessons SET windows = 4 WHERE event_id = ?", (broken.id,))
+    await store.lessons.load()
+    # Which of the two is right is known when the model is there; until then neither keeps the other out.
+    assert {len(each.embeddings) for each in store.lessons.wrong("kitchen")["glass_breaking"]} == {2, 4}
+    store.lessons.fit_to("another model", 8)
+    assert len(store.lessons.of_microphone("kitchen")) == 2
+    store.lessons.fit_to("a model", 16)
+    store.lessons.fit_to("a model", 16)
+    assert [lesson.event_id for lesson in store.lessons.of_microphone("kitchen")] == [whole.id]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"What was learnt from event {broken.id} is unreadable: embeddings of another size than the model's"
+    ]
+
+
+async def test_a_trace_that_cannot_be_of_the_model_teaches_nothing(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.lessons.fit_to("a model", 16)
+    [event] = await traced(store, 1)
+    async with store._database.transaction() as connection:
+        await connection.execute("UPDATE traces SET windows = 4")
+    assert await store.lessons.learn(event, "false_alarm") == "no_trace"
+    assert f"{event.id} was heard is unreadable" in caplog.text
 
 
 async def test_a_damaged_trace_teaches_nothing(store: Store, caplog: pytest.LogCaptureFixture) -> None:

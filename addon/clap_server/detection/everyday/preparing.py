@@ -50,10 +50,9 @@ def prepared(
     Returns:
         The same model.
     """
-    key = model_key(model)
     bank = common_bank(model, cache_dir, progress)
     path = own_path(model.name, own_dir or cache_dir)
-    own = read(path, key, "is not used: run `clap-server calibrate` again, or with --reset")
+    own = read(path, model, "is not used: run `clap-server calibrate` again, or with --reset")
     give(model, bank if own is None else bank.joined(own))
     return model
 
@@ -72,9 +71,9 @@ def common_bank(model: ClapModel, cache_dir: Path, progress: Callable[[str], Non
         progress: called with a line of text.
     """
     key = model_key(model)
-    bank = _shipped(key) if model.builtin else None
+    bank = _shipped(model) if model.builtin else None
     path = bank_path(key, cache_dir)
-    bank = bank or read(path, key, "is made again")
+    bank = bank or read(path, model, "is made again")
     if bank is None:
         bank = synthesised_bank(model, key, progress)
         try:
@@ -97,18 +96,18 @@ def preparer(cache_dir: Path) -> Callable[[ClapModel, Callable[[str], None]], Cl
     return prepare
 
 
-def _shipped(key: str) -> EverydayBank | None:
+def _shipped(model: ClapModel) -> EverydayBank | None:
     from clap_server.clap import builtin
 
-    return read(builtin.FOLDER / BUILTIN_FILE, key, "is replaced by a synthesised one")
+    return read(builtin.FOLDER / BUILTIN_FILE, model, "is replaced by a synthesised one")
 
 
-def read(path: Path, key: str, consequence: str) -> EverydayBank | None:
+def read(path: Path, model: ClapModel, consequence: str) -> EverydayBank | None:
     """Read a bank; None if there is none, or it is damaged or of another model, of which the log tells.
 
     Args:
         path: of the file.
-        key: of the model.
+        model: whose it should be.
         consequence: what happens if it cannot be used, for the log.
     """
     try:
@@ -118,7 +117,14 @@ def read(path: Path, key: str, consequence: str) -> EverydayBank | None:
     except ModelError as error:
         _LOGGER.warning("%s, and %s", error, consequence)
         return None
-    if bank.made_for != key:
+    if len(bank.mean) != model.dimension:
+        _LOGGER.warning(
+            "The bank of everyday sound %s has embeddings of another size than the model's and %s",
+            path,
+            consequence,
+        )
+        return None
+    if bank.made_for != model_key(model):
         _LOGGER.warning(
             "The bank of everyday sound %s is of other weights or another number format and %s",
             path,

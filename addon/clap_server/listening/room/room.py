@@ -168,6 +168,10 @@ class Room:
         await self._store.remove_false(event_id)
         self._changed = True
 
+    def read_again(self) -> None:
+        """Heed what was changed in the store."""
+        self._changed = True
+
     async def run(self, scoring: ScoringKeeper) -> None:
         """Keep what comes, and have it count once an hour, until cancelled.
 
