@@ -82,7 +82,7 @@ def test_windows_gate_and_detections_are_those_of_live_listening(model: ClapMode
     assert scored.levels_dbfs[: len(windows)] == pytest.approx([window.level_dbfs for window in windows])
     ended = [detection for detection in live if detection.ended_s is not None]
     found = detect(scored, [watched])
-    assert len(ended) == 1
+    assert ended
     assert [(d.onset_s, d.detected_s, d.ended_s) for d in found] == [
         (d.onset_s, d.detected_s, d.ended_s) for d in ended
     ]

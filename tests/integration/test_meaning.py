@@ -16,6 +16,7 @@ from clap_server.detection.library import read_library
 from clap_server.listening.config import MicrophoneSettings
 from custom_components.clap_sound.meaning import Meanings
 from tests.integration.conftest import make_entry, microphone_data, until
+from tests.support.libraries import library_with
 
 if TYPE_CHECKING:
     from homeassistant.config_entries import SubentryFlowResult
@@ -42,6 +43,7 @@ ALARM_AT_60 = (
 async def bare_entry(hass: HomeAssistant, peer: Peer) -> MockConfigEntry:
     """A server without microphones, set up, of which it is known what it finds of breaking glass."""
     peer.found = {"glass_breaking": GLASS}
+    peer.library = library_with({"glass_breaking": 0.61, "alarm": 0.6, "siren": 0.6})
     entry = make_entry(hass, peer)
     assert await hass.config_entries.async_setup(entry.entry_id)
     return entry
@@ -156,6 +158,7 @@ async def test_another_hop_than_that_of_the_tests_leaves_open_what_is_found(
 ) -> None:
     hass.config.language = language
     peer.found = {"glass_breaking": GLASS}
+    peer.library = library_with({"glass_breaking": 0.61, "alarm": 0.6, "siren": 0.6})
     entry = make_entry(hass, peer, microphone_data())
     assert await hass.config_entries.async_setup(entry.entry_id)
     (subentry_id,) = entry.subentries

@@ -16,6 +16,7 @@ from homeassistant.setup import async_setup_component
 from clap_server.listening.config import KeepMode, MicrophoneSettings, RecordingSettings
 from custom_components.clap_sound.client import ClapSoundConnectionError
 from tests.integration.conftest import make_entry, microphone_data, state_of, until
+from tests.support.libraries import library_with
 
 if TYPE_CHECKING:
     from homeassistant.config_entries import SubentryFlowResult
@@ -54,6 +55,7 @@ async def camera(hass: HomeAssistant) -> FakeCamera:
 @pytest.fixture
 async def bare_entry(hass: HomeAssistant, peer: Peer) -> MockConfigEntry:
     """A server without microphones, set up."""
+    peer.library = library_with({"glass_breaking": 0.61, "alarm": 0.6})
     entry = make_entry(hass, peer)
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()

@@ -104,7 +104,7 @@ def test_talk_that_no_name_tells_of_is_heard_by_the_teacher(prepared: Path, tmp_
     # The stand-in hears a class where one of three mel bands is loud: in the middle of those of talk.
     band = 3 * NAMES.index("Speech") + 2
     hertz = 700 * (np.exp(band * np.log1p(15_000 / 700) / 129) - 1)
-    tone = np.sin(2 * np.pi * hertz * np.arange(3 * RATE) / RATE).astype(np.float32)
+    tone = np.sin(2 * np.pi * hertz * np.arange(8 * RATE) / RATE).astype(np.float32)
     for name, samples, heard in (
         ("talk", tone, {"speech"}),
         ("hush", 0.001 * tone, set()),

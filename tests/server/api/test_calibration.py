@@ -14,6 +14,7 @@ from clap_server.detection.everyday import found as found_module
 from clap_server.detection.everyday.found import FILE
 from clap_server.listening.room.sound import LEAST_KEPT_S, RoomSound
 from tests.server.listening.spectral import GLASS_BANDS, SpectralModel
+from tests.support.libraries import library_with
 from tests.support.running_server import ReadyHolder, running
 from tests.support.waiting import until
 
@@ -282,7 +283,14 @@ async def test_settings_that_are_checked_are_told_with_what_their_thresholds_mea
         )
 
 
-@pytest.mark.usefixtures("tested")
+@pytest.fixture
+def low_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defaults of glass and two others that were lowered, whatever those of the library are."""
+    library = library_with({"glass_breaking": 0.61, "alarm": 0.6, "siren": 0.6, "scream": 0.5})
+    monkeypatch.setattr("clap_server.api.server.read_library", lambda: library)
+
+
+@pytest.mark.usefixtures("low_defaults", "tested")
 async def test_why_a_default_is_low_is_told_with_it_and_with_nothing_else(
     client: Client, tmp_path: Path
 ) -> None:

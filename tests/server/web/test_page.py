@@ -18,6 +18,7 @@ from clap_server.detection.everyday.found import FoundScores
 from clap_server.detection.everyday.words import promise_words
 from clap_server.listening.events import SoundEvent
 from tests.server.listening.spectral import RATE, SpectralModel, crash, scene
+from tests.support.libraries import library_with
 from tests.support.running_server import TOKEN, Client, ReadyHolder, running
 
 if TYPE_CHECKING:
@@ -145,6 +146,14 @@ async def test_threshold_is_told_in_false_alarms_while_it_is_chosen(browser: Bro
         assert told == [promise_words(percent / 100) for percent in range(101)]
 
 
+@pytest.fixture
+def low_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defaults of glass and alarms that were lowered, whatever those of the library are."""
+    library = library_with({"glass_breaking": 0.61, "alarm": 0.6})
+    monkeypatch.setattr("clap_server.api.server.read_library", lambda: library)
+
+
+@pytest.mark.usefixtures("low_defaults")
 async def test_thresholds_of_a_microphone_are_told_with_what_they_cost_and_find(
     browser: Browser, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
