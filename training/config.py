@@ -172,6 +172,7 @@ class DistilSettle(_Section):
 class Distil(_Section):
     """What is learnt from the teacher."""
 
+    seed: int
     processes: int
     shard: int
     steps: int
@@ -188,6 +189,7 @@ class Distil(_Section):
     words_weight: float
     teacher_share: float
     begun_share: float
+    first_share: float
     masked_share: float
     synthetic: int
     synthetic_share: float

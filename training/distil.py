@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from clap_server.clap import builtin
 from clap_server.clap.builtin.model import TOKENIZER, WEIGHTS
 from clap_server.clap.builtin.text_tower import token_ids
-from training.mixing import FLOOR_DB, Batch, begin_stream
+from training.mixing import FLOOR_DB, Batch, begin_stream, begin_with
 from training.prepare import MELS
 from training.scenes import Shard, Stock
 from training.teacher import LOGITS, read_classes
@@ -222,8 +222,8 @@ class Distiller(Trainer):
             self._prepare_heads()
             self._ready = True
         settings = self.config.distil
-        rng = np.random.default_rng((self.config.seed, 1, self.step))
-        torch.manual_seed(self.config.seed + self.step)
+        rng = np.random.default_rng((settings.seed, 1, self.step))
+        torch.manual_seed(settings.seed + self.step)
         if self.step == settings.steps:
             self.model.load_state_dict(self.average)
         if self.step >= settings.steps:
@@ -284,9 +284,13 @@ class Distiller(Trainer):
     def _change(self, mels: torch.Tensor, rng: np.random.Generator) -> None:
         """Make some windows, in place, those at the start of a stream, and let some lack a band."""
         settings = self.config.distil
+        begun_share = (settings.settle if self._settles else settings).begun_share
         for mel in mels:
-            if rng.random() < (settings.settle if self._settles else settings).begun_share:
-                begin_stream(mel, int(mel.amax(1).argmax()), rng)
+            loudest, kind = int(mel.amax(1).argmax()), rng.random()
+            if kind < begun_share:
+                begin_stream(mel, loudest, rng)
+            elif kind < begun_share + settings.first_share:
+                begin_with(mel, loudest, rng)
             if rng.random() < settings.masked_share:
                 low = int(rng.integers(0, MELS - _MASKED_BINS))
                 mel[:, low : low + _MASKED_BINS] = FLOOR_DB
@@ -434,7 +438,7 @@ def distilled(
     """
     settings = config.distil
     count = settings.prefix + settings.steps * settings.windows
-    with Stock(config, data, backgrounds, teacher, runs, held_out, count) as stock:
+    with Stock(config, data, backgrounds, teacher, runs, held_out, count, log) as stock:
         distiller = Distiller(config, data, teacher, runs, stock, log, held_out)
         run(distiller)
         return distiller.average

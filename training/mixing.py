@@ -147,6 +147,11 @@ def begin_stream(mel: torch.Tensor, anchor: int, rng: np.random.Generator) -> No
     fill_up(mel, count)
 
 
+def begin_with(mel: torch.Tensor, anchor: int, rng: np.random.Generator) -> None:
+    """Let a window, in place, begin with its loud part; what was before it comes last."""
+    mel.copy_(torch.roll(mel, -max(anchor - int(rng.integers(0, 4)), 0), 0))
+
+
 def add_late_sound(power: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Add the late sound of a room to each spectrogram: its power decays exponentially (Polack, 1988).
 

@@ -34,6 +34,7 @@ from training.rooms import AHEAD, load_rooms
 from training.teacher import MODEL, Teacher
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -59,6 +60,7 @@ _PEAK_DB = (-30.0, 0.0)
 _ONSET_DB = 6.0
 _KNOTS = 9
 _LEVEL_BLOCK_S = 0.01
+_TOLD_EVERY_S = 10.0
 # Of how windows are made; what another version made is not used.
 _VERSION = 2
 
@@ -158,7 +160,7 @@ class Scenes:
         concepts = load_concepts()
         self._index, self._all = concepts.index, concepts.all
         self._rows = np.array([concepts.targets(concept.name) for concept in concepts.all], np.float32)
-        self._samples: dict[str, NDArray[np.int16]] = {}
+        self._samples: dict[tuple[Path | None, str], NDArray[np.int16]] = {}
         events = set(config.distil.shares)
         by_concept: dict[str, tuple[list[Source], list[Source]]] = {}
         for source in found:
@@ -192,7 +194,7 @@ class Scenes:
         return rooms
 
     def _sound(self, source: Source) -> NDArray[np.float32]:
-        kept = self._samples.get(source.name)
+        kept = self._samples.get((source.folder, source.name))
         if kept is None:
             if source.folder is None:
                 maker = source.name.partition("/")[0]
@@ -205,7 +207,7 @@ class Scenes:
                 samples = samples[: int(_LONGEST_S * self._rate)]
             peak = max(float(np.max(np.abs(samples), initial=0.0)), 1e-6)
             kept = np.asarray(np.rint(samples / peak * 32000), np.int16)
-            self._samples[source.name] = kept
+            self._samples[source.folder, source.name] = kept
         return kept.astype(np.float32) / np.float32(32000)
 
     def _pick(
@@ -316,7 +318,7 @@ class Scenes:
         self, number: int
     ) -> tuple[NDArray[np.float16], NDArray[np.float16], NDArray[np.int8], int, str]:
         """One window: mels, logits, targets, concept and caption, as in ``Shard``."""
-        rng = np.random.default_rng((self._config.seed, 7, number))
+        rng = np.random.default_rng((self._config.distil.seed, 7, number))
         kind = rng.random()
         under: _Layer | None = None
         if kind < _EVENT_SHARE + _COUNTEREXAMPLE_SHARE:
@@ -405,6 +407,7 @@ class Stock:
         runs: keeps rooms and windows.
         held_out: fold of cross-validation that is left out; None to use all.
         count: of windows that are needed in all.
+        log: called with a line of progress while it waits for windows.
 
     Raises:
         SystemExit: the teacher, or a manifest, is missing.
@@ -419,11 +422,15 @@ class Stock:
         runs: Path,
         held_out: int | None,
         count: int,
+        log: Callable[[str], None],
     ) -> None:
+        self._log = log
         Teacher(teacher)  # says at once what it lacks
         found = sources(config, data, backgrounds, held_out)
         load_rooms(runs / "rooms.npz", config.seed, config.prepare.rooms, config.features.sample_rate)
-        deciding = config.distil.model_dump(include={"shard", "synthetic", "synthetic_share", "shares"})
+        deciding = config.distil.model_dump(
+            include={"seed", "shard", "synthetic", "synthetic_share", "shares"}
+        )
         names = [(source.name, source.concept, source.caption) for source in found]
         heard = hashlib.sha256((teacher / MODEL).read_bytes()).hexdigest()
         rooms = config.prepare.rooms
@@ -473,7 +480,7 @@ class Stock:
         waiting = self._waiting.pop(number, None)
         if waiting is not None:
             try:
-                waiting.result()
+                self._wait(waiting)
             except AudioError as error:
                 raise SystemExit(f"{error} Mend it or remove its row from MANIFEST.csv.") from error
             except BrokenProcessPool as error:
@@ -488,6 +495,16 @@ class Stock:
             )
         self._read[number] = kept
         return kept
+
+    def _wait(self, waiting: Future[None]) -> None:
+        while True:
+            try:
+                return waiting.result(_TOLD_EVERY_S)
+            except TimeoutError:
+                made = self._shards - sum(not future.done() for future in self._waiting.values()) - 1
+                self._log(
+                    f"waiting for windows to be mixed: {made * self._size} of {self._shards * self._size}"
+                )
 
     def take(self, numbers: NDArray[np.intp]) -> Shard:
         """The windows of these numbers, for which it waits."""

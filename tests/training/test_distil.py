@@ -55,7 +55,7 @@ def trained(folder: Path) -> Path:
 @pytest.fixture
 def stock(folder: Path, config: Config) -> Iterator[Stock]:
     places = (folder / "sounds", folder / "backgrounds", folder / "teacher", folder / "runs")
-    with Stock(config, *places, None, 32) as made:
+    with Stock(config, *places, None, 32, print) as made:
         yield made
 
 
@@ -144,22 +144,47 @@ def test_scenes_know_what_they_are_made_of(folder: Path, config: Config) -> None
 
 
 def test_a_stock_is_the_same_after_an_interruption_and_waits_for_what_is_missing(
-    folder: Path, config: Config, tmp_path: Path
+    folder: Path, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("training.scenes._TOLD_EVERY_S", 0.01)
     (tmp_path / "rooms.npz").symlink_to(folder / "runs" / "rooms.npz")
     places = (folder / "sounds", folder / "backgrounds", folder / "teacher", tmp_path)
     numbers = np.array([0, 9, 15, 3])
-    with Stock(config, *places, None, 16) as stock:
+    told: list[str] = []
+    with Stock(config, *places, None, 16, told.append) as stock:
         first = stock.take(numbers)
+    assert told[0] == "waiting for windows to be mixed: 0 of 16"
     (made,) = tmp_path.glob("scenes-*")
     shards = sorted(made.iterdir())
     assert [path.suffix for path in shards] == [".npz", ".npz"]
     shards[1].unlink()
-    with Stock(config, *places, None, 16) as stock:
+    with Stock(config, *places, None, 16, print) as stock:
         again = stock.take(numbers)
     assert np.array_equal(first.mels, again.mels)
     assert np.array_equal(first.logits, again.logits)
     assert first.captions == again.captions
+
+
+def test_with_another_seed_other_windows_are_made(folder: Path, config: Config, tmp_path: Path) -> None:
+    (tmp_path / "rooms.npz").symlink_to(folder / "runs" / "rooms.npz")
+    places = (folder / "sounds", folder / "backgrounds", folder / "teacher", tmp_path)
+    made = []
+    for seed in (1, 2):
+        changed = config.model_copy(update={"distil": config.distil.model_copy(update={"seed": seed})})
+        with Stock(changed, *places, None, 8, print) as stock:
+            made.append(stock.take(np.arange(8)).mels)
+    assert not np.array_equal(*made)
+
+
+def test_some_windows_begin_with_their_loud_part(
+    folder: Path, config: Config, stock: Stock, trained: Path
+) -> None:
+    assert trained.is_file()
+    model = distiller(folder, config, stock, begun_share=0.0, masked_share=0.0, first_share=1.0)
+    mels = torch.full((4, 201, 64), -60.0)
+    mels[:, 120] = -10.0
+    model._change(mels, np.random.default_rng(0))
+    assert all(int(mel.amax(1).argmax()) < 4 for mel in mels)
 
 
 def test_a_recording_that_cannot_be_read_is_named(folder: Path, config: Config, tmp_path: Path) -> None:
@@ -173,7 +198,7 @@ def test_a_recording_that_cannot_be_read_is_named(folder: Path, config: Config, 
     (tmp_path / "rooms.npz").symlink_to(folder / "runs" / "rooms.npz")
     places = (tmp_path / "sounds", tmp_path / "backgrounds", folder / "teacher", tmp_path)
     with (
-        Stock(config, *places, None, 8) as stock,
+        Stock(config, *places, None, 8, print) as stock,
         pytest.raises(SystemExit, match=r"flac.* Mend it or remove"),
     ):
         stock.take(np.arange(8))

@@ -331,6 +331,21 @@ def test_at_the_start_of_a_stream_the_loud_part_follows_its_own_quiet(anchor: in
     assert sum(place <= QUIET_LEAD + 3 for place in places) >= 5
 
 
+@pytest.mark.parametrize("anchor", [0, 2, 100, 200])
+def test_a_window_begins_with_its_loud_part_and_ends_with_what_was_before(anchor: int) -> None:
+    places = set()
+    for seed in range(20):
+        mel = torch.full((201, 64), -70.0)
+        mel[anchor:] = -40.0
+        mel[anchor] = -3.0
+        whole = mel.clone()
+        mixing.begin_with(mel, anchor, np.random.default_rng(seed))
+        place = int(mel.amax(1).argmax())
+        assert torch.equal(torch.roll(mel, anchor - place, 0), whole)
+        places.add(place)
+    assert places == set(range(min(anchor, 3) + 1))
+
+
 def test_an_interrupted_run_ends_like_one_in_a_piece(
     prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
