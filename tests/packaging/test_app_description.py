@@ -11,10 +11,10 @@ from PIL import Image
 from tests.packaging.support import ADDON, ROOT, load_yaml
 
 # What the Supervisor's validation knows (developers.home-assistant.io/docs/apps/configuration), less what it
-# ignores or wants gone: advanced, codenotary, build settings.
+# ignores or wants gone: advanced, codenotary, build settings, watchdog.
 KNOWN_KEYS = {
     "name", "version", "slug", "description", "arch", "machine", "url", "startup", "boot", "init",
-    "stage", "ports", "ports_description", "watchdog", "webui", "ingress", "ingress_port",
+    "stage", "ports", "ports_description", "webui", "ingress", "ingress_port",
     "ingress_entry", "ingress_stream", "panel_icon", "panel_title", "panel_admin", "homeassistant",
     "host_network", "host_pid", "host_ipc", "host_uts", "host_dbus", "devices", "udev", "tmpfs", "map",
     "environment", "privileged", "apparmor", "full_access", "audio", "video", "gpio", "usb", "uart",
@@ -24,6 +24,13 @@ KNOWN_KEYS = {
     "journald", "breaking_versions",
 }  # fmt: skip
 REQUIRED_KEYS = {"name", "version", "slug", "description", "arch"}
+# What the Supervisor takes a key for that is not there; the community's linter refuses to have it written.
+DEFAULTS = {
+    "apparmor": True, "backup": "hot", "boot": "auto", "full_access": False, "host_network": False,
+    "hassio_api": False, "hassio_role": "default", "homeassistant_api": False, "ingress": False,
+    "ingress_entry": "/", "ingress_port": 8099, "init": True, "panel_admin": True,
+    "panel_icon": "mdi:puzzle", "stage": "stable", "startup": "application", "timeout": 10, "tmpfs": False,
+}  # fmt: skip
 # Types of `map` since Supervisor 2026.07; the addon_... names are deprecated.
 MAP_TYPES = {
     "homeassistant_config",
@@ -72,9 +79,15 @@ def test_nothing_is_asked_for_that_lowers_the_security_rating(config: dict[str, 
     assert (ADDON / "apparmor.txt").is_file()
 
 
-def test_watchdog_asks_for_the_health_of_the_servers_port(config: dict[str, Any]) -> None:
-    assert re.match(r"^(?:https?|\[PROTO:\w+\]|tcp)://\[HOST\]:(\[PORT:\d+\]|\d+).*$", config["watchdog"])
-    assert config["watchdog"] == "http://[HOST]:[PORT:7860]/health"
+def test_docker_itself_asks_for_the_health_of_the_server() -> None:
+    (check,) = re.findall(
+        r"^HEALTHCHECK (?:.*\\\n)*.*$", (ADDON / "Dockerfile").read_text("utf-8"), re.MULTILINE
+    )
+    assert "'http://127.0.0.1:' + os.environ['CLAP_PORT'] + '/health'" in check
+
+
+def test_no_key_says_what_holds_without_it(config: dict[str, Any]) -> None:
+    assert {key for key, value in DEFAULTS.items() if config.get(key) == value} == set()
 
 
 def test_no_port_is_open_to_the_network_until_the_user_opens_it(config: dict[str, Any]) -> None:
