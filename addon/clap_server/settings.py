@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path  # noqa: TC003 - read at run time by pydantic
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clap_server.errors import ConfigurationError
 
@@ -60,6 +61,13 @@ class ServerSettings(BaseSettings):
         description="access token, long and random; made at first start and kept if left out",
         repr=False,
     )
+    trusted_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "networks, such as 192.168.1.0/24, parted by commas, whose scripts may classify recordings and"
+            " read states without a token; none if left out"
+        ),
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="how much to log"
     )
@@ -74,6 +82,23 @@ class ServerSettings(BaseSettings):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("trusted_networks", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        found = []
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            try:
+                found.append(ip_network(part))
+            except ValueError:
+                try:
+                    meant = f": write {ip_network(part, strict=False)}"
+                except ValueError:
+                    meant = ": write it as 192.168.1.0/24, or one address as 192.168.1.7"
+                raise ValueError(f"{part!r} is no network{meant}") from None
+        return tuple(found)
 
     @field_validator("data", "media")
     @classmethod

@@ -63,6 +63,7 @@ SWITCHING_PROTOCOLS = 101
 MAX_BODY_BYTES = 1_000_000
 _PUBLIC_PAGES = web.AppKey("public_pages", frozenset)
 _PUBLIC = frozenset((route.method, route.path) for route in ROUTES if route.public)
+_TRUSTED = frozenset((route.method, route.path) for route in ROUTES if route.trusted)
 _HTTP_ERRORS = {
     400: ("bad_request", "The request is not understood; /docs describes the API"),
     404: ("not_found", "There is nothing at this address; /docs lists what there is"),
@@ -156,7 +157,7 @@ async def _admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     # An unknown address outside the API is simply not there; inside, strangers are told nothing.
     unknown_page = path is None and not request.path.startswith("/api")
     if not (public or trusted or unknown_page):
-        authorize(request)
+        authorize(request, trusted=(method, path) in _TRUSTED)
     if not (shared.ready or public or unknown_page):
         raise ProblemError(
             503, "starting", "The server is starting; try again in a moment", headers={"Retry-After": "1"}

@@ -14,6 +14,7 @@ from clap_server.api.context import SESSION, context, json_response
 from clap_server.api.problems import ProblemError, read_body
 from clap_server.api.route import Route
 from clap_server.api.schemas import Received, Schema
+from clap_server.api.trust import is_trusted
 from clap_server.api.websocket import close_signed_out
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -22,8 +23,12 @@ _ORIGIN = re.compile("https?://", re.IGNORECASE)
 _DEFAULT_PORTS = frozenset({80, 443})
 
 
-def authorize(request: web.Request) -> None:
+def authorize(request: web.Request, *, trusted: bool = False) -> None:
     """Let a request pass or not.
+
+    Args:
+        request: to the server's own port.
+        trusted: whether trusted networks may make it without credentials.
 
     Raises:
         ProblemError: it has no right credentials, or comes from another site's page.
@@ -37,16 +42,27 @@ def authorize(request: web.Request) -> None:
         return
     cookie = request.cookies.get(authenticator.cookie_name)
     if cookie is None or not authenticator.session_is_valid(cookie):
-        raise ProblemError(
-            401,
-            "not_signed_in",
-            "Sign in on the server's page, or send the header 'Authorization: Bearer <token>'",
-            headers=_CHALLENGE,
-        )
+        if trusted and is_trusted(request, peer(request), context(request).trusted_networks):
+            return
+        raise ProblemError(401, "not_signed_in", _how_to_sign_in(request, trusted), headers=_CHALLENGE)
     upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
     if upgrade or request.method not in SAFE_METHODS:
         _require_same_origin(request)
     request[SESSION] = cookie
+
+
+def _how_to_sign_in(request: web.Request, trusted: bool) -> str:
+    """What a stranger can do; in one sentence, as somebody reads it whose script was turned away."""
+    how = "Sign in on the server's page, or send the header 'Authorization: Bearer <token>'"
+    if trusted:
+        method = "" if request.method in {"GET", "HEAD"} else f"-X {request.method} "
+        form = " -F audio=@sound.wav -F 'labels=glass breaking'" if request.method == "POST" else ""
+        address = f"{request.scheme}://{request.host}{request.path}"
+        how += (
+            f" (curl {method}-H 'Authorization: Bearer TOKEN'{form} '{address}'), or let the network of"
+            " the script do without by the setting --trusted-networks or CLAP_TRUSTED_NETWORKS"
+        )
+    return how
 
 
 def _wrong_token(request: web.Request) -> ProblemError:

@@ -253,5 +253,6 @@ ROUTES = (
         },
         answer=Classification,
         errors=(400, 413, 415, 422),
+        trusted=True,
     ),
 )

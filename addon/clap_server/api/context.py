@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
     from pathlib import Path
 
     from clap_server.api.authenticator import Authenticator
@@ -48,6 +49,7 @@ class Context:
         pushers: the client that sends each pushed microphone's sound.
         page_sockets: WebSockets of pages that signed in, with the cookie of their session.
         classify_slots: limits how many uploads are decoded and scored, or learnt from, at once.
+        trusted_networks: whose scripts need no token for some routes.
         media_dir: where recordings may be played from; None if nowhere.
         self_tests: limits how many microphones are tested at once.
         source_checks: limits how many sources are tried at once.
@@ -69,6 +71,7 @@ class Context:
     pushers: dict[str, web.WebSocketResponse] = field(default_factory=dict)
     page_sockets: WeakKeyDictionary[web.WebSocketResponse, str] = field(default_factory=WeakKeyDictionary)
     classify_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CLASSIFY_SLOTS))
+    trusted_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     media_dir: Path | None = None
     source_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     self_tests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))

@@ -118,4 +118,6 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
 
-ROUTES = (Route("GET", "/metrics", metrics, "Figures for Prometheus", "Server", answer="text/plain"),)
+ROUTES = (
+    Route("GET", "/metrics", metrics, "Figures for Prometheus", "Server", answer="text/plain", trusted=True),
+)

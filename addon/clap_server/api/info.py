@@ -56,9 +56,15 @@ async def devices(_request: web.Request) -> web.Response:
 
 ROUTES = (
     Route("GET", "/health", health, "Whether the server lives", "Server", answer=Health, public=True),
-    Route("GET", "/api/info", info, "Who the server is", "Server", answer=ServerInfo),
+    Route("GET", "/api/info", info, "Who the server is", "Server", answer=ServerInfo, trusted=True),
     Route(
-        "GET", "/api/labels", labels, "The label library and the taught sounds", "Labels", answer=LabelLibrary
+        "GET",
+        "/api/labels",
+        labels,
+        "The label library and the taught sounds",
+        "Labels",
+        answer=LabelLibrary,
+        trusted=True,
     ),
     Route(
         "GET",

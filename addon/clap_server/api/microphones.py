@@ -368,7 +368,13 @@ _DESCRIPTION = (
 
 ROUTES = (
     Route(
-        "GET", "/api/microphones", list_microphones, "All microphones", "Microphones", answer=MicrophoneList
+        "GET",
+        "/api/microphones",
+        list_microphones,
+        "All microphones",
+        "Microphones",
+        answer=MicrophoneList,
+        trusted=True,
     ),
     Route(
         "POST",
@@ -405,6 +411,7 @@ ROUTES = (
         "Microphones",
         answer=MicrophoneInfo,
         errors=(404,),
+        trusted=True,
     ),
     Route(
         "PUT",

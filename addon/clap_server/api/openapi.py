@@ -109,8 +109,11 @@ def _operation(route: Route) -> dict[str, Any]:
         "tags": [route.tag],
         "responses": _responses(route),
     }
-    if route.description:
-        operation["description"] = route.description
+    description = [route.description] if route.description else []
+    if route.trusted:
+        description.append("Networks that the server was told to trust need no token.")
+    if description:
+        operation["description"] = "\n\n".join(description)
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in route.path_parameters

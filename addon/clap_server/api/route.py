@@ -48,6 +48,8 @@ class Route:
         query: parameters in the address.
         errors: statuses of the problems that it may answer with, besides 401, 503 and 415 for a body.
         public: whether it is answered without a token.
+        trusted: whether it is answered to trusted networks without one; for what changes nothing and gives
+            out no sound of the home.
     """
 
     method: str
@@ -65,6 +67,7 @@ class Route:
     query: tuple[Parameter, ...] = ()
     errors: tuple[int, ...] = ()
     public: bool = False
+    trusted: bool = False
 
     @property
     def path_parameters(self) -> tuple[str, ...]:

@@ -154,6 +154,7 @@ class Server:
                 self.token, folder.server_id(), folder.signed_out, remember=folder.remember_signed_out
             ),
             metrics=metrics,
+            trusted_networks=settings.trusted_networks,
             media_dir=settings.media,
             ingress_peers=self._ingress_peers,
         )

@@ -32,7 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     for name, field in ServerSettings.model_fields.items():
         if name not in _ENVIRONMENT_ONLY:
-            default = "" if field.default_factory or field.default is None else f"; default {field.default}"
+            unset = field.default_factory or field.default in (None, ())
+            default = "" if unset else f"; default {field.default}"
             parser.add_argument(
                 option(name),
                 dest=name,

@@ -3,13 +3,18 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from clap_server.api.app import ROUTES
 from clap_server.api.authenticator import SESSION_S, Authenticator
+from clap_server.api.trust import is_trusted
+from clap_server.audio.encode import encode
+from tests.server.listening.spectral import RATE, crash, scene
 from tests.support.running_server import TOKEN, Client, ReadyHolder, running
 from tests.support.waiting import until
 
@@ -40,6 +45,7 @@ async def test_route_is_closed_to_strangers(client: Client, route: Any) -> None:
     path = route.path.replace("{id}", "any")
     problem = await client.json(route.method, path, status=401, headers={})
     assert problem["type"] == "/problems/not_signed_in"
+    assert ("--trusted-networks" in problem["detail"]) is route.trusted
     problem = await client.json(route.method, path, status=401, headers=WRONG)
     assert problem["type"] == "/problems/wrong_token"
 
@@ -327,6 +333,76 @@ async def test_ingress_trusts_the_supervisor_and_nobody_else(tmp_path: Path) -> 
             assert problem["type"] == "/problems/not_ingress"
         async with client.request("GET", "/") as response:
             assert response.status == 403
+
+
+@pytest.fixture
+async def trusting(tmp_path: Path) -> AsyncIterator[Client]:
+    """A client in a network that its server trusts."""
+    async with running(tmp_path / "data", trusted_networks="192.0.2.0/24, 127.0.0.0/8") as client:
+        yield client
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=lambda route: f"{route.method} {route.path}")
+async def test_trusted_network_reads_what_is_no_sound_and_changes_nothing(
+    trusting: Client, route: Any
+) -> None:
+    path = route.path.replace("{id}", "any")
+    async with trusting.request(route.method, path, headers={}) as response:
+        assert (response.status == 401) is not route.trusted
+    assert not route.trusted or route.method == "GET" or path == "/api/classify"
+    assert not route.trusted or not route.file
+    # A wrong token is a fault to be told of, not to be passed over.
+    await trusting.json(route.method, path, status=401, headers=WRONG)
+
+
+async def test_script_of_a_trusted_network_has_its_recording_classified(trusting: Client) -> None:
+    form = aiohttp.FormData(default_to_multipart=True)
+    form.add_field("labels", "glass_breaking")
+    form.add_field("audio", encode(scene(4.0, (1.0, crash())), RATE, "flac"), filename="bell.flac")
+    answer = await trusting.json("POST", "/api/classify", headers={}, data=form)
+    assert [entry["label"] for entry in answer["labels"]] == ["glass_breaking"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"Forwarded": "for=127.0.0.1"},
+        {"Via": "1.1 proxy"},
+        {"Origin": "http://evil.example"},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Referer": "http://rebound.example/"},
+    ],
+    ids=lambda headers: next(iter(headers)),
+)
+async def test_neither_proxy_nor_page_is_a_trusted_network(trusting: Client, headers: dict[str, str]) -> None:
+    await trusting.json("GET", "/api/info", status=401, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("address", "trusted"),
+    [
+        ("192.0.2.7", True),
+        ("::ffff:192.0.2.7", True),
+        ("192.0.3.7", False),
+        ("fd00::7%eth0", True),
+        ("fd01::7", False),
+        ("unknown", False),
+    ],
+)
+def test_address_is_looked_up_in_the_networks(address: str, trusted: bool) -> None:
+    networks = (ip_network("192.0.2.0/24"), ip_network("fd00::/16"))
+    assert is_trusted(make_mocked_request("GET", "/api/info"), address, networks) is trusted
+
+
+async def test_stranger_is_told_in_one_sentence_how_to_get_in(client: Client) -> None:
+    problem = await client.json("POST", "/api/classify", status=401, headers={})
+    assert problem["detail"] == (
+        "Sign in on the server's page, or send the header 'Authorization: Bearer <token>'"
+        " (curl -X POST -H 'Authorization: Bearer TOKEN' -F audio=@sound.wav -F 'labels=glass breaking'"
+        f" '{client.url}/api/classify'), or let the network of the script do without by the setting"
+        " --trusted-networks or CLAP_TRUSTED_NETWORKS"
+    )
 
 
 async def test_token_is_shown_in_the_log_at_the_first_start_only(

@@ -166,6 +166,13 @@ def test_option_goes_before_variable_before_default(monkeypatch: pytest.MonkeyPa
     assert load_settings({}).model == "auto", "an empty variable counts as not set"
 
 
+def test_trusted_networks_are_parted_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings({}).trusted_networks == ()
+    monkeypatch.setenv("CLAP_TRUSTED_NETWORKS", "192.168.1.0/24, fd00::/8,10.0.0.7")
+    found = load_settings({}).trusted_networks
+    assert [str(network) for network in found] == ["192.168.1.0/24", "fd00::/8", "10.0.0.7/32"]
+
+
 def test_folders_are_absolute_and_the_home_folder_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLAP_MEDIA", "~/sounds")
     settings = load_settings({"data": "here"})
@@ -181,6 +188,11 @@ def test_folders_are_absolute_and_the_home_folder_is_known(monkeypatch: pytest.M
         ({"log_level": "LOUD"}, "--log-level"),
         ({"clip_retention_days": "0"}, "--clip-retention-days"),
         ({"token": "short"}, "CLAP_TOKEN"),
+        ({"trusted_networks": "192.168.1.7/24"}, "no network: write 192.168.1.0/24"),
+        (
+            {"trusted_networks": "10.0.0.0/8, my house"},
+            "'my house' is no network: write it as 192.168.1.0/24",
+        ),
         ({"token": "with a space in it"}, "CLAP_TOKEN"),
     ],
 )
