@@ -10,6 +10,9 @@ product play no part, so that weights are compared and not their banks.
 
 With ``--teacher`` words that are no label of the library are judged, too. What holds them is said by the
 teacher's scores, as no label says it; the recordings of everyday sound are the rest.
+
+What it would bring to join windows, each averaged with those just before, is told likewise: a sound lasts,
+while noise differs from one window to the next.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +55,9 @@ LIMITS_PER_HOUR = (2.0, 0.5)
 OCCASION_S = 5.0
 PLACED = ("clean", "10 dB", "0 dB", "5 m")
 LEAST_EVENTS = 5
+# So many windows are averaged, each with those just before; the first is the product's.
+JOINED = (1, 2, 3)
+_HOP_S = 0.5
 # A class is heard in a recording where the teacher gives it this, and not where it gives it less than that.
 _HEARD, _UNHEARD = 0.15, 0.02
 _LEAST_HEARD = 3
@@ -160,6 +166,20 @@ def occasions(ends_s: NDArray[np.float64], above: NDArray[np.bool_]) -> int:
     return count
 
 
+def joined(ends_s: NDArray[np.float64], margins: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Each window averaged with those just before it, ``count`` in all, less those that the gate kept out.
+
+    Args:
+        ends_s: ``(w,)``, rising.
+        margins: ``(w, labels)``.
+        count: 1 changes nothing.
+    """
+    first = np.searchsorted(ends_s, ends_s - (count - 0.5) * _HOP_S)
+    sums = np.concatenate([np.zeros((1, margins.shape[1])), np.cumsum(margins, axis=0)])
+    after = np.arange(1, len(ends_s) + 1)
+    return np.asarray((sums[after] - sums[first]) / (after - first)[:, None])
+
+
 def threshold(negatives: Sequence[Heard], column: int, limit_per_hour: float) -> float:
     """The lowest margin with at most so many false alarms an hour of recordings."""
     hours = sum(heard.duration_s for heard in negatives) / 3600
@@ -215,28 +235,51 @@ def judge(folder: Path, rows: Sequence[tuple[Path, Recording]], words: Sequence[
             "negatives": len(negatives),
             "hours": sum(h.duration_s for h in negatives) / 3600,
             "roc_auc": float(roc_auc_score([1] * len(best) + [0] * len(others), [*best, *others])),
-            "found": {},
+            "found": _found(negatives, events, placed, column, name, 1),
+            "joined": {
+                str(count): _found(negatives, events, placed, column, name, count) for count in JOINED[1:]
+            },
         }
-        for limit in LIMITS_PER_HOUR:
-            least = threshold(negatives, column, limit)
-            told[name]["found"][str(limit)] = {
-                "as they are": [sum(value >= least for value in best), len(best)],
-                **{
-                    condition: [sum(value >= least for value in values), len(values)]
-                    for (label_id, condition), values in placed.items()
-                    if label_id == name
-                },
-            }
     return {
         "labels": told,
         "best": {h.row.file: h.margins[:, len(LABELS) :].max(0, initial=-9).tolist() for h in heard},
     }
 
 
+def _found(
+    negatives: Sequence[Heard],
+    events: Sequence[Heard],
+    placed: dict[tuple[str, str, int], list[float]],
+    column: int,
+    name: str,
+    count: int,
+) -> dict[str, dict[str, list[int]]]:
+    """Found and all, by limit and condition, when ``count`` windows are joined."""
+
+    def of(heard: Heard) -> Heard:
+        return replace(heard, margins=joined(heard.ends_s, heard.margins[:, column : column + 1], count))
+
+    peaks = [float(of(event).margins.max(initial=-1e9)) for event in events]
+    quiet = [of(negative) for negative in negatives]
+    found: dict[str, dict[str, list[int]]] = {}
+    for limit in LIMITS_PER_HOUR:
+        least = threshold(quiet, 0, limit)
+        values = {"as they are": peaks} | {
+            condition: places
+            for (label, condition, n), places in placed.items()
+            if (label, n) == (name, count)
+        }
+        found[str(limit)] = {
+            condition: [sum(value >= least for value in each), len(each)]
+            for condition, each in values.items()
+        }
+    return found
+
+
 def _placed(
     model: BuiltinClap, scorer: _Margins, rows: Sequence[tuple[Path, Recording]], labels: Sequence[Any]
-) -> dict[tuple[str, str], list[float]]:
-    """The highest margin of each placed event, by label and condition."""
+) -> dict[tuple[str, str, int], list[float]]:
+    """The highest margin of each placed event, by label, condition and windows joined."""
     named = [
         Named(
             root / row.file,
@@ -247,7 +290,7 @@ def _placed(
         # Everyday sound lies beneath; the hard effects are too short for that.
         if row.label in LABELS or root.name == "backgrounds"
     ]
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, str, int], list[float]] = {}
     ids = [label.id for label in labels]
     placements: list[Placement] = place(named, LABELS, clips_per_label=66)
     for placement in tqdm(placements, desc="placed", mininterval=10):
@@ -258,11 +301,14 @@ def _placed(
             samples = made.heard(condition, np.random.default_rng(placement.seed))
             occurrence = Occurrence(0, placement.label_id, made.onset_s, made.offset_s, "")
             windows = score(model, scorer, [samples], [occurrence]).windows
-            inside = (windows.ends_s >= made.onset_s) & (windows.ends_s <= made.offset_s + windows.window_s)
-            values = windows.scores[inside & windows.admitted, ids.index(placement.label_id)]
-            found.setdefault((placement.label_id, condition.name), []).append(
-                float(values.max(initial=-np.inf))
-            )
+            ends_s = windows.ends_s[windows.admitted]
+            inside = (ends_s >= made.onset_s) & (ends_s <= made.offset_s + windows.window_s)
+            margins = windows.scores[windows.admitted].astype(float)
+            for count in JOINED:
+                values = joined(ends_s, margins, count)[inside, ids.index(placement.label_id)]
+                found.setdefault((placement.label_id, condition.name, count), []).append(
+                    float(values.max(initial=-np.inf))
+                )
     return found
 
 
@@ -311,6 +357,20 @@ def as_markdown(figures: dict[str, Any]) -> str:
                 cells = " | ".join(_cell(*told["found"][str(limit)][condition]) for condition in conditions)
                 lines.append(f"| {label} ({entry['events']}) | {name} | {told['roc_auc']:.3f} | {cells} |")
         lines.append("")
+    lines += [
+        f"## Windows joined, at most {LIMITS_PER_HOUR[0]:g} false alarms an hour",
+        "",
+        "| label | weights | windows | " + " | ".join(conditions) + " |",
+        "|---" * (3 + len(conditions)) + "|",
+    ]
+    for label, entry in first.items():
+        for name in names:
+            told = figures["weights"][name]["labels"][label]
+            for count, found in (("1", told["found"]), *told["joined"].items()):
+                shares = found[str(LIMITS_PER_HOUR[0])]
+                cells = " | ".join(_cell(*shares[condition]) for condition in conditions)
+                lines.append(f"| {label} ({entry['events']}) | {name} | {count} | {cells} |")
+    lines.append("")
     if figures["words"]:
         lines += [
             "## Words that are no label: ROC AUC by the teacher's scores",
