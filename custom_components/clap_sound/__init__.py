@@ -60,6 +60,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: ClapSoundConfigEntry) ->
     entry.runtime_data = coordinator
     _follow_server(hass, entry)
     _follow_labels(hass, entry)
+    _follow_listening(entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     cameras = CameraWatch(hass, entry, coordinator.async_declare_soon)
     _follow_settings(hass, entry, cameras)
@@ -136,6 +137,21 @@ def _follow_labels(hass: HomeAssistant, entry: ClapSoundConfigEntry) -> None:
 
     clean_up()
     entry.async_on_unload(coordinator.async_add_listener(clean_up))
+
+
+def _follow_listening(entry: ClapSoundConfigEntry) -> None:
+    """Keep in mind when each microphone listened."""
+    coordinator = entry.runtime_data
+
+    @callback
+    def note() -> None:
+        if coordinator.last_update_success:
+            coordinator.listened.note(coordinator.data.microphones)
+        else:
+            coordinator.listened.lost()
+
+    note()
+    entry.async_on_unload(coordinator.async_add_listener(note))
 
 
 def _follow_settings(hass: HomeAssistant, entry: ClapSoundConfigEntry, cameras: CameraWatch) -> None:
