@@ -2,21 +2,31 @@
 
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
 
 from homeassistant.core import callback
+from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 
-from .const import IMPAIRED_CODES, STATE_LISTENING
+from .const import DOMAIN, IMPAIRED_CODES, STATE_LISTENING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+
+    from homeassistant.core import HomeAssistant
 
     from .client.models import MicrophoneInfo, MicrophoneStatus
 
 MAX_SPANS = 500
 """Of each microphone; of a source that breaks off every minute they last four hours."""
+SAVE_DELAY_S = 60
+STORE_VERSION = 1
+
+
+def listening_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
+    """Return where an entry's log is kept over a restart."""
+    return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry_id}.listened")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +62,17 @@ class ListeningLog:
         self._now: dict[str, MicrophoneStatus] = {}
 
     @callback
-    def note(self, microphones: Mapping[str, MicrophoneInfo]) -> None:
-        """Take in what the microphones do now, by their ids."""
+    def note(self, microphones: Mapping[str, MicrophoneInfo]) -> bool:
+        """Take in what the microphones do now, by their ids; return whether that is another state of one."""
+        changed = False
         for identifier in self._over.keys() - microphones.keys():
             self._over.pop(identifier)
             self._now.pop(identifier, None)
         for identifier, microphone in microphones.items():
             if self._now.get(identifier) != microphone.status:
                 self._begin(identifier, microphone.status)
+                changed = True
+        return changed
 
     @callback
     def lost(self) -> None:
@@ -69,13 +82,39 @@ class ListeningLog:
             self._over[identifier].append(Span.of_status(status, now))
         self._now.clear()
 
+    @callback
+    def to_save(self) -> dict[str, Any]:
+        """Return what is known up to now, as JSON."""
+        now = dt_util.utcnow()
+        return {
+            identifier: [
+                [span.begin.isoformat(), span.end.isoformat(), span.state, span.code]
+                for span in self._known(identifier, now)
+            ]
+            for identifier in self._over
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Begin with what was saved."""
+        for identifier, spans in saved.items():
+            self._over[identifier] = deque(
+                (
+                    Span(datetime.fromisoformat(begin), datetime.fromisoformat(end), state, code)
+                    for begin, end, state, code in spans
+                ),
+                maxlen=MAX_SPANS,
+            )
+
     def spans(self, microphone_id: str, since: datetime, until: datetime) -> list[Span]:
         """Return what is known of a time that is over, oldest first, without overlaps."""
-        spans = list(self._over.get(microphone_id, ()))
-        if (status := self._now.get(microphone_id)) is not None:
-            spans.append(Span.of_status(status, until))
-        within = (span.within(since, until) for span in spans)
+        within = (span.within(since, until) for span in self._known(microphone_id, until))
         return [span for span in within if span.begin < span.end]
+
+    def _known(self, identifier: str, until: datetime) -> list[Span]:
+        spans = list(self._over.get(identifier, ()))
+        if (status := self._now.get(identifier)) is not None:
+            spans.append(Span.of_status(status, until))
+        return spans
 
     def _begin(self, identifier: str, status: MicrophoneStatus) -> None:
         over = self._over.setdefault(identifier, deque(maxlen=MAX_SPANS))

@@ -326,6 +326,24 @@ async def test_break_of_the_connection_alone_is_no_gap(
     assert told["listened"] == "the whole time"
 
 
+async def test_gap_is_known_after_a_restart_and_forgotten_with_the_server(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str, hass_storage: dict[str, Any]
+) -> None:
+    expose(hass, KITCHEN)
+    for state, minutes in (("muted", 30), ("listening", 20), ("muted", 10), ("listening", 5)):
+        since = datetime.now(UTC) - timedelta(minutes=minutes)
+        await peer.set_status(kitchen, status(state, state, since=since))
+    await until(hass, lambda: entry.runtime_data.data.microphones[kitchen].status.since == since)
+    before = (await ask(hass, "list_sounds"))["microphones"]
+    assert [gap["why"] for gap in before[0]["gaps"]] == ["Muted", "Muted"]
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    assert (await ask(hass, "list_sounds"))["microphones"] == before
+    key = f"clap_sound.{entry.entry_id}.listened"
+    assert key in hass_storage
+    assert await hass.config_entries.async_remove(entry.entry_id)
+    assert key not in hass_storage
+
+
 async def test_longest_gaps_are_told_of_many(
     hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
 ) -> None:

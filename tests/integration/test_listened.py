@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -94,6 +95,24 @@ def test_sound_that_cannot_be_judged_well_is_not_heard(log: Log) -> None:
     log.status("listening", 0, "choppy")
     log.status("listening", 10)
     assert [span.hears for span in log.spans("a", at(0), at(20))] == [False, True]
+
+
+def test_what_was_saved_is_known_after_a_restart_up_to_then(log: Log) -> None:
+    log.status("listening", 0)
+    log.status("muted", 10)
+    log.status("listening", 20)
+    with freeze_time(at(30)):
+        saved = json.loads(json.dumps(log.to_save()))
+    for since, known in ((20, []), (40, [(20, 30, "listening")])):
+        restarted = Log()
+        restarted.restore(saved)
+        restarted.status("listening", since)
+        assert restarted.between(0, 60) == [
+            (0, 10, "listening"),
+            (10, 20, "muted"),
+            *known,
+            (since, 60, "listening"),
+        ]
 
 
 def test_memory_is_bounded_and_forgets_a_microphone_that_is_gone(log: Log) -> None:
