@@ -88,21 +88,20 @@ def answer_heard(
     limit: int = question.values["limit"]
     by_id = {microphone.id: microphone.name for microphone in question.told}
     microphones = [_listening(microphone, times, words) for microphone in question.microphones]
+    known = [_names_of(*label, words) for label in sounds_of(question.microphones).items()]
+    unknown = [label for label in wanted if not any(is_meant(label, label_names) for label_names in known)]
     answer: dict[str, Any] = {
-        "result": _result(sounds, microphones, heard),
+        "result": _result(sounds, question, microphones, heard, unknown),
         "since": local(times.since),
         "until": local(times.until),
         "counts": _counts(sounds, words),
         "sounds": [_sound(sound, words, by_id) for sound in sounds[:limit]],
         "microphones": microphones[:max_microphones],
     }
-    known = [_names_of(*label, words) for label in sounds_of(question.microphones).items()]
     answer |= {
         key: value
         for key, value in {
-            "nobody_listens_for": [
-                label for label in wanted if not any(is_meant(label, label_names) for label_names in known)
-            ],
+            "nobody_listens_for": unknown,
             "sounds_left_out": max(0, len(sounds) - limit),
             "microphones_left_out": max(0, len(microphones) - max_microphones),
             "server_does_not_answer_for": [microphone.name for microphone in heard.away][:max_microphones],
@@ -115,17 +114,26 @@ def answer_heard(
 
 
 def _result(
-    sounds: Sequence[HeardSound], microphones: Sequence[Mapping[str, Any]], heard: HeardSounds
+    sounds: Sequence[HeardSound],
+    question: Question,
+    microphones: Sequence[Mapping[str, Any]],
+    heard: HeardSounds,
+    unknown: Sequence[str],
 ) -> str:
     """Say in a sentence what is in the answer."""
     if sounds:
-        return f"{len(sounds)} detections: see counts and sounds."
+        return f"Detections: {len(sounds)}. See counts and sounds."
+    nothing = "No such sound" if question.labels or question.values.get("minimum_score") else "No sound"
     if heard.away:
-        return "Nothing is known to have been heard, but not every server answers."
+        return f"{nothing} is known to have been detected, but not every server answers."
+    if unknown:
+        return (
+            f"{nothing} was detected, but no microphone listens for {names(unknown)}: that may have sounded."
+        )
     if all(microphone["listened"] == _ALWAYS for microphone in microphones):
-        return "Nothing was heard, and the microphones listened the whole time."
+        return f"{nothing} was detected, and the microphones listened the whole time."
     return (
-        "Nothing was heard, but it is not so that every microphone listened the whole time: see their gaps."
+        f"{nothing} was detected, but not all microphones are known to have listened all the time: see gaps."
     )
 
 

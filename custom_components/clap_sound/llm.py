@@ -185,5 +185,5 @@ async def _told_now(microphone: ToldMicrophone, words: Words) -> dict[str, Any]:
         explanation = await coordinator.client.explain(microphone.id, NEWEST_S)
     except ClapSoundError as error:
         _LOGGER.debug("Could not ask what %s hears: %s", microphone.name, error)
-        return {**told, "heard": "its server does not answer"}
+        return {**told, "heard": "its server could not be asked"}
     return told | heard_now(microphone, explanation, words)

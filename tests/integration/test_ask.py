@@ -22,6 +22,7 @@ from clap_server.detection.patterns import AlarmPattern
 from clap_server.listening.diary import Fate
 from custom_components.clap_sound.answer import MAX_GAPS
 from custom_components.clap_sound.const import DOMAIN
+from custom_components.clap_sound.llm import async_get_tools
 from tests.integration.conftest import make_entry, microphone_data, until
 from tests.integration.server import TOKEN, Peer, status
 
@@ -110,6 +111,8 @@ async def test_assist_offers_the_tools_as_reading_only_once_something_is_exposed
             read_only=True, destructive=False, idempotent=True, open_world=False
         )
     assert NAMES[0] in (await assist(hass)).api_prompt
+    context = llm.LLMContext("test", Context(), "en", "conversation", None)
+    assert async_get_tools(hass, context, "another") is None
     schema = probatio.to_openapi(tools[0].parameters, custom_serializer=llm.selector_serializer)
     assert schema["properties"]["labels"]["type"] == "array"
     assert schema["properties"]["labels"]["items"] == {"type": "string"}
@@ -158,7 +161,7 @@ async def test_did_any_glass_break_last_night(hass: HomeAssistant, peer: Peer) -
     await peer.end_event(long_ago, ended_at=long_ago.started_at + timedelta(seconds=4))
     since = dt_util.as_local(began - timedelta(hours=3)).replace(tzinfo=None)
     answer = await ask(hass, "list_sounds", since=since.isoformat(), labels=["glass"])
-    assert answer["result"] == "3 detections: see counts and sounds."
+    assert answer["result"] == "Detections: 3. See counts and sounds."
     assert answer["counts"] == [{"sound": "Glass breaking", "detections": 3, "different_sounds": 2}]
     newest, _, oldest = answer["sounds"]
     heard_at = datetime.fromisoformat(newest["started_at"])
@@ -259,7 +262,7 @@ async def test_nothing_heard_by_microphones_that_listened_is_told_apart_from_nob
 ) -> None:
     expose(hass, KITCHEN)
     answer = await ask(hass, "list_sounds")
-    assert answer["result"] == "Nothing was heard, and the microphones listened the whole time."
+    assert answer["result"] == "No sound was detected, and the microphones listened the whole time."
     assert answer["counts"] == answer["sounds"] == []
     hours_ago = [datetime.now(UTC) - timedelta(hours=hours) for hours in range(4)]
     for code, state, since in (
@@ -270,7 +273,9 @@ async def test_nothing_heard_by_microphones_that_listened_is_told_apart_from_nob
         await peer.set_status(kitchen, status(state, code, "rtsp://192.0.2.1", since=since))
     await until(hass, lambda: entry.runtime_data.data.microphones[kitchen].status.code == "listening")
     answer = await ask(hass, "list_sounds")
-    assert answer["result"].startswith("Nothing was heard, but it is not so that every microphone listened")
+    assert answer["result"].startswith(
+        "No sound was detected, but not all microphones are known to have listened"
+    )
     (told,) = answer["microphones"]
     three, two, one = (
         dt_util.as_local(hours_ago[hours]).isoformat(timespec="seconds") for hours in (3, 2, 1)
@@ -324,6 +329,20 @@ async def test_break_of_the_connection_alone_is_no_gap(
     await until(hass, lambda: entry.runtime_data.last_update_success)
     (told,) = (await ask(hass, "list_sounds"))["microphones"]
     assert told["listened"] == "the whole time"
+
+
+async def test_gap_whose_state_only_got_another_remark_is_one(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, kitchen: str
+) -> None:
+    expose(hass, KITCHEN)
+    for state, notice, minutes in (("stalled", None, 30), ("stalled", "still", 20), ("listening", None, 10)):
+        since = datetime.now(UTC) - timedelta(minutes=minutes)
+        await peer.set_status(kitchen, status(state, state, notice=notice, since=since))
+    await until(hass, lambda: entry.runtime_data.data.microphones[kitchen].status.since == since)
+    (gap,) = (await ask(hass, "list_sounds"))["microphones"][0]["gaps"]
+    assert gap["why"] == "No audio arrives"
+    lasted = datetime.fromisoformat(gap["until"]) - datetime.fromisoformat(gap["from"])
+    assert round(lasted.total_seconds() / 60) == 20
 
 
 async def test_gap_is_known_after_a_restart_and_forgotten_with_the_server(
@@ -400,7 +419,9 @@ async def test_of_two_servers_the_one_that_answers_is_told_and_the_other_named(
         assert "server_does_not_answer_for" not in answer
         await other.stop()
         answer = await ask(hass, "list_sounds", labels=["alarm"])
-        assert answer["result"] == "Nothing is known to have been heard, but not every server answers."
+        assert (
+            answer["result"] == "No such sound is known to have been detected, but not every server answers."
+        )
         assert answer["server_does_not_answer_for"] == ["Hall"]
         assert await hass.config_entries.async_unload(second.entry_id)
     finally:
@@ -435,6 +456,11 @@ async def test_questions_are_narrowed_by_room_microphone_sound_and_score(
     answer = await ask(hass, "list_sounds", labels=["car", "dog bark"])
     assert answer["sounds"] == []
     assert answer["nobody_listens_for"] == ["dog bark"]
+    assert answer["result"] == (
+        "No such sound was detected, but no microphone listens for dog bark: that may have sounded."
+    )
+    answer = await ask(hass, "list_sounds", labels=["car horn"])
+    assert answer["result"] == "No such sound was detected, and the microphones listened the whole time."
     assert await refusal(hass, "listen_now", area="Attic") == (
         "No microphone that you may ask is in 'Attic'. There are some in: Kitchen."
     )
@@ -558,7 +584,7 @@ async def test_listening_now_says_why_there_are_no_scores(
         assert "top_scores" not in told
         return str(told["heard"])
 
-    assert await heard() == "its server does not answer"
+    assert await heard() == "its server could not be asked"
     peer.windows[kitchen] = []
     assert await heard() == "no sound has come for some seconds"
     peer.windows[kitchen] = [window(Fate.GATED)]
