@@ -17,6 +17,7 @@ from .coordinator import ClapSoundConfigEntry, ClapSoundCoordinator
 from .desired import DesiredState
 from .entity import remove_stale_entities
 from .issues import clear_issues
+from .listened import SAVE_DELAY_S, listening_store
 from .telling import async_when_automations_listen, store
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: ClapSoundConfigEntry) ->
     entry.runtime_data = coordinator
     _follow_server(hass, entry)
     _follow_labels(hass, entry)
+    await _follow_listening(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     cameras = CameraWatch(hass, entry, coordinator.async_declare_soon)
     _follow_settings(hass, entry, cameras)
@@ -81,6 +83,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: ClapSoundConfigEntry) -
     """Leave nothing behind, on the server either."""
     clear_issues(hass, entry)
     await store(hass, entry.entry_id).async_remove()
+    await listening_store(hass, entry.entry_id).async_remove()
     try:
         await DesiredState(hass, entry, _client(hass, entry)).release_all()
     except ClapSoundError as error:
@@ -136,6 +139,27 @@ def _follow_labels(hass: HomeAssistant, entry: ClapSoundConfigEntry) -> None:
 
     clean_up()
     entry.async_on_unload(coordinator.async_add_listener(clean_up))
+
+
+async def _follow_listening(hass: HomeAssistant, entry: ClapSoundConfigEntry) -> None:
+    """Keep in mind when each microphone listened, over restarts of Home Assistant, too."""
+    coordinator, log = entry.runtime_data, entry.runtime_data.listened
+    saved = listening_store(hass, entry.entry_id)
+    log.restore(await saved.async_load() or {})
+
+    @callback
+    def note() -> None:
+        if not coordinator.last_update_success:
+            log.lost()
+        elif log.note(coordinator.data.microphones):
+            saved.async_delay_save(log.to_save, SAVE_DELAY_S)
+
+    async def save() -> None:
+        await saved.async_save(log.to_save())
+
+    note()
+    entry.async_on_unload(save)
+    entry.async_on_unload(coordinator.async_add_listener(note))
 
 
 def _follow_settings(hass: HomeAssistant, entry: ClapSoundConfigEntry, cameras: CameraWatch) -> None:

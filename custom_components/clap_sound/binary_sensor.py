@@ -8,7 +8,7 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
 
-from .const import KEPT_OFF_S, KEPT_ON_S, KEY_PROBLEM
+from .const import IMPAIRED_CODES, KEPT_OFF_S, KEPT_ON_S, KEY_PROBLEM
 from .entity import ClapSoundEntity, LabelEntity, add_entities_of_microphones
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 PARALLEL_UPDATES = 0
 
 _HEARS = {"disabled": False, "listening": True, "failed": False, "muted": False, "stalled": False}
-# Sound comes, but an alarm may be missed.
-_IMPAIRED = frozenset({"wrong_rate", "choppy", "only_noise"})
 # Home Assistant's own triggers for smoke and carbon monoxide then work.
 _DEVICE_CLASSES = {
     "carbon_monoxide_alarm": BinarySensorDeviceClass.CO,
@@ -129,7 +127,7 @@ class ProblemSensor(ClapSoundEntity, BinarySensorEntity):
     def _read(self) -> None:
         if (microphone := self.microphone) is not None:
             status = microphone.status
-            if status.state == "listening" and status.code in _IMPAIRED:
+            if status.state == "listening" and status.code in IMPAIRED_CODES:
                 self._attr_is_on = True
             else:
                 self._attr_is_on = _PROBLEM.get(status.state, self._attr_is_on)

@@ -78,6 +78,10 @@ With the 6 s until the break is noticed, a server that is gone shows within 10 s
 KEPT_ON_S: Final = 24.0
 """How long it stays on: until what sounded is no news any more. An alarm that goes on is not told anew."""
 
+STATE_LISTENING: Final = "listening"
+IMPAIRED_CODES: Final = frozenset({"wrong_rate", "choppy", "only_noise"})
+"""Reasons for which a microphone that listens may miss an alarm all the same."""
+
 TRANSLATED_LABELS: Final = frozenset(
     {
         "alarm",

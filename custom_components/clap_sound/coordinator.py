@@ -35,6 +35,7 @@ from .const import DOMAIN, SUBENTRY_MICROPHONE
 from .data import ClapSoundData, Heard
 from .desired import DesiredState, microphone_id
 from .issues import set_server_issues, set_version_issue
+from .listened import ListeningLog
 from .signals import levels_signal, scores_signal
 from .telling import EventTeller, Position, is_old
 from .topics import wanted_topics
@@ -62,6 +63,7 @@ class ClapSoundCoordinator(DataUpdateCoordinator[ClapSoundData]):
         self.client = client
         self.desired = DesiredState(hass, entry, client)
         self.teller = EventTeller(hass, entry)
+        self.listened = ListeningLog()
         # A connect, a camera that comes back and a changed microphone may come at once.
         self._declaring = asyncio.Lock()
         self._keeper = ConnectionKeeper(entry.title, self)

@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 
     from .client.models import MicrophoneInfo, WatchedLabel
 
+_LABEL_PREFIX = "label_"
+
 
 def label_key(label_id: str) -> str:
     """Return the key of a label's entity, which no other entity of the microphone can have."""
-    return f"label_{label_id}"
+    return f"{_LABEL_PREFIX}{label_id}"
+
+
+def label_of_key(key: str) -> str | None:
+    """Return the label's id; None if it is the key of another entity."""
+    return key.removeprefix(_LABEL_PREFIX) if key.startswith(_LABEL_PREFIX) else None
 
 
 @callback

@@ -24,7 +24,14 @@ _LEAST, _OVER_ONE = 0.75, 1.5
 _HARDLY_ANY, _NEARLY_ALL = 0.05, 0.95
 _UNKNOWN = frozenset({"own_words", "taught", "not_tested", "false_alarms", "negatives", "denoise", "hop"})
 _NORMAL = "normal"
+# The server's scale of scores: one false alarm a day at 0.7, and ten times as many for each 0.14 less.
+_ONE_A_DAY, _PER_DECADE = 0.7, 0.14
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&])")
+
+
+def false_alarms_per_day(score: float) -> float:
+    """Return how often a day everyday sound alone reaches a score."""
+    return float(10 ** ((_ONE_A_DAY - score) / _PER_DECADE))
 
 
 class Meanings:

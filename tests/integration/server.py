@@ -60,6 +60,7 @@ def status(
     code: str = "ok",
     reason: str = "sound arrives",
     notice: str | None = None,
+    since: datetime | None = None,
 ) -> dict[str, Any]:
     return wire(
         schemas.MicrophoneStatus,
@@ -67,7 +68,7 @@ def status(
         code=code,
         reason=reason,
         notice=notice,
-        since=datetime.now(UTC),
+        since=since or datetime.now(UTC),
     )
 
 
@@ -96,6 +97,7 @@ class Peer:
         self.refuse_mute: str | None = None
         self.forgotten: set[str] = set()
         self.statuses: dict[str, dict[str, Any]] = {}
+        self.since: datetime | None = None
         self.changes: list[schemas.EventMessage] = []
         self.clips: dict[str, bytes] = {}
         self.coming_clips: dict[str, bytes] = {}
@@ -104,6 +106,7 @@ class Peer:
         self.silent: dict[str, tuple[str, str]] = {}
         self.checked: list[str] = []
         self.self_test: schemas.SelfTestResult | str = "The microphone is not listening: stalled"
+        self.windows: dict[str, list[schemas.ExplainedWindow]] = {}
         self.requests: list[tuple[str, str]] = []
         self.subscriptions: list[Subscribe] = []
         self.break_after_changes: int | None = None
@@ -134,6 +137,7 @@ class Peer:
         app.router.add_put("/api/microphones/{id}/mute", self._mute)
         app.router.add_delete("/api/microphones/{id}/mute", self._mute)
         app.router.add_post("/api/microphones/{id}/self-test", self._self_test)
+        app.router.add_get("/api/microphones/{id}/explain", self._explain)
         app.router.add_post("/api/sources/check", self._check_source)
         app.router.add_get("/api/events", self._get_events)
         app.router.add_get("/api/events/{id}/{file}", self._get_clip)
@@ -174,6 +178,7 @@ class Peer:
         pattern: AlarmPattern | None = None,
         close: list[schemas.CloseLabel] | None = None,
         group: schemas.EventGroupInfo | None = None,
+        score: float = 0.8,
     ) -> schemas.EventInfo:
         started_at = datetime.now(UTC) - age
         microphone = self.microphone(microphone_id)
@@ -189,8 +194,8 @@ class Peer:
             detected_at=started_at,
             ended_at=None,
             threshold=0.7,
-            score=0.8,
-            peak_score=0.8,
+            score=score,
+            peak_score=score,
             peak_level_dbfs=-12.5,
             has_clip=False,
             pattern=pattern,
@@ -208,12 +213,14 @@ class Peer:
         await self.send(schemas.EventConfirmedMessage(event=confirmed))
         return confirmed
 
-    async def end_event(self, event: schemas.EventInfo) -> schemas.EventInfo:
+    async def end_event(
+        self, event: schemas.EventInfo, *, ended_at: datetime | None = None, peak_score: float = 0.9
+    ) -> schemas.EventInfo:
         ended = event.model_copy(
             update={
                 "sequence": self.last_sequence + 1,
-                "ended_at": datetime.now(UTC),
-                "peak_score": 0.9,
+                "ended_at": ended_at or datetime.now(UTC),
+                "peak_score": peak_score,
                 "has_clip": True,
             }
         )
@@ -366,8 +373,9 @@ class Peer:
 
     def _status(self, microphone_id: str) -> dict[str, Any]:
         if microphone_id in self.muted:
-            return status("muted", "muted", "muted: nothing is listened to until it is unmuted")
-        return self.statuses.get(microphone_id, status())
+            reason = "muted: nothing is listened to until it is unmuted"
+            return status("muted", "muted", reason, since=self.since)
+        return self.statuses.get(microphone_id, status(since=self.since))
 
     def microphones(self) -> list[dict[str, Any]]:
         return [self.microphone(microphone_id) for microphone_id in self.settings]
@@ -485,6 +493,27 @@ class Peer:
             return problem(409, "not_listening", self.self_test)
         return answer(self.self_test)
 
+    async def _explain(self, request: web.Request) -> web.Response:
+        microphone_id = request.match_info["id"]
+        windows = self.windows.get(microphone_id)
+        if windows is None:
+            return problem(404, "no_such_microphone", "There is no such microphone.")
+        return answer(
+            schemas.Explanation(
+                microphone_id=microphone_id,
+                seconds=int(request.query["seconds"]),
+                status=schemas.MicrophoneStatus.model_validate(self._status(microphone_id)),
+                conclusions=[],
+                windows_scored=0,
+                windows_gated=0,
+                windows_dropped=0,
+                windows_failed=0,
+                labels=[],
+                moments=[],
+                windows=windows,
+            )
+        )
+
     async def _check_source(self, request: web.Request) -> web.Response:
         source = schemas.SourceCheck.model_validate(await request.json()).source
         assert isinstance(source, UrlSourceSettings)
@@ -495,8 +524,17 @@ class Peer:
         return answer(schemas.SourceHeard(level_dbfs=-30))
 
     async def _get_events(self, request: web.Request) -> web.Response:
-        newest = list({message.event.id: message.event for message in self.changes}.values())
-        events = newest[-int(request.query["limit"]) :]
+        query = request.query
+        assert query.keys() <= {"before", "microphone", "label", "limit"}
+        newest = {message.event.id: message.event for message in self.changes}
+        events = sorted(newest.values(), key=lambda event: event.sequence)
+        events = [
+            event
+            for event in events
+            if event.sequence < int(query.get("before", event.sequence + 1))
+            and event.microphone_id == query.get("microphone", event.microphone_id)
+            and event.label_id == query.get("label", event.label_id)
+        ][-int(query["limit"]) :]
         return answer(schemas.EventList(events=events, last_sequence=self.last_sequence, epoch=self.epoch))
 
     async def _get_clip(self, request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ from clap_server.detection.everyday.unknown import Unknown
 from clap_server.detection.everyday.words import promise_words
 from clap_server.detection.library import read_library
 from clap_server.listening.config import MicrophoneSettings
-from custom_components.clap_sound.meaning import Meanings
+from custom_components.clap_sound.meaning import Meanings, false_alarms_per_day
 from tests.integration.conftest import make_entry, microphone_data, until
 from tests.support.libraries import library_with
 
@@ -47,6 +47,11 @@ async def bare_entry(hass: HomeAssistant, peer: Peer) -> MockConfigEntry:
     entry = make_entry(hass, peer)
     assert await hass.config_entries.async_setup(entry.entry_id)
     return entry
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5, 0.7, 0.93, 1.0])
+def test_scores_mean_what_the_server_means_by_them(score: float) -> None:
+    assert false_alarms_per_day(score) == pytest.approx(rate_of_score(score))
 
 
 async def answer(hass: HomeAssistant, result: SubentryFlowResult, **entered: Any) -> SubentryFlowResult:

@@ -22,7 +22,9 @@ from .exceptions import (
 )
 from .models import (
     EventInfo,
+    Explanation,
     LabelInfo,
+    ListedEvents,
     MicrophoneInfo,
     SelfTestResult,
     ServerInfo,
@@ -35,6 +37,7 @@ from .models import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from .models import WatchedLabel
 
@@ -46,6 +49,9 @@ SELF_TEST_TIMEOUT_S = 45.0
 """The server gives a self-test 30 s."""
 HEARTBEAT_S = 4.0
 """A dead server is noticed after this and half of it again: 6 s."""
+EVENT_PAGE = 200
+MAX_EVENT_PAGES = 25
+"""In a list by time; a question of years with many false alarms would read for minutes."""
 MAX_MESSAGE_BYTES = 32 * 2**20
 """Messages are a megabyte or so; one microphone with many long labels may need more."""
 
@@ -146,9 +152,78 @@ class ClapSoundClient:
         """
         await self._request("POST", "sources/check", timeout_s=CHECK_TIMEOUT_S, json={"source": dict(source)})
 
-    async def events(self, limit: int) -> tuple[EventInfo, ...]:
-        """Return the newest events, oldest first."""
-        return await self._json("GET", "events", events_from_json, params={"limit": str(limit)})
+    async def events(
+        self,
+        limit: int,
+        *,
+        before: int | None = None,
+        microphone: str | None = None,
+        label: str | None = None,
+    ) -> tuple[EventInfo, ...]:
+        """Return the events whose newest changes are the latest, oldest first.
+
+        Args:
+            limit: at most so many.
+            before: only those whose newest change has a lower sequence number.
+            microphone: only of this microphone id.
+            label: only of this label id.
+        """
+        wanted = {"limit": limit, "before": before, "microphone": microphone, "label": label}
+        params = {name: str(value) for name, value in wanted.items() if value is not None}
+        return await self._json("GET", "events", events_from_json, params=params)
+
+    async def list_events(
+        self,
+        since: datetime,
+        until: datetime,
+        *,
+        microphone: str | None = None,
+        label: str | None = None,
+    ) -> ListedEvents:
+        """Return the events that sounded at some moment between two times.
+
+        Args:
+            since: with an offset.
+            until: with an offset.
+            microphone: only of this microphone id.
+            label: only of this label id.
+        """
+        found: dict[str, EventInfo] = {}
+        complete_since = since
+        before: int | None = None
+        for _ in range(MAX_EVENT_PAGES):
+            page = await self.events(EVENT_PAGE, before=before, microphone=microphone, label=label)
+            found = {event.id: event for event in page} | found
+            # An event that a crash cut off is closed at the next start, so one that is older may come early.
+            if len(page) < EVENT_PAGE or all(event.was_over_before(since) for event in page):
+                break
+            before = page[0].sequence
+        else:
+            complete_since = max(since, page[0].ended_at or page[0].detected_at)
+        if before is not None:
+            # What changed meanwhile went to the front, perhaps from a page that had yet to come.
+            page = await self.events(EVENT_PAGE, microphone=microphone, label=label)
+            found |= {event.id: event for event in page}
+        events = (
+            event
+            for event in found.values()
+            if event.started_at < until and not event.was_over_before(complete_since)
+        )
+        newest_first = sorted(events, key=lambda event: event.started_at, reverse=True)
+        return ListedEvents(tuple(newest_first), complete_since)
+
+    async def explain(self, microphone_id: str, seconds: int) -> Explanation:
+        """Return what a microphone heard in the last seconds, window by window.
+
+        Raises:
+            NotFoundError: the server does not have it.
+        """
+        return await self._json(
+            "GET",
+            f"microphones/{microphone_id}/explain",
+            Explanation.from_json,
+            params={"seconds": str(seconds)},
+        )
 
     async def self_test(self, microphone_id: str) -> SelfTestResult:
         """Have the server test whether a microphone finds a sound that it mixes into a copy of the stream.

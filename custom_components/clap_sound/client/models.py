@@ -314,6 +314,7 @@ class EventInfo:
         replaced_by: id of the label by which the same sound was named better, with an event of its own.
         group: the same sound at all microphones; None if the server does not tell.
         clip_withheld: a code of why an event that is over has no recording.
+        feedback: the user's verdict, ``correct`` or ``false_alarm``.
     """
 
     id: str
@@ -335,6 +336,7 @@ class EventInfo:
     replaced_by: str | None
     group: EventGroup | None
     clip_withheld: str | None = None
+    feedback: str | None = None
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
@@ -358,6 +360,63 @@ class EventInfo:
             replaced_by=_optional_text(data.get("replaced_by")),
             group=None if (group := data.get("group")) is None else EventGroup.from_json(group),
             clip_withheld=_optional_text(data.get("clip_withheld")),
+            feedback=_optional_text(data.get("feedback")),
+        )
+
+    def was_over_before(self, moment: datetime) -> bool:
+        """Whether it had ended by then; one that still sounds had not."""
+        return self.ended_at is not None and self.ended_at < moment
+
+
+@dataclass(frozen=True, slots=True)
+class ListedEvents:
+    """Events between two times, the newest first.
+
+    ``complete_since``: there were too many to look further back than this.
+    """
+
+    events: tuple[EventInfo, ...]
+    complete_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedWindow:
+    """A window of sound and what became of it.
+
+    Attributes:
+        outcome: ``scored``, or why it was not, such as ``gated``.
+        scores: 0 to 1, by label id; of at most ten labels, those nearest to their thresholds.
+    """
+
+    ended_at: datetime
+    level_dbfs: float
+    noise_floor_dbfs: float
+    outcome: str
+    scores: Mapping[str, float]
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(
+            ended_at=utc_time(data["ended_at"]),
+            level_dbfs=float(data["level_dbfs"]),
+            noise_floor_dbfs=float(data["noise_floor_dbfs"]),
+            outcome=str(data["outcome"]),
+            scores={str(label["label_id"]): float(label["score"]) for label in data["labels"]},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a microphone heard last, oldest window first."""
+
+    status: MicrophoneStatus
+    windows: tuple[ExplainedWindow, ...]
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(
+            status=MicrophoneStatus.from_json(data["status"]),
+            windows=tuple(ExplainedWindow.from_json(item) for item in data["windows"]),
         )
 
 
