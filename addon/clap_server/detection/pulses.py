@@ -190,7 +190,7 @@ class PulseFinder:
         history = np.concatenate((self._before, power))
         self._before = history[-_ONSET_FRAMES:]
         rises = clear & (power >= history[: len(power)] * _ONSET)
-        busy = clear.any(axis=0)
+        busy: NDArray[np.bool_] = np.logical_or.reduce(clear)
         for _, channel in self._open:
             busy[channel] = True
         np.minimum(self._lowest, power.min(axis=0), out=self._lowest, where=~busy)
