@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _STOPS = "the server stops"
+# Live windows wait no longer than this for windows of files, or for one of them if that takes longer.
+_FILES_S = 0.1
 
 
 class WindowDroppedError(ClapServerError):
@@ -74,7 +76,8 @@ class Batcher:
         collect_s: how long the first window waits for company.
         owner_limit: windows that wait for one owner at most; the oldest gives way.
         total_limit: windows that wait for all owners together at most.
-        file_batch: windows of files in a batch, so that a live window never waits long behind them.
+        file_batch: windows of files in a batch at most, so that a live window never waits long behind them;
+            of a slow model fewer.
     """
 
     def __init__(
@@ -263,7 +266,7 @@ class Batcher:
             if not item.result.done():
                 batch.append(item)
         self._turns.extendleft(reversed(others))
-        room = len(batch) + 1 if batch else self._file_batch
+        room = len(batch) + 1 if batch else self._most_of_files()
         while self._files and len(batch) < room:
             if batch and self._files[0].model is not batch[0].model:
                 break
@@ -271,6 +274,13 @@ class Batcher:
             if not item.result.done():
                 batch.append(item)
         return batch
+
+    def _most_of_files(self) -> int:
+        """How many windows of files may be embedded at once: a live one may come and would wait for them."""
+        if not self.metrics.last_batch_size:
+            return self._file_batch
+        window_s = self.metrics.last_batch_s / self.metrics.last_batch_size
+        return max(1, min(self._file_batch, int(_FILES_S / max(window_s, 1e-9))))
 
     def _read(self, batch: list[_Item]) -> tuple[list[_Item], list[NDArray[np.float32]]]:
         """Copy out the sound, as far as it is still there; of what waited too long it may not be."""

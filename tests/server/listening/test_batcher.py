@@ -145,6 +145,23 @@ async def test_files_wait_behind_live_windows_but_are_not_starved(batcher: Batch
     assert model.seen[3] == [102, 103]
 
 
+async def test_of_a_slow_model_a_live_window_waits_for_one_window_of_a_file_at_most(batcher: Batcher) -> None:
+    model = HeldModel()
+    first = await hold(batcher, model)
+    # Of a checkpoint on a small computer.
+    batcher.metrics.last_batch_size, batcher.metrics.last_batch_s = 4, 2.0
+    file = asyncio.create_task(batcher.embed(model, [marked(100 + mark) for mark in range(4)]))
+    await asyncio.sleep(0)
+    batch = batcher._next_batch()
+    assert len(batch) == 1
+    batcher.metrics.last_batch_s = 0.01
+    assert len(batcher._next_batch()) == 2
+    model.go.set()
+    await first
+    file.cancel()
+    await asyncio.gather(file, return_exceptions=True)
+
+
 async def test_a_file_without_windows_has_no_embeddings(batcher: Batcher) -> None:
     model = SpectralModel()
     assert (await batcher.embed(model, [])).shape == (0, model.dimension)
