@@ -351,8 +351,9 @@ class EventStore:
         for stored in self._readable(rows, _from_row):
             ended = replace(stored.event, ended_at=stored.event.detected_at, clip_withheld=ClipWithheld.LOST)
             changes.append(await self.record("ended", ended, stored.microphone_name))
-        coming = "SELECT * FROM events WHERE clip_withheld = ? ORDER BY sequence"
-        for stored in self._readable(await self._database.rows(coming, (ClipWithheld.COMING,)), _from_row):
+        # Not bound, or the index of these alone could not be used.
+        coming = "SELECT * FROM events WHERE clip_withheld = 'coming' ORDER BY sequence"
+        for stored in self._readable(await self._database.rows(coming), _from_row):
             await self.settle_clip(replace(stored.event, clip_withheld=ClipWithheld.LOST))
         return changes
 
