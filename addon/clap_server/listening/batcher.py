@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from clap_server.errors import AudioError, ClapServerError, ModelError
+from clap_server.listening.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +67,7 @@ class _Item:
     model: ClapModel
     samples: Callable[[], NDArray[np.float32]]
     result: asyncio.Future[NDArray[np.float32]]
+    live: bool
 
 
 class Batcher:
@@ -104,6 +106,8 @@ class Batcher:
         self._stopped = False
         self.aside = asyncio.Lock()
         """Held around long work that uses the model beside all this; see ``run_aside``."""
+        self.pace = Pace()
+        """Whether a microphone should have all its windows looked at."""
         self.metrics = BatcherMetrics()
 
     @property
@@ -144,11 +148,12 @@ class Batcher:
         Returns:
             Its embedding ``(dimension,)`` to come; or WindowDroppedError, ModelError.
         """
-        item = self._item(model, samples)
+        item = self._item(model, samples, live=True)
         if self._stopped:
             _fail(item, _STOPS)
             return item.result
         queue = self._live.get(owner)
+        self.pace.take(late=queue is not None)
         if queue is None:
             queue = self._live[owner] = deque()
             self._turns.append(owner)
@@ -179,7 +184,7 @@ class Batcher:
         """
         if self._stopped:
             raise ModelError(_STOPS)
-        items = [self._item(model, partial(_itself, samples)) for samples in windows]
+        items = [self._item(model, partial(_itself, samples), live=False) for samples in windows]
         self._files.extend(items)
         try:
             rows = await asyncio.gather(*(item.result for item in items))
@@ -214,12 +219,12 @@ class Batcher:
         self._live_count = 0
         self._turns.clear()
 
-    def _item(self, model: ClapModel, samples: Callable[[], NDArray[np.float32]]) -> _Item:
+    def _item(self, model: ClapModel, samples: Callable[[], NDArray[np.float32]], *, live: bool) -> _Item:
         self._arrived.set()
         result: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
         # A failure may reach an owner that has gone; it has been counted already.
         result.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return _Item(model, samples, result)
+        return _Item(model, samples, result, live)
 
     def _drop(self, owner: str) -> None:
         queue = self._live[owner]
@@ -319,6 +324,7 @@ class Batcher:
         self.metrics.busy_s += took_s
         self.metrics.last_batch_size = len(batch)
         self.metrics.last_batch_s = took_s
+        self.pace.worked(took_s * sum(item.live for item in batch) / len(batch))
         for item, row in zip(batch, rows, strict=True):
             if not np.isfinite(row).all():
                 self.metrics.failed += 1
