@@ -154,13 +154,11 @@ class PulseFinder:
         if not self._count:
             self._frames += count
             return []
-        frames = np.lib.stride_tricks.as_strided(
-            pending,
-            (count, self._length),
-            (self._hop * pending.strides[0], pending.strides[0]),
-            writeable=False,
-        )
-        spectrum = np.fft.rfft(frames * self._window, axis=1)
+        frames = np.empty((count, self._length), np.float32)
+        for index, frame in enumerate(frames):
+            first = index * self._hop
+            np.multiply(pending[first : first + self._length], self._window, out=frame)
+        spectrum = np.fft.rfft(frames, axis=1)
         last = self._first + self._count + 2 * _SURROUNDING_BINS
         bins = spectrum[:, self._first : last]
         power = bins.real.astype(np.float64) ** 2 + bins.imag.astype(np.float64) ** 2
