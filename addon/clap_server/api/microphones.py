@@ -217,6 +217,8 @@ async def _put(
                 del shared.microphones_coming[microphone_id]
             await shared.supervisor.use(prepared)
             shared.bus.publish(MicrophoneChangedMessage(microphone=microphone_info(shared, microphone)))
+            # Of hundreds of labels both this and the answer take their time: others may work in between.
+            await asyncio.sleep(0)
             return microphone, old is None
 
 
