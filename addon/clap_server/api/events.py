@@ -46,10 +46,14 @@ async def list_events(request: web.Request) -> web.Response:
         label=request.query.get("label"),
         limit=DEFAULT_LIMIT if limit is None else limit,
     )
-    answer = EventList(
-        events=[event_info(stored) for stored in found], last_sequence=last_sequence, epoch=events.epoch
-    )
-    return json_response(answer.model_dump_json())
+    epoch = events.epoch
+
+    def answer() -> str:
+        infos = [event_info(stored) for stored in found]
+        return EventList(events=infos, last_sequence=last_sequence, epoch=epoch).model_dump_json()
+
+    # In a thread: of a thousand it takes its time, and live sound must not wait.
+    return json_response(await asyncio.to_thread(answer))
 
 
 async def get_event(request: web.Request) -> web.Response:

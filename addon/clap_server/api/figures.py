@@ -84,6 +84,11 @@ class _Live(Collector):
         yield GaugeMetricFamily(
             "clap_last_batch_seconds", "Seconds that the newest batch took", value=figures.last_batch_s
         )
+        yield GaugeMetricFamily(
+            "clap_window_stride",
+            "Of so many windows of a microphone one is looked at: 1, or 2 while there are too many",
+            value=batcher.pace.every,
+        )
         yield GaugeMetricFamily("clap_queue_windows", "Windows that wait now", value=batcher.queue_length)
 
     def _microphones(self) -> Iterator[Metric]:

@@ -99,11 +99,16 @@ async def check_microphone(request: web.Request) -> web.Response:
     old = shared.store.microphones.get(wanted.id) if wanted.id is not None else None
     microphone = _checked(shared, wanted.id or _new_id(wanted.settings.name), wanted.settings, old)
     plan, _ = _meaning(shared, microphone)
-    answer = CheckedMicrophone(
-        labels=watched_labels(plan.labels, microphone.settings, shared.holder.model),
-        source=redacted(microphone.settings.source),
-    )
-    return json_response(answer.model_dump_json())
+    model = shared.holder.model
+
+    def answer() -> str:
+        return CheckedMicrophone(
+            labels=watched_labels(plan.labels, microphone.settings, model),
+            source=redacted(microphone.settings.source),
+        ).model_dump_json()
+
+    # In a thread: the first time the bank of everyday sound is looked through.
+    return json_response(await asyncio.to_thread(answer))
 
 
 async def delete_microphone(request: web.Request) -> web.Response:
@@ -212,6 +217,8 @@ async def _put(
                 del shared.microphones_coming[microphone_id]
             await shared.supervisor.use(prepared)
             shared.bus.publish(MicrophoneChangedMessage(microphone=microphone_info(shared, microphone)))
+            # Of hundreds of labels both this and the answer take their time: others may work in between.
+            await asyncio.sleep(0)
             return microphone, old is None
 
 

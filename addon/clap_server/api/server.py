@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSCloseCode, web
 
-from clap_server.api import figures
+from clap_server.api import figures, garbage
 from clap_server.api.app import AccessLogger, build_app
 from clap_server.api.authenticator import Authenticator
 from clap_server.api.bus import EventBus
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 STOP_STEP_S = 5.0
+GARBAGE_AFTER_S = 60.0
 # Longer than the supervisor waits for a microphone, and that is longer than a clip may take: so the last
 # events are told before the sockets and the database are closed.
 STOP_MICROPHONES_S = 20.0
@@ -77,6 +78,7 @@ class Server:
         self._context: Context | None = None
         self._runner: web.AppRunner | None = None
         self._unsubscribe: Callable[[], None] = _nothing
+        self._garbage_timer: asyncio.TimerHandle | None = None
         self.port = settings.port
         self.ingress_port = settings.ingress_port
         self.token = ""
@@ -176,6 +178,7 @@ class Server:
             await shared.supervisor.restore(
                 microphone, stored.unreadable(microphone.id), muted=stored.is_muted(microphone.id)
             )
+        garbage.put_aside()
         shared.ready = True
         _LOGGER.info("Ready, with %d microphones", len(store.microphones.all()))
 
@@ -201,6 +204,10 @@ class Server:
     def _model_changed(self) -> None:
         self._fit_store()
         self._info_changed()
+        # It brought libraries of its own, and by then nobody uses the one before any more.
+        if self._garbage_timer is not None:
+            self._garbage_timer.cancel()
+        self._garbage_timer = asyncio.get_running_loop().call_later(GARBAGE_AFTER_S, garbage.put_aside_anew)
 
     def _fit_store(self) -> None:
         model = self.context.holder.model
@@ -218,6 +225,9 @@ class Server:
     async def stop(self) -> None:
         """End everything in order: events end and are told, then sockets close, then the database."""
         self._unsubscribe()
+        if self._garbage_timer is not None:
+            self._garbage_timer.cancel()
+        garbage.take_back()
         shared, runner = self._context, self._runner
         if shared is not None:
             shared.ready = False

@@ -16,9 +16,12 @@ from clap_server.api.schemas import EventMessage, MicrophonesMessage, ReplayedMe
 from clap_server.errors import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from clap_server.api.bus import Subscription
     from clap_server.api.context import Context
     from clap_server.api.schemas import MicrophoneInfo
+    from clap_server.store.events import EventChange
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -152,7 +155,7 @@ async def _send_all(
     while (item := await subscription.next()) is not None:
         sequence, text = item
         if sequence is None or sequence > newest:
-            await socket.send_str(text)
+            await _send(socket, text)
     if subscription.overflowed:
         raise _CloseError(
             WSCloseCode.TRY_AGAIN_LATER, "Too slow; connect again and subscribe after the last sequence seen"
@@ -182,13 +185,26 @@ async def _replay(shared: Context, socket: web.WebSocketResponse, after: int) ->
     """Send all changes after a number; returns the newest number that the client has then seen."""
     newest = after
     while changes := await shared.store.events.changes_after(newest):
-        for entry in changes:
-            message = EventMessage(
-                sequence=entry.sequence, change=entry.change, event=event_info(entry.stored)
-            )
-            await socket.send_str(message.model_dump_json())
-            newest = entry.sequence
+        for text in await asyncio.to_thread(_texts, changes):
+            await _send(socket, text)
+        newest = changes[-1].sequence
     return newest
+
+
+def _texts(changes: Sequence[EventChange]) -> list[str]:
+    """The messages that tell of them."""
+    return [
+        EventMessage(
+            sequence=entry.sequence, change=entry.change, event=event_info(entry.stored)
+        ).model_dump_json()
+        for entry in changes
+    ]
+
+
+async def _send(socket: web.WebSocketResponse, text: str) -> None:
+    """Send one of many messages: as long as a client takes them, aiohttp alone never lets others work."""
+    await socket.send_str(text)
+    await asyncio.sleep(0)
 
 
 async def _read_all(socket: web.WebSocketResponse) -> None:

@@ -267,10 +267,11 @@ class _Cutter:
             yield from self._cut(self._resampler.flush(), self._last)
 
     def _cut(self, samples: NDArray[np.float32], message: _Message) -> Iterator[AudioBlock]:
-        longest = round(_MAX_BLOCK_S * self._sample_rate)
-        for start in range(0, len(samples), longest):
+        # A resampler gives some samples more or less than it got, of which no block is made.
+        count = max(1, round(len(samples) / (_MAX_BLOCK_S * self._sample_rate)))
+        for block in np.array_split(samples, count) if len(samples) else ():
             yield AudioBlock(
-                samples[start : start + longest],
+                block,
                 self._sample_rate,
                 message.captured_at,
                 after_gap=self._after_gap,

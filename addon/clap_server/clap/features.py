@@ -136,7 +136,8 @@ class LogMel(torch.nn.Module):
                 pad_mode="reflect",
                 return_complex=True,
             )
-            power = torch.view_as_real(spectrum).square().sum(-1)
+            # A sum over an axis of two took half of the time of the whole spectrogram.
+            power = spectrum.real.square() + spectrum.imag.square()
             mel = power.transpose(-1, -2) @ self.bank
             return (10.0 * mel.clamp_min(_POWER_FLOOR).log10()).float()
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _LEVEL_S = 0.5
+_LONGEST_PIECE = 1.5
 # Windows may wait for the model that long.
 _CLEAN_S = 15.0
 
@@ -105,10 +106,17 @@ class Front:
                 yield Heard(window, self.gate.admits(window, reporting=reporting()))
 
     def pieces(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        """Cut sound into pieces so short that the ring does not forget a window before it is taken."""
+        """Cut sound into pieces so short that the ring does not forget a window before it is taken.
+
+        Blocks of a resampler are some samples longer or shorter: what is left over is no piece of its own.
+        """
         size = round(PIECE_S * self.ring.sample_rate)
-        for start in range(0, len(samples), size):
+        start = 0
+        while len(samples) - start > _LONGEST_PIECE * size:
             yield samples[start : start + size]
+            start += size
+        if start < len(samples):
+            yield samples[start:]
 
     def finish(self, reporting: Callable[[], bool] = _never, *, tail_s: float = 0.0) -> Iterator[Heard]:
         """End the stretch with a window up to its end, if there is none.

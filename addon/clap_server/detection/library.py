@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ NORMAL = Label(
 """None of the others. It has no prompts: its score is what the others leave (see ``LabelScorer``)."""
 
 
+# Both are asked several times of each label of a microphone, of which there may be hundreds.
+@lru_cache(2000)
 def _key(text: str) -> str:
     """Reduce a text to what two spellings of one label have in common."""
     folded = unicodedata.normalize("NFKC", text).casefold()
@@ -44,6 +46,7 @@ def _key(text: str) -> str:
     )
 
 
+@lru_cache(2000)
 def slug(text: str) -> str:
     """Make a stable id of the user's own words that people can read.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log10
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,8 @@ from clap_server.detection.frames import FRAME_S
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_RISE_DB = 10.0
+_RISE = 10.0  # as powers, which is 10 dB
+_LEAST = 1e-12
 _MINIMUM_POWER = 10 ** (-65.0 / 10)
 _REFRACTORY_S = 0.25
 # The attack of a sound may be spread over the frames just before the one that is judged.
@@ -63,15 +65,15 @@ class OnsetDetector:
         power = np.concatenate((self._history, frames))
         sums = np.concatenate(([0.0], np.cumsum(power)))
         reference = (sums[_REFERENCE_FRAMES : _REFERENCE_FRAMES + count] - sums[:count]) / _REFERENCE_FRAMES
-        rise_db = 10 * np.log10(np.maximum(frames, 1e-12) / np.maximum(reference, 1e-12))
+        rise = np.maximum(frames, _LEAST) / np.maximum(reference, _LEAST)
         onsets = []
-        for index in np.flatnonzero((rise_db >= _RISE_DB) & (frames >= _MINIMUM_POWER)):
+        for index in np.flatnonzero((rise >= _RISE) & (frames >= _MINIMUM_POWER)):
             at_s = (self._frames_seen + int(index)) * self._frame_s
             if self._frames_seen + index < len(self._history):
                 continue
             if at_s - self._last_s >= _REFRACTORY_S:
                 self._last_s = at_s
-                onsets.append(Onset(at_s, float(rise_db[index])))
+                onsets.append(Onset(at_s, 10 * log10(rise[index])))
         self._frames_seen += count
         self._history = power[-len(self._history) :]
         return onsets

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from math import inf, log10
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,7 @@ _LASTS_AT = 3.0
 # Short pulses end 5 dB below their own peak, so that a gap of 0.1 s shows in a room that rings. Long ones
 # end 12 dB below it, because the first reflection may nearly cancel a tone for as long as it lasts. The next
 # has to rise by 4 dB from the lowest point between them.
-_FALL = np.array([[10 ** (-5 / 10)], [10 ** (-12 / 10)]])
+_FALL = (10 ** (-5 / 10), 10 ** (-12 / 10))
 _RISE = 2.5
 # Beats in the tail of a room are no beeps: a pulse starts no more than 10 dB below what has just been, which
 # is forgotten by 20 dB a second.
@@ -81,8 +82,30 @@ class Pulse:
         return self.end_s - self.start_s
 
 
+@dataclass(slots=True)
+class _Open:
+    """A pulse that goes on.
+
+    Attributes:
+        since: frame in which it started.
+        below: frames since it was last loud enough.
+        peak: highest power.
+        best: highest ratio to the surroundings.
+        sum: of the powers.
+    """
+
+    since: int
+    below: int
+    peak: float
+    best: float
+    sum: float
+
+
 class PulseFinder:
     """Finds where the power of each narrow band rises above its surroundings in frequency, and falls again.
+
+    In most of the bands nothing rises most of the time. They are handled together, for all frames at once;
+    only the few others are followed frame by frame.
 
     Args:
         sample_rate: in Hz; up to ``HIGHEST_HZ`` is heard from 9 kHz on.
@@ -105,16 +128,11 @@ class PulseFinder:
         self._full_scale = 3.0 * (self._length / 4) ** 2
         self._rest: NDArray[np.float32] = np.empty(0, np.float32)
         self._frames = 0
-        shape = (len(PulseLength), self._count)
-        self._on = np.zeros(shape, np.bool_)
-        self._since = np.zeros(shape, np.int64)
-        self._below = np.zeros(shape, np.int64)
-        self._peak = np.zeros(shape)
-        self._lowest = np.full(shape, np.inf)
-        self._best = np.zeros(shape)
-        self._sum = np.zeros(shape)
+        self._open: dict[tuple[PulseLength, int], _Open] = {}
+        # Where a pulse goes on, this is not heeded.
+        self._lowest = np.full((len(PulseLength), self._count), inf)
         self._recent = np.zeros(self._count)
-        self._before = np.full((_ONSET_FRAMES, self._count), np.inf)
+        self._before = np.full((_ONSET_FRAMES, self._count), inf)
 
     def carrier_hz(self, channel: int) -> float:
         """Centre frequency of a channel."""
@@ -136,25 +154,24 @@ class PulseFinder:
         if not self._count:
             self._frames += count
             return []
-        frames = np.lib.stride_tricks.sliding_window_view(pending, self._length)[:: self._hop][:count]
-        spectrum = np.fft.rfft(frames * self._window, axis=1)
+        frames = np.empty((count, self._length), np.float32)
+        for index, frame in enumerate(frames):
+            first = index * self._hop
+            np.multiply(pending[first : first + self._length], self._window, out=frame)
+        spectrum = np.fft.rfft(frames, axis=1)
         last = self._first + self._count + 2 * _SURROUNDING_BINS
         bins = spectrum[:, self._first : last]
         power = bins.real.astype(np.float64) ** 2 + bins.imag.astype(np.float64) ** 2
-        sums = np.concatenate((np.zeros((count, 1)), np.cumsum(power, axis=1)), axis=1)
+        sums = np.zeros((count, power.shape[1] + 1))
+        np.cumsum(power, axis=1, out=sums[:, 1:])
         carrier = self._around(sums, _CARRIER_BINS)
         surrounding = self._around(sums, _SURROUNDING_BINS) - self._around(sums, _GUARD_BINS)
         width = (2 * _CARRIER_BINS + 1) / (2 * (_SURROUNDING_BINS - _GUARD_BINS))
         prominence = carrier / np.maximum(surrounding * width, _QUIETEST)
         # A channel beside the carrier hears it faintly and loses it now and then: another pattern.
-        peaks = np.lib.stride_tricks.sliding_window_view(
-            np.pad(carrier, ((0, 0), (_GUARD_BINS, _GUARD_BINS))), 2 * _GUARD_BINS + 1, axis=1
-        )
-        prominence[carrier < _NEAR_PEAK * peaks.max(axis=2)] = 0.0
-        found: list[Pulse] = []
-        for index in range(count):
-            found += self._step(carrier[index], prominence[index])
-            self._frames += 1
+        prominence[carrier < _NEAR_PEAK * _peaks_nearby(carrier)] = 0.0
+        found = self._find(carrier, prominence)
+        self._frames += count
         return found
 
     def _around(self, sums: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
@@ -165,44 +182,89 @@ class PulseFinder:
             - sums[:, middle - reach : middle - reach + self._count]
         )
 
-    def _step(self, power: NDArray[np.float64], prominence: NDArray[np.float64]) -> list[Pulse]:
-        on = self._on
-        self._peak = np.where(on, np.maximum(self._peak, power), self._peak)
-        self._best = np.where(on, np.maximum(self._best, prominence), self._best)
-        self._sum = np.where(on, self._sum + power, self._sum)
-        lasts = (power >= self._peak * _FALL) & (prominence >= _LASTS_AT)
-        self._below = np.where(lasts, 0, self._below + 1)
-        ends = on & (self._below > _HANGOVER_FRAMES)
-        clear = (prominence >= _STARTS_AT) & (power >= self._recent * _TAIL)
-        starts = ~on & clear & (power >= self._lowest * _RISE)
-        again = on & clear & (power >= self._before[0] * _ONSET)
-        self._recent = np.maximum(self._recent * _FORGET, power)
-        self._before = np.concatenate((self._before[1:], power[None]))
-        self._lowest = np.where(on, np.inf, np.minimum(self._lowest, power))
-        found = [self._ended(int(length), int(channel)) for length, channel in np.argwhere(ends)]
-        if found:
-            self._lowest = np.where(ends, power, self._lowest)
-        self._since = np.where(starts | again, self._frames, self._since)
-        self._sum = np.where(starts | again, power, self._sum)
-        if starts.any():
-            self._peak = np.where(starts, power, self._peak)
-            self._best = np.where(starts, prominence, self._best)
-            self._below = np.where(starts, 0, self._below)
-        self._on = (on & ~ends) | starts
+    def _find(self, power: NDArray[np.float64], prominence: NDArray[np.float64]) -> list[Pulse]:
+        """Take the next ``(frames, channels)``; the pulses that end in them, in their order."""
+        clear = (prominence >= _STARTS_AT) & (power >= self._recent_before(power) * _TAIL)
+        history = np.concatenate((self._before, power))
+        self._before = history[-_ONSET_FRAMES:]
+        rises = clear & (power >= history[: len(power)] * _ONSET)
+        busy: NDArray[np.bool_] = np.logical_or.reduce(clear)
+        for _, channel in self._open:
+            busy[channel] = True
+        np.minimum(self._lowest, power.min(axis=0), out=self._lowest, where=~busy)
+        found: list[tuple[int, Pulse]] = []
+        channels = np.flatnonzero(busy).tolist()
+        columns = [values[:, busy].T.tolist() for values in (power, prominence, clear, rises)]
+        for length in PulseLength:
+            for channel, *values in zip(channels, *columns, strict=True):
+                found += self._follow(length, channel, *values)
+        # Those of one frame stay in the order of their lengths and channels.
+        return [pulse for _, pulse in sorted(found, key=lambda each: each[0])]
+
+    def _recent_before(self, power: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What has just been, before each frame."""
+        recent = np.empty_like(power)
+        for row, now in zip(recent, power, strict=True):
+            row[:] = self._recent
+            self._recent = np.maximum(self._recent * _FORGET, now)
+        return recent
+
+    def _follow(
+        self,
+        length: PulseLength,
+        channel: int,
+        powers: list[float],
+        prominences: list[float],
+        clear: list[bool],
+        rises: list[bool],
+    ) -> list[tuple[int, Pulse]]:
+        """Take the next frames of one channel; pulses with the frames in which they end."""
+        going = self._open.pop((length, channel), None)
+        lowest, fall = float(self._lowest[length, channel]), _FALL[length]
+        found = []
+        frame = self._frames - 1
+        for power, prominence, is_clear, is_rise in zip(powers, prominences, clear, rises, strict=True):
+            frame += 1
+            if going is None:
+                if is_clear and power >= lowest * _RISE:
+                    going = _Open(frame, 0, power, prominence, power)
+                lowest = min(lowest, power)
+                continue
+            going.peak = max(going.peak, power)
+            going.best = max(going.best, prominence)
+            going.sum += power
+            if power >= going.peak * fall and prominence >= _LASTS_AT:
+                going.below = 0
+            else:
+                going.below += 1
+            if going.below > _HANGOVER_FRAMES:
+                found.append((frame, self._ended(length, channel, going, frame)))
+                going, lowest = None, power
+            elif is_rise:
+                going.since, going.sum = frame, power
+        self._lowest[length, channel] = lowest
+        if going is not None:
+            self._open[length, channel] = going
         return found
 
-    def _ended(self, length: int, channel: int) -> Pulse:
-        start = int(self._since[length, channel])
-        end = self._frames - int(self._below[length, channel]) + 1
-        mean = self._sum[length, channel] / (self._frames - start + 1)
-        peak = float(self._peak[length, channel])
+    def _ended(self, length: PulseLength, channel: int, pulse: _Open, frame: int) -> Pulse:
+        mean = pulse.sum / (frame - pulse.since + 1)
         return Pulse(
-            PulseLength(length),
+            length,
             channel,
-            start * self._frame_s + self._middle_s,
-            end * self._frame_s + self._middle_s,
-            self._frames * self._frame_s + 2 * self._middle_s,
-            min(10 * float(np.log10(peak / self._full_scale)), 0.0),
-            10 * float(np.log10(self._best[length, channel])),
-            10 * float(np.log10(mean / peak)),
+            pulse.since * self._frame_s + self._middle_s,
+            (frame - pulse.below + 1) * self._frame_s + self._middle_s,
+            frame * self._frame_s + 2 * self._middle_s,
+            min(10 * log10(pulse.peak / self._full_scale), 0.0),
+            10 * log10(pulse.best),
+            10 * log10(mean / pulse.peak),
         )
+
+
+def _peaks_nearby(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The highest power of the channels up to ``_GUARD_BINS`` (3) away from each."""
+    padded = np.zeros((len(power), power.shape[1] + 2 * _GUARD_BINS))
+    padded[:, _GUARD_BINS:-_GUARD_BINS] = power
+    pairs = np.maximum(padded[:, :-1], padded[:, 1:])
+    fours = np.maximum(pairs[:, :-2], pairs[:, 2:])
+    return np.asarray(np.maximum(fours[:, :-3], fours[:, 3:]))

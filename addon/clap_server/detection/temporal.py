@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol
 
 from clap_server.detection.judgement import Progress
@@ -123,6 +124,12 @@ def confirm_s(hop_s: float) -> float:
 def span_s(hop_s: float) -> float:
     """What a sustained sound's rule remembers, seconds."""
     return max(1.5, 3 * hop_s)
+
+
+def sustains(*, hop_s: float, every_s: float) -> bool:
+    """Whether a sustained sound can be confirmed where a window is scored each ``every_s`` alone."""
+    windows = ceil(span_s(hop_s) / every_s - TOLERANCE_S)
+    return windows * min(hop_s, every_s) >= confirm_s(hop_s) - TOLERANCE_S
 
 
 class SustainedRule:

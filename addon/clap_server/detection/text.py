@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 # They join letters of some scripts, and the parts of an emoji.
 _JOINERS = frozenset("\u200c\u200d")
@@ -18,6 +19,8 @@ def is_blank(text: str) -> bool:
     )
 
 
+# Asked several times of each label of a microphone, of which there may be hundreds.
+@lru_cache(2000)
 def hidden_character(text: str) -> str | None:
     """The first character that nobody means to type, as ``U+202E``; None if there is none.
 

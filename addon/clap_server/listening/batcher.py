@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from clap_server.errors import AudioError, ClapServerError, ModelError
+from clap_server.listening.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _STOPS = "the server stops"
+# Live windows wait no longer than this for windows of files, or for one of them if that takes longer.
+_FILES_S = 0.1
 
 
 class WindowDroppedError(ClapServerError):
@@ -64,6 +67,7 @@ class _Item:
     model: ClapModel
     samples: Callable[[], NDArray[np.float32]]
     result: asyncio.Future[NDArray[np.float32]]
+    live: bool
 
 
 class Batcher:
@@ -74,7 +78,8 @@ class Batcher:
         collect_s: how long the first window waits for company.
         owner_limit: windows that wait for one owner at most; the oldest gives way.
         total_limit: windows that wait for all owners together at most.
-        file_batch: windows of files in a batch, so that a live window never waits long behind them.
+        file_batch: windows of files in a batch at most, so that a live window never waits long behind them;
+            of a slow model fewer.
     """
 
     def __init__(
@@ -101,6 +106,8 @@ class Batcher:
         self._stopped = False
         self.aside = asyncio.Lock()
         """Held around long work that uses the model beside all this; see ``run_aside``."""
+        self.pace = Pace()
+        """Whether a microphone should have all its windows looked at."""
         self.metrics = BatcherMetrics()
 
     @property
@@ -141,11 +148,12 @@ class Batcher:
         Returns:
             Its embedding ``(dimension,)`` to come; or WindowDroppedError, ModelError.
         """
-        item = self._item(model, samples)
+        item = self._item(model, samples, live=True)
         if self._stopped:
             _fail(item, _STOPS)
             return item.result
         queue = self._live.get(owner)
+        self.pace.take(late=queue is not None)
         if queue is None:
             queue = self._live[owner] = deque()
             self._turns.append(owner)
@@ -176,7 +184,7 @@ class Batcher:
         """
         if self._stopped:
             raise ModelError(_STOPS)
-        items = [self._item(model, partial(_itself, samples)) for samples in windows]
+        items = [self._item(model, partial(_itself, samples), live=False) for samples in windows]
         self._files.extend(items)
         try:
             rows = await asyncio.gather(*(item.result for item in items))
@@ -211,12 +219,12 @@ class Batcher:
         self._live_count = 0
         self._turns.clear()
 
-    def _item(self, model: ClapModel, samples: Callable[[], NDArray[np.float32]]) -> _Item:
+    def _item(self, model: ClapModel, samples: Callable[[], NDArray[np.float32]], *, live: bool) -> _Item:
         self._arrived.set()
         result: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
         # A failure may reach an owner that has gone; it has been counted already.
         result.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return _Item(model, samples, result)
+        return _Item(model, samples, result, live)
 
     def _drop(self, owner: str) -> None:
         queue = self._live[owner]
@@ -263,7 +271,7 @@ class Batcher:
             if not item.result.done():
                 batch.append(item)
         self._turns.extendleft(reversed(others))
-        room = len(batch) + 1 if batch else self._file_batch
+        room = len(batch) + 1 if batch else self._most_of_files()
         while self._files and len(batch) < room:
             if batch and self._files[0].model is not batch[0].model:
                 break
@@ -271,6 +279,13 @@ class Batcher:
             if not item.result.done():
                 batch.append(item)
         return batch
+
+    def _most_of_files(self) -> int:
+        """How many windows of files may be embedded at once: a live one may come and would wait for them."""
+        if not self.metrics.last_batch_size:
+            return self._file_batch
+        window_s = self.metrics.last_batch_s / self.metrics.last_batch_size
+        return max(1, min(self._file_batch, int(_FILES_S / max(window_s, 1e-9))))
 
     def _read(self, batch: list[_Item]) -> tuple[list[_Item], list[NDArray[np.float32]]]:
         """Copy out the sound, as far as it is still there; of what waited too long it may not be."""
@@ -309,6 +324,7 @@ class Batcher:
         self.metrics.busy_s += took_s
         self.metrics.last_batch_size = len(batch)
         self.metrics.last_batch_s = took_s
+        self.pace.worked(took_s * sum(item.live for item in batch) / len(batch))
         for item, row in zip(batch, rows, strict=True):
             if not np.isfinite(row).all():
                 self.metrics.failed += 1

@@ -77,6 +77,7 @@ class Condition:
         self._health_told: tuple[str | None, ...] = (None,) * 4
         self._told: SourceStatus | None = None
         self._check_problem: str | None = None
+        self._longer_hop: str | None = None
 
     def source_is(self, status: SourceStatus) -> None:
         """The source says how it is."""
@@ -116,6 +117,18 @@ class Condition:
         if self._losses.reason != before:
             self._update()
 
+    def hop_is(self, hop_s: float, *, wanted_s: float) -> None:
+        """A window is looked at each ``hop_s``, where one each ``wanted_s`` was wanted."""
+        reason = None
+        if hop_s > wanted_s:
+            reason = (
+                f"the computer is too slow for a window each {wanted_s:g} s: for now it looks at one each"
+                f" {hop_s:g} s; use fewer microphones or a longer hop"
+            )
+        if reason != self._longer_hop:
+            self._longer_hop = reason
+            self._update()
+
     def speech_check_is(self, problem: str | None) -> None:
         """Recordings were checked for speech, or could not be, for a reason in words."""
         if self._check_problem != problem:
@@ -141,8 +154,8 @@ class Condition:
                 f"nothing but digital silence for {SILENT_S:g} s: check that the microphone is not muted"
             )
             return SourceStatus(SourceState.STALLED, "silent", silence, source.notice)
-        if self._losses.reason is not None:
-            return SourceStatus(SourceState.LISTENING, TOO_SLOW, self._losses.reason, self._notice)
+        if (reason := self._losses.reason or self._longer_hop) is not None:
+            return SourceStatus(SourceState.LISTENING, TOO_SLOW, reason, self._notice)
         if (reason := self.health.wrong_rate) is not None:
             return SourceStatus(SourceState.LISTENING, "wrong_rate", reason, self._notice)
         # A wrong rate makes gaps, too.

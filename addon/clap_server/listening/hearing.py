@@ -11,6 +11,8 @@ from clap_server.audio.reconnect import ReconnectingSource
 from clap_server.audio.source import SourceState
 from clap_server.detection.gate import NoiseGate
 from clap_server.detection.patterns import DecodedPattern
+from clap_server.detection.temporal import sustains
+from clap_server.detection.windows import EXTRA_DELAYS_S
 from clap_server.listening.diary import Fate, GateView, MomentKind
 from clap_server.listening.judging import Change, Gap, Heard
 from clap_server.listening.self_test import SelfTestError
@@ -41,6 +43,8 @@ _UNDER_WAY = 3
 # When others wait for the model too, sound that is so late is not heard any more, until it is fresh again:
 # better a gap, and then the present, than to be ever further behind.
 _LATE_S = 2.0
+# For so long after an onset its windows come, as they do without an overload.
+_RISEN_S = EXTRA_DELAYS_S[-1] + 0.1
 _FRESH_S = 0.5
 
 
@@ -92,6 +96,7 @@ class Hearing:
         self._shedding = False
         self._lost_s = 0.0
         self._wiped = False
+        self._asked: tuple[Stretch, float] | None = None
 
     async def run(self) -> None:
         """Listen until the source ends for good."""
@@ -114,7 +119,7 @@ class Hearing:
 
     def forget(self) -> None:
         """Let go of the stream."""
-        self._stretch = None
+        self._stretch = self._asked = None
         self._break_shadow()
         self._under_way.clear()
 
@@ -182,7 +187,7 @@ class Hearing:
     def _end_stretch(self) -> None:
         if self._stretch is not None:
             self._judging.put(Gap(self._stretch))
-            self._stretch = None
+            self._stretch = self._asked = None
         self._condition.health.break_off()
         self._break_shadow()
 
@@ -236,13 +241,14 @@ class Hearing:
         gate = GateView.of(self._gate, reporting=bool(stretch.detector.active))
         scoring = self._scoring.present
         embedding = None
+        left_out = self._leaves_out(stretch, window) and admitted
         if self._judging.is_full:
             self._diary.note(
                 Heard(stretch, window, gate, scoring.model, scoring.scorer, None).note(Fate.DROPPED)
             )
             self._count_lost(1)
             return
-        if admitted:
+        if admitted and not left_out:
             # A window may have been cut for a model that came in the meantime.
             longest = round(scoring.model.window_s * stretch.sample_rate)
             front = stretch.front
@@ -250,10 +256,24 @@ class Hearing:
                 self._id, scoring.model, lambda: front.samples(window)[-longest:]
             )
             self._under_way.append(embedding)
-        else:
+            self._asked = stretch, window.end_s
+        elif not admitted:
             self._counters.gated += 1
             self._condition.windows_were(lost=False, hop_s=self._scoring.plan.hop_s)
-        self._judging.put(Heard(stretch, window, gate, scoring.model, scoring.scorer, embedding))
+        self._judging.put(Heard(stretch, window, gate, scoring.model, scoring.scorer, embedding, left_out))
+
+    def _leaves_out(self, stretch: Stretch, window: Window) -> bool:
+        """Whether a window gives way to those of others; never just after something rose suddenly."""
+        hop_s = self._scoring.plan.hop_s
+        every_s = self._batcher.pace.every * hop_s
+        if not sustains(hop_s=hop_s, every_s=every_s):
+            every_s = hop_s
+        self._condition.hop_is(every_s, wanted_s=hop_s)
+        if every_s == hop_s or self._asked is None or self._asked[0] is not stretch:
+            return False
+        risen = bool(window.onsets_s) and window.end_s - window.onsets_s[-1] < _RISEN_S
+        # Windows after an onset cut hops unevenly.
+        return not risen and window.end_s - self._asked[1] < every_s - hop_s / 4
 
     def _is_too_late(self, block: AudioBlock) -> bool:
         late_s = time.time() - block.captured_at

@@ -52,7 +52,10 @@ _LONGEST_QUEUE = 600
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A window to judge; not scored if there is no embedding to come."""
+    """A window to judge; not scored if there is no embedding to come.
+
+    That is because it is too quiet, or is left out as there are too many.
+    """
 
     stretch: Stretch
     window: Window
@@ -60,6 +63,7 @@ class Heard:
     model: ClapModel
     scorer: LabelScorer
     embedding: asyncio.Future[NDArray[np.float32]] | None
+    left_out: bool = False
 
     def note(self, fate: Fate, problem: str | None = None) -> WindowNote:
         """For the diary."""
@@ -217,6 +221,10 @@ class Judging:
 
     async def _detect(self, item: Heard) -> list[Detection]:
         stretch, window = item.stretch, item.window
+        if item.left_out:
+            self._counters.dropped += 1
+            self._diary.note(item.note(Fate.DROPPED))
+            return stretch.detector.tick(window.end_s)
         if item.embedding is None:
             self._diary.note(item.note(Fate.GATED))
             self._tell_quiet(stretch, window.end_s, window.level_dbfs)

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from clap_server.detection.everyday.enough import is_guessed
 from clap_server.detection.scoring import LabelScorer
 from clap_server.errors import ClapServerError, ModelError
 from clap_server.listening.room.sound import UNKNOWN
@@ -57,6 +58,9 @@ async def make_scoring(
     labels = _labels(plan)
 
     def make(shared: ClapModel) -> LabelScorer:
+        # Asked for by the event loop soon; the first time it takes a while.
+        for label in labels:
+            is_guessed(model, label)
         return LabelScorer(
             shared,
             labels,

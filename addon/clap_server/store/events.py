@@ -351,8 +351,9 @@ class EventStore:
         for stored in self._readable(rows, _from_row):
             ended = replace(stored.event, ended_at=stored.event.detected_at, clip_withheld=ClipWithheld.LOST)
             changes.append(await self.record("ended", ended, stored.microphone_name))
-        coming = "SELECT * FROM events WHERE clip_withheld = ? ORDER BY sequence"
-        for stored in self._readable(await self._database.rows(coming, (ClipWithheld.COMING,)), _from_row):
+        # Not bound, or the index of these alone could not be used.
+        coming = "SELECT * FROM events WHERE clip_withheld = 'coming' ORDER BY sequence"
+        for stored in self._readable(await self._database.rows(coming), _from_row):
             await self.settle_clip(replace(stored.event, clip_withheld=ClipWithheld.LOST))
         return changes
 
@@ -399,7 +400,9 @@ class EventStore:
         order = "ASC" if after is not None else "DESC"
         # Only fixed text is put together here; values are bound.
         sql = f"SELECT * FROM events WHERE {' AND '.join(conditions)} ORDER BY sequence {order} LIMIT ?"  # noqa: S608 - made of fixed parts
-        found = [*self._readable(await self._database.rows(sql, (*values, limit)), _from_row)]
+        rows = await self._database.rows(sql, (*values, limit))
+        # In a thread: of many it takes its time, and live sound must not wait.
+        found = await asyncio.to_thread(_all, self._readable(rows, _from_row))
         return found if after is not None else found[::-1]
 
     async def changes_after(self, sequence: int, limit: int = REPLAY_PAGE) -> Sequence[EventChange]:
@@ -408,21 +411,21 @@ class EventStore:
         Raises:
             StoreError: the database cannot be read.
         """
-        # Under the lock: what waits must not be written between the two looks.
-        async with self._lock:
-            while True:
+        while True:
+            # Under the lock: what waits must not be written between the two looks.
+            async with self._lock:
                 rows = await self._database.rows(
                     "SELECT sequence, change, event FROM changes WHERE sequence > ?"
                     " ORDER BY sequence LIMIT ?",
                     (sequence, limit),
                 )
-                changes = [*self._readable(rows, _change_from_row)]
                 sequence = rows[-1]["sequence"] if rows else sequence
-                if len(rows) < limit:
-                    waiting = [entry for entry in self._pending if entry.sequence > sequence]
-                    return [*changes, *waiting][:limit]
-                if changes:
-                    return changes
+                waiting = [entry for entry in self._pending if entry.sequence > sequence]
+            changes = await asyncio.to_thread(_all, self._readable(rows, _change_from_row))
+            if len(rows) < limit:
+                return [*changes, *waiting][:limit]
+            if changes:
+                return changes
 
     async def may_be_of(self, sequence: int, event_id: str) -> bool:
         """Whether a change is of an event, as far as is known: not if it is of another.
@@ -500,6 +503,10 @@ class EventStore:
             )
             cursor = await connection.execute("DELETE FROM events WHERE ended_at < ?", (_text(moment),))
             return cursor.rowcount
+
+
+def _all(found: Iterator[_Read]) -> list[_Read]:
+    return list(found)
 
 
 async def _write(connection: aiosqlite.Connection, entry: EventChange) -> None:

@@ -166,4 +166,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE lessons ADD COLUMN hop_s REAL",
         "ALTER TABLE lessons ADD COLUMN denoise INTEGER",
     ),
+    (
+        # Of those that go on, in their order, too.
+        "CREATE INDEX events_by_end ON events (ended_at, sequence)",
+        # Else one that a microphone hears often and a label that others hear would have all of them read.
+        "CREATE INDEX events_by_both ON events (microphone_id, label_id, sequence)",
+        "CREATE INDEX events_with_clip ON events (id, microphone_id) WHERE has_clip = 1",
+        "CREATE INDEX events_with_clip_to_come ON events (sequence) WHERE clip_withheld = 'coming'",
+        # Nothing ever asked by it.
+        "DROP INDEX events_by_time",
+    ),
 )

@@ -55,6 +55,20 @@ async def test_long_messages_become_short_blocks() -> None:
         assert [(await anext(blocks)).duration_s for _ in range(10)] == [0.1] * 10
 
 
+async def test_what_a_resampler_gives_more_than_it_got_is_no_block_of_its_own() -> None:
+    source = PushSource()
+    pusher = source.connect(PushFormat("s16le", 16_000))
+    samples = np.zeros(1600, "<i2").tobytes()
+    for _ in range(20):
+        pusher.feed(samples)
+    pusher.close()
+    lengths = [len(block.samples) for block in await collect(source, 48_000)]
+    assert sum(lengths) == 20 * 4800
+    # The filter begins with less and ends with what it held back.
+    assert len(lengths) <= 21
+    assert min(lengths[1:-1]) > 2400
+
+
 async def test_it_waits_for_the_client_and_ends_with_it() -> None:
     source = PushSource()
     fmt = PushFormat("s16le", 16_000)
@@ -113,11 +127,11 @@ def stretches(blocks: list[AudioBlock]) -> list[int]:
     return lengths
 
 
-async def collect(source: PushSource) -> list[AudioBlock]:
+async def collect(source: PushSource, rate: int = RATE) -> list[AudioBlock]:
     """All blocks until the client has gone."""
     seen: list[AudioBlock] = []
     with suppress(SourceError):
-        async for block in blocks_of(source):
+        async for block in blocks_of(source, rate):
             seen.append(block)  # noqa: PERF401 - it ends with an error
     return seen
 

@@ -156,3 +156,20 @@ def test_wiped_nothing_is_left() -> None:
     assert not front.ring.read(front.ring.first_sample, front.ring.total_samples).any()
     assert isinstance(heard[-1], Heard)
     assert not front.samples(heard[-1].window).any()
+
+
+@pytest.mark.parametrize(
+    ("block", "pieces"),
+    [
+        (0, []),
+        (10, [10]),
+        (1600, [1600]),
+        (1610, [1610]),
+        (2400, [2400]),
+        (2401, [1600, 801]),
+        (3210, [1600, 1610]),
+    ],
+)
+def test_what_is_left_over_of_a_block_is_no_piece_of_its_own(block: int, pieces: list[int]) -> None:
+    front = Front(16_000, window_s=2.0, hop_s=0.5)
+    assert [len(piece) for piece in front.pieces(np.zeros(block, np.float32))] == pieces

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from clap_server.detection import library as library_module
 from clap_server.detection.labels import Label, LabelKind
 from clap_server.detection.library import MAX_LABELS, NORMAL, LabelLibrary, load_library, slug, split_labels
 from clap_server.detection.patterns import RAISED_BY
@@ -163,3 +164,11 @@ def test_two_labels_of_one_name_are_refused() -> None:
     ]
     with pytest.raises(LabelError, match="names both one and two"):
         LabelLibrary(1, labels, ["silence"])
+
+
+def test_hundreds_of_labels_are_spelt_out_once_however_often_they_are_asked_for() -> None:
+    texts = [f"the noise of machine {number}" for number in range(MAX_LABELS)]
+    first = LIBRARY.resolve_all(texts)
+    spelt = [function.cache_info().misses for function in (library_module._key, library_module.slug)]
+    assert LIBRARY.resolve_all(texts) == first
+    assert [function.cache_info().misses for function in (library_module._key, library_module.slug)] == spelt

@@ -3,7 +3,7 @@
 import pytest
 
 from clap_server.detection.labels import LabelKind
-from clap_server.detection.temporal import ImpulsiveRule, SustainedRule, make_rule
+from clap_server.detection.temporal import ImpulsiveRule, SustainedRule, make_rule, sustains
 from clap_server.errors import LabelError
 
 
@@ -78,3 +78,11 @@ def test_a_threshold_that_cannot_work_is_refused_with_words(
 ) -> None:
     with pytest.raises(LabelError, match=words):
         make_rule(kind, threshold, hop_s=0.5)
+
+
+@pytest.mark.parametrize("hop_s", [0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0])
+@pytest.mark.parametrize("every", [1, 2])
+def test_whether_what_lasts_can_be_confirmed_with_fewer_windows_is_known(hop_s: float, every: int) -> None:
+    windows = [(number * every * hop_s, 0.9) for number in range(1, 200)]
+    found = bool(decisions(SustainedRule(0.5, hop_s=hop_s), windows))
+    assert sustains(hop_s=hop_s, every_s=every * hop_s) == found

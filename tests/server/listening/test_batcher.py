@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clap_server.errors import AudioError, ModelError
 from clap_server.listening.batcher import Batcher, WindowDroppedError
+from clap_server.listening.pace import Pace
 from tests.server.listening.spectral import SpectralModel, room
 
 WINDOW = room(1)
@@ -143,6 +144,52 @@ async def test_files_wait_behind_live_windows_but_are_not_starved(batcher: Batch
     assert model.seen[1] == [0, 1, 2, 100]
     assert model.seen[2] == [3, 4, 5, 101]
     assert model.seen[3] == [102, 103]
+
+
+class Told(Pace):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late: list[bool] = []
+        self.busy_s = 0.0
+
+    def take(self, *, late: bool) -> None:
+        self.late.append(late)
+
+    def worked(self, seconds: float) -> None:
+        self.busy_s += seconds
+
+
+async def test_the_pace_is_told_of_live_windows_alone(batcher: Batcher) -> None:
+    batcher.pace = told = Told()
+    model = HeldModel()
+    first = await hold(batcher, model)
+    waiting = [submit(batcher, owner, model, WINDOW) for owner in ("a", "b", "a")]
+    model.go.set()
+    await asyncio.gather(first, *waiting)
+    assert told.late == [False, False, False, True]
+    assert told.busy_s == batcher.metrics.busy_s
+    await batcher.embed(model, [WINDOW] * 3)
+    assert told.busy_s < batcher.metrics.busy_s
+    assert len(told.late) == 4
+
+
+async def test_of_a_slow_model_a_live_window_waits_for_one_window_of_a_file_at_most(batcher: Batcher) -> None:
+    model = HeldModel()
+    first = await hold(batcher, model)
+    # Of a checkpoint on a small computer.
+    batcher.metrics.last_batch_size, batcher.metrics.last_batch_s = 4, 2.0
+    file = asyncio.create_task(batcher.embed(model, [marked(100 + mark) for mark in range(4)]))
+    await asyncio.sleep(0)
+    batch = batcher._next_batch()
+    assert len(batch) == 1
+    batcher.metrics.last_batch_s = 0.01
+    assert len(batcher._next_batch()) == 2
+    model.go.set()
+    await first
+    file.cancel()
+    await asyncio.gather(file, return_exceptions=True)
 
 
 async def test_a_file_without_windows_has_no_embeddings(batcher: Batcher) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from clap_server.detection.labels import Label, LabelKind
 
 _BLOCKS: PerBank[NDArray[np.intp]] = PerBank(2)
+_GUESSED: PerBank[bool] = PerBank(500)
 
 
 def is_guessed(model: ClapModel, label: Label) -> bool:
@@ -29,9 +30,16 @@ def is_guessed(model: ClapModel, label: Label) -> bool:
     bank = model.everyday
     if bank is None:
         return True
-    blocks = _BLOCKS.get(bank, label.kind, lambda: _blocks(bank, label.kind))
-    if label.library:
-        blocks = blocks[[label.id not in piece.holds for piece in bank.pieces]]
+    library_id = label.id if label.library else None
+    return _GUESSED.get(
+        bank, (label.kind, library_id), lambda: _says_too_little(bank, label.kind, library_id)
+    )
+
+
+def _says_too_little(bank: EverydayBank, kind: LabelKind, library_id: str | None) -> bool:
+    blocks = _BLOCKS.get(bank, kind, lambda: _blocks(bank, kind))
+    if library_id is not None:
+        blocks = blocks[[library_id not in piece.holds for piece in bank.pieces]]
     return int(blocks.sum()) < LEAST_BLOCKS
 
 
