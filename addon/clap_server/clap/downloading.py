@@ -39,7 +39,15 @@ _EXAMPLE = "laion/clap-htsat-unfused"
 
 
 class UnreachableError(ModelError):
-    """The hub cannot be reached, so that the next attempt may well succeed."""
+    """The hub cannot be reached, so that the next attempt may well succeed.
+
+    Attributes:
+        short: what happened, in a few words.
+    """
+
+    def __init__(self, message: str, short: str = "the hub cannot be reached") -> None:
+        super().__init__(message)
+        self.short = short
 
 
 class DamagedError(ModelError):
@@ -223,9 +231,10 @@ class _Download:
                 # As long as something comes it goes on at once.
                 left = _ATTEMPTS if _size(part) > before else left - 1
                 if not left:
+                    came = f"{_megabytes(_size(part))} of {_megabytes(file.size)} MB"
+                    short = f"the download broke off after {came}"
                     raise UnreachableError(
-                        f"The download of the model {self._name!r} broke off after "
-                        f"{_megabytes(_size(part))} of {_megabytes(file.size)} MB; it goes on from there."
+                        f"The model {self._name!r} is not here yet: {short}; it goes on from there.", short
                     ) from error
                 time.sleep(_PAUSE_S)
             except OSError as error:

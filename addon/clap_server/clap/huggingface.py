@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -199,9 +198,9 @@ class HuggingFaceClap:
             self._tower = AudioTower(load_checkpoint(self._folder, self.name)).to(self.device)
         return self._tower
 
-    @cached_property
+    @property
     def subject(self) -> Subject:
-        """What engines are made for."""
+        """What engines are made for. Kept nowhere: it holds the model, which is to go when nobody uses it."""
         return Subject(
             checkpoint=self._folder,
             identity=self.identity,

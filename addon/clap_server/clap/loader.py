@@ -138,8 +138,6 @@ def find_checkpoint(
     Raises:
         ModelError: they cannot be had; the message says what to do.
     """
-    from clap_server.clap.huggingface import check_config
-
     folder = Path(name).expanduser()
     if _is_folder_name(name):
         if not folder.is_dir():
@@ -149,7 +147,7 @@ def find_checkpoint(
         name,
         cache_dir / "hub",
         progress,
-        inspect=lambda settings: check_config(settings, name),
+        inspect=lambda settings: _inspect(settings, name),
         admit=admit,
         newest=newest,
     )
@@ -209,6 +207,13 @@ def _memory_told(name: str, device: str) -> Iterator[None]:
             f"The memory of {device} is too small for the model {name!r}: free some, use another device or "
             "a smaller model."
         ) from error
+
+
+def _inspect(folder: Path, name: str) -> None:
+    # Brings transformers, which takes seconds and memory: not before there is a checkpoint.
+    from clap_server.clap.huggingface import check_config
+
+    check_config(folder, name)
 
 
 def _is_folder_name(name: str) -> bool:
