@@ -100,7 +100,12 @@ async def check_microphone(request: web.Request) -> web.Response:
     microphone = _checked(shared, wanted.id or _new_id(wanted.settings.name), wanted.settings, old)
     plan, _ = _meaning(shared, microphone)
     answer = CheckedMicrophone(
-        labels=watched_labels(plan.labels, microphone.settings, shared.holder.model),
+        labels=watched_labels(
+            plan.labels,
+            microphone.settings,
+            shared.holder.model,
+            least_hop_s=shared.holder.least_hop_s,
+        ),
         source=redacted(microphone.settings.source),
     )
     return json_response(answer.model_dump_json())
