@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from dataclasses import replace
@@ -14,10 +13,11 @@ import torch
 import transformers
 from transformers import AutoTokenizer, ClapFeatureExtractor
 
+from clap_server.clap.checkpoint import check_config, first_line
 from clap_server.clap.engines.choosing import Subject, choose
 from clap_server.clap.engines.eager import Eager
 from clap_server.clap.engines.kinds import EAGER, check_name
-from clap_server.clap.engines.tower import AudioTower, first_line, load_checkpoint
+from clap_server.clap.engines.tower import AudioTower, load_checkpoint
 from clap_server.clap.features import LogMel, repeat_pad
 from clap_server.clap.text_cache import TextCache
 from clap_server.clap.threads import ALL, use_threads
@@ -253,31 +253,6 @@ def caption(text: str) -> str:
     words = text.strip().rstrip(".")
     phrasing = _PHRASING.match(words)
     return _CAPTION.format(words[phrasing.end() :] if phrasing else words)
-
-
-def check_config(folder: Path, name: str) -> None:
-    """Check that a folder holds a CLAP checkpoint that transformers computes rightly.
-
-    Raises:
-        ModelError: it does not.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{name!r} holds no model: config.json is missing. Give a folder or a hub name of a CLAP model "
-            "in Hugging Face format, such as laion/clap-htsat-fused."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"config.json of the model {name!r} cannot be read ({first_line(error)}). Download it again."
-        ) from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "clap":
-        raise ModelError(
-            f"{name!r} is not a CLAP model (its model_type is {kind!r}). Use one that is, such as "
-            "laion/clap-htsat-fused, or 'builtin'."
-        )
 
 
 def weights_hash(folder: Path) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from clap_server.clap.checkpoint import check_config
 from clap_server.clap.downloading import blame_damage, download
 from clap_server.errors import ModelError
 
@@ -147,7 +148,7 @@ def find_checkpoint(
         name,
         cache_dir / "hub",
         progress,
-        inspect=lambda settings: _inspect(settings, name),
+        inspect=lambda settings: check_config(settings, name),
         admit=admit,
         newest=newest,
     )
@@ -207,13 +208,6 @@ def _memory_told(name: str, device: str) -> Iterator[None]:
             f"The memory of {device} is too small for the model {name!r}: free some, use another device or "
             "a smaller model."
         ) from error
-
-
-def _inspect(folder: Path, name: str) -> None:
-    # Brings transformers, which takes seconds and memory: not before there is a checkpoint.
-    from clap_server.clap.huggingface import check_config
-
-    check_config(folder, name)
 
 
 def _is_folder_name(name: str) -> bool:
