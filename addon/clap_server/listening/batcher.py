@@ -321,8 +321,8 @@ class Batcher:
         self._hand_out(batch, rows)
 
     def _hand_out(self, batch: list[_Item], rows: NDArray[np.float32]) -> None:
-        usable = np.isfinite(rows).all(axis=-1)
-        if usable.any():
+        usable = [bool(np.isfinite(row).all()) for row in rows]
+        if any(usable):
             self._failing, self._failures = None, 0
         else:
             self._count_failure(batch[0].model, _NO_NUMBERS)
