@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import os
 import shutil
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +97,18 @@ def test_text_embeddings_equal_those_of_transformers(checkpoint: Path, model: Hu
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
         ).pooler_output
     np.testing.assert_allclose(model.embed_text(TEXTS), expected.numpy(), atol=1e-5)
+
+
+def test_it_goes_at_once_when_nobody_uses_it(checkpoint: Path, tmp_path: Path) -> None:
+    model = load(checkpoint, tmp_path)
+    model.embed_audio(windows()[:1])
+    left = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_texts_are_phrased_as_the_pipeline_of_transformers_does() -> None:
