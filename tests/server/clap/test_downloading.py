@@ -11,7 +11,7 @@ from huggingface_hub import snapshot_download
 
 from clap_server.clap import downloading
 from clap_server.clap.downloading import DamagedError, UnreachableError, download, weights_size
-from clap_server.clap.loader import load_model
+from clap_server.clap.loader import find_checkpoint, load_checkpoint, load_model
 from clap_server.errors import ModelError
 
 if TYPE_CHECKING:
@@ -185,6 +185,28 @@ def test_what_is_there_is_taken_without_asking_the_hub(hub: Hub, weights: bytes,
     assert download(NAME, tmp_path, quiet, newest=False) == first
     assert len(hub.requests) == asked
     assert weights_size(first) == len(weights)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_it_is_found_too_where_the_hub_is_not_asked(
+    hub: Hub, weights: bytes, tmp_path: Path, file: str
+) -> None:
+    assert weights
+
+    def load() -> None:
+        found = find_checkpoint(NAME, tmp_path, quiet, newest=False)
+        load_checkpoint(found, device="cpu", cache_dir=tmp_path, progress=quiet)
+
+    load()
+    [path] = tmp_path.glob(f"hub/models--*/snapshots/*/{file}")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    hub.requests.clear()
+    with pytest.raises(DamagedError, match=f"damaged on the disk \\({file}\\)"):
+        load()
+    assert hub.requests == []
+    load()
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "config.json"])
