@@ -45,7 +45,8 @@ class ServerSettings(BaseSettings):
     model: str = Field(
         default="auto",
         min_length=1,
-        description="'builtin', a folder, a Hugging Face name, or 'auto': the best for this machine",
+        description="'builtin' (downloads nothing), a folder, a Hugging Face name, or 'auto': the full CLAP"
+        " (600 MB, downloaded) where half of the machine stays free, else the built-in model",
     )
     device: str = Field(default="auto", min_length=1, description="'auto', 'cpu', 'cuda' or 'cuda:0'")
     engine: str = Field(

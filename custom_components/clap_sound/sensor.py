@@ -142,10 +142,12 @@ class Level(ClapSoundEntity, SensorEntity):
 
 
 class Status(ClapSoundEntity, SensorEntity):
-    """State of the microphone's sound, with the reason in words."""
+    """State of the microphone's sound, with the reason in words, and what model listens and why."""
 
     _attr_device_class = SensorDeviceClass.ENUM
     _attr_entity_category = EntityCategory.DIAGNOSTIC
+    # It tells each percent of a download.
+    _unrecorded_attributes = frozenset({"model_choice"})
 
     def __init__(self, entry: ClapSoundConfigEntry, subentry: ConfigSubentry) -> None:
         super().__init__(entry, subentry, KEY_STATUS)
@@ -163,10 +165,12 @@ class Status(ClapSoundEntity, SensorEntity):
     def extra_state_attributes(self) -> dict[str, Any]:
         if (microphone := self.microphone) is None:
             return {}
-        status = microphone.status
+        status, model = microphone.status, self.coordinator.data.info.model
         return {
             "code": status.code,
             "reason": status.reason,
             "notice": status.notice,
             "since": status.since.isoformat(),
+            "model": model.name,
+            "model_choice": model.choice,
         }

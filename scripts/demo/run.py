@@ -94,7 +94,16 @@ class Demo:
     ) -> None:
         # Both programs reach each other here even when they listen on every address.
         self._reach = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
-        self.server = ServerProcess(session, folder / "server", host=host, port=port, reach=self._reach)
+        # A demonstration neither downloads 600 MB nor changes its model meanwhile, unless that is asked for.
+        model = os.environ.get("CLAP_MODEL") or "builtin"
+        self.server = ServerProcess(
+            session,
+            folder / "server",
+            host=host,
+            port=port,
+            options=("--model", model),
+            reach=self._reach,
+        )
         self.home_assistant = HomeAssistantProcess(
             session, folder / "home-assistant", host=host, port=home_assistant_port, reach=self._reach
         )

@@ -262,6 +262,24 @@ async def test_model_problem_is_a_repair_issue_until_it_is_solved(
     await until(hass, lambda: issue_id not in issues)
 
 
+async def test_what_the_server_chose_by_itself_is_no_repair_issue_but_told_by_the_status(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry
+) -> None:
+    waits = "The full model is not here yet: the hub cannot be reached; the built-in model listens."
+    peer.model = MODEL.model_copy(update={"requested": "auto", "choice": waits})
+    await peer.send(peer.info())
+
+    def told() -> tuple[object, object]:
+        attributes = hass.states.get("sensor.kitchen_status").attributes
+        return attributes["model"], attributes["model_choice"]
+
+    await until(hass, lambda: told() == ("builtin", waits))
+    assert ("clap_sound", f"model_problem_{entry.entry_id}") not in ir.async_get(hass).issues
+    peer.model = MODEL
+    await peer.send(peer.info())
+    await until(hass, lambda: told() == ("builtin", None))
+
+
 async def test_refresh_on_demand_tells_whether_the_server_is_connected(
     hass: HomeAssistant, peer: Peer, entry: MockConfigEntry
 ) -> None:

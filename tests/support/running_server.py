@@ -38,6 +38,10 @@ class ReadyHolder(ModelHolder):
         """Have another model."""
         self._use(model, problem)
 
+    def say(self, choice: str) -> None:
+        """Have chosen the model by itself, for this reason."""
+        self._choose_words(choice)
+
 
 class Client:
     """Talks to a server as a program does: with the token."""

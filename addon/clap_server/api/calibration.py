@@ -86,6 +86,7 @@ async def calibration(request: web.Request) -> web.Response:
                         microphone.settings,
                         model,
                         None if scoring is None else scoring.scorer,
+                        least_hop_s=shared.holder.least_hop_s,
                     ),
                     strict=True,
                 )

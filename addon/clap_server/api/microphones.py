@@ -99,11 +99,11 @@ async def check_microphone(request: web.Request) -> web.Response:
     old = shared.store.microphones.get(wanted.id) if wanted.id is not None else None
     microphone = _checked(shared, wanted.id or _new_id(wanted.settings.name), wanted.settings, old)
     plan, _ = _meaning(shared, microphone)
-    model = shared.holder.model
+    model, least_hop_s = shared.holder.model, shared.holder.least_hop_s
 
     def answer() -> str:
         return CheckedMicrophone(
-            labels=watched_labels(plan.labels, microphone.settings, model),
+            labels=watched_labels(plan.labels, microphone.settings, model, least_hop_s=least_hop_s),
             source=redacted(microphone.settings.source),
         ).model_dump_json()
 

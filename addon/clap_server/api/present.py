@@ -126,6 +126,8 @@ def server_info(context: Context) -> ServerInfo:
             sample_rate=model.sample_rate,
             window_s=model.window_s,
             problem=holder.problem,
+            choice=holder.choice,
+            least_hop_s=holder.least_hop_s,
             engine=getattr(model, "engine", "torch"),
             engines=[
                 EngineInfo(
@@ -281,7 +283,14 @@ def microphone_info(context: Context, microphone: Microphone) -> MicrophoneInfo:
         id=microphone.id,
         name=settings.name,
         source=redacted(settings.source),
-        labels=watched_labels(snapshot.labels, settings, model, scorer, snapshot.active),
+        labels=watched_labels(
+            snapshot.labels,
+            settings,
+            model,
+            scorer,
+            snapshot.active,
+            least_hop_s=context.holder.least_hop_s,
+        ),
         negatives=list(settings.negatives),
         hop_s=settings.hop_s,
         enabled=settings.enabled,
@@ -322,6 +331,8 @@ def watched_labels(
     model: ClapModel,
     scorer: LabelScorer | None = None,
     active: Collection[str] = (),
+    *,
+    least_hop_s: float = 0.0,
 ) -> list[WatchedLabelInfo]:
     """Labels of a microphone with their thresholds.
 
@@ -331,6 +342,7 @@ def watched_labels(
         model: that runs.
         scorer: of the microphone, if there is one.
         active: ids of the labels of which an event is going on.
+        least_hop_s: between the windows of any microphone, for the model's sake.
     """
     found = found_by(model)
     alone = not any(watched.label.prompts for watched in labels)
@@ -342,7 +354,7 @@ def watched_labels(
             found,
             negatives=bool(settings.negatives),
             denoise=settings.denoise,
-            hop_s=settings.hop_s,
+            hop_s=max(settings.hop_s, least_hop_s),
         )
         guessed = bool(label.prompts) and _guesses(label, model, scorer)
         infos.append(

@@ -62,6 +62,14 @@ class ModelInfo(Schema):
     sample_rate: int = Field(description="Hz")
     window_s: float
     problem: str | None = Field(description="why the requested model is not the one that runs, in words")
+    choice: str | None = Field(
+        default=None,
+        description="what 'auto' chose and why, or what it waits for, in a sentence; none for other requests",
+    )
+    least_hop_s: float = Field(
+        default=0,
+        description="seconds between the windows of microphones that asked for less, for the model's sake",
+    )
     engine: str = Field(default="torch", description="what runs the model's audio tower")
     engines: list[EngineInfo] = Field(
         default=[],

@@ -138,7 +138,8 @@ class Server:
             library,
             sink,
             media_dir=settings.media,
-            on_overload=self._info_changed,
+            on_overload=self._overload_changed,
+            on_microphones=self._microphones_changed,
             rooms=store.rooms,
             wrong=store.lessons.wrong,
             right=store.lessons.right,
@@ -167,6 +168,8 @@ class Server:
         bus.last_sequence = store.events.last_sequence
         figures.watch(shared)
         _LOGGER.info("Data in %s", settings.data)
+        microphones = [microphone.settings for microphone in store.microphones.all()]
+        holder.microphones_are([settings.hop_s for settings in microphones if settings.enabled])
         await holder.start()
         self._fit_store()
         # Before anybody else hears of another model, and uses what is kept with it.
@@ -180,6 +183,7 @@ class Server:
             )
         garbage.put_aside()
         shared.ready = True
+        self._microphones_changed()
         _LOGGER.info("Ready, with %d microphones", len(store.microphones.all()))
 
     async def _listen(self, shared: Context) -> None:
@@ -203,6 +207,19 @@ class Server:
 
     def _model_changed(self) -> None:
         self._fit_store()
+        self.context.supervisor.follow_model()
+        self._info_changed()
+
+    def _microphones_changed(self) -> None:
+        shared = self.context
+        # While the server starts they come one by one, and the model knows of all of them already.
+        if shared.ready:
+            shared.holder.microphones_are(shared.supervisor.hops_s)
+
+    def _overload_changed(self) -> None:
+        shared = self.context
+        if shared.supervisor.overload is not None:
+            shared.holder.overloaded()
         self._info_changed()
         # It brought libraries of its own, and by then nobody uses the one before any more.
         if self._garbage_timer is not None:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
-import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from clap_server.clap.checkpoint import check_config
+from clap_server.clap.downloading import blame_damage, download
 from clap_server.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from clap_server.clap.model import ClapModel
 
 _LOGGER = logging.getLogger(__name__)
 
+AUTO = "auto"
 BUILTIN = "builtin"
-GPU_DEFAULT = "laion/clap-htsat-fused"
-_MEGABYTE = 1_000_000
+FULL = "laion/clap-htsat-unfused"
+"""What ``auto`` stands for: of LAION's checkpoints the one whose published figures hold for windows as they
+are embedded here. The fused one is made for recordings of more than 10 s, of which no window is."""
 
 
 def resolve_device(device: str) -> str:
@@ -58,10 +63,25 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_name(requested: str, device: str) -> str:
-    """Decide which model ``auto`` means: LAION's fused one where it runs on a GPU, else the built-in one."""
-    if requested != "auto":
+    """Decide which model ``auto`` means where nothing can be tried first: the full one on a GPU alone."""
+    if requested != AUTO:
         return requested
-    return GPU_DEFAULT if torch.device(device).type == "cuda" else BUILTIN
+    return FULL if torch.device(device).type == "cuda" else BUILTIN
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Files of a model in Hugging Face format.
+
+    Attributes:
+        name: what the user calls it.
+        folder: with all files.
+        identity: of the weights; None if only their content tells.
+    """
+
+    name: str
+    folder: Path
+    identity: str | None
 
 
 def load_model(
@@ -90,120 +110,105 @@ def load_model(
     tell = progress or _LOGGER.info
     target = resolve_device(device)
     name = resolve_name(name.strip(), target)
-    try:
-        if name == BUILTIN:
-            from clap_server.clap.builtin import load_builtin
+    if name == BUILTIN:
+        from clap_server.clap.builtin import load_builtin
 
+        with _memory_told(name, target):
             return load_builtin(target)
-        from clap_server.clap.huggingface import HuggingFaceClap
+    checkpoint = find_checkpoint(name, cache_dir, tell)
+    return load_checkpoint(checkpoint, device=target, cache_dir=cache_dir, progress=tell, engine=engine)
 
-        folder = Path(name).expanduser()
-        identity = None
-        if not _is_folder_name(name):
-            folder = download(name, cache_dir / "hub", tell)
-            identity = f"{name}@{folder.name}"  # a snapshot's folder has the name of its commit
-        elif not folder.is_dir():
+
+def find_checkpoint(
+    name: str,
+    cache_dir: Path,
+    progress: Callable[[str], None],
+    *,
+    admit: Callable[[int], None] = lambda _: None,
+    newest: bool = True,
+) -> Checkpoint:
+    """Have the files of a model, downloading them if need be. Blocks.
+
+    Args:
+        name: a folder, or a name on the Hugging Face hub.
+        cache_dir: folder for downloads.
+        progress: see ``load_model``.
+        admit: see ``download``.
+        newest: see ``download``.
+
+    Raises:
+        ModelError: they cannot be had; the message says what to do.
+    """
+    folder = Path(name).expanduser()
+    if _is_folder_name(name):
+        if not folder.is_dir():
             raise ModelError(f"There is no folder {name!r}: check the path of the model.")
-        tell(f"Loading {name}")
-        model = HuggingFaceClap(folder, name=name, device=target, cache_dir=cache_dir, identity=identity)
+        return Checkpoint(name, folder, None)
+    folder = download(
+        name,
+        cache_dir / "hub",
+        progress,
+        inspect=lambda settings: check_config(settings, name),
+        admit=admit,
+        newest=newest,
+    )
+    return Checkpoint(name, folder, f"{name}@{folder.name}")  # a snapshot's folder has its commit's name
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint,
+    *,
+    device: str,
+    cache_dir: Path,
+    progress: Callable[[str], None],
+    engine: str = "torch",
+) -> ClapModel:
+    """Load a model whose files are there. Blocks.
+
+    Args:
+        checkpoint: its files.
+        device: as torch names it.
+        cache_dir: see ``load_model``.
+        progress: see ``load_model``.
+        engine: see ``load_model``.
+
+    Raises:
+        DamagedError: files of a download were damaged; they were thrown away.
+        ModelError: the model cannot be used; the message says what to do.
+        ConfigurationError: there is no such engine.
+    """
+    from clap_server.clap.huggingface import HuggingFaceClap
+
+    name = checkpoint.name
+    progress(f"Loading {name}")
+    with _memory_told(name, device):
+        try:
+            model = HuggingFaceClap(
+                checkpoint.folder,
+                name=name,
+                device=device,
+                cache_dir=cache_dir,
+                identity=checkpoint.identity,
+            )
+        except ModelError as error:
+            if checkpoint.identity is not None:
+                blame_damage(name, checkpoint.folder, error)
+            raise
         if engine != "torch":
-            model.use_engine(engine, cache_dir, tell)
+            model.use_engine(engine, cache_dir, progress)
+    return model
+
+
+@contextmanager
+def _memory_told(name: str, device: str) -> Iterator[None]:
+    try:
+        yield
     except torch.OutOfMemoryError as error:
         raise ModelError(
-            f"The memory of {target} is too small for the model {name!r}: free some, use another device or "
+            f"The memory of {device} is too small for the model {name!r}: free some, use another device or "
             "a smaller model."
         ) from error
-    return model
 
 
 def _is_folder_name(name: str) -> bool:
     return name.startswith(("/", ".", "~")) or (bool(name) and Path(name).is_dir())
-
-
-def download(name: str, cache_dir: Path, progress: Callable[[str], None]) -> Path:
-    """Download a checkpoint from the Hugging Face hub, or find it in the cache.
-
-    Args:
-        name: ``owner/model``.
-        cache_dir: where downloads are kept.
-        progress: told of each further percent.
-
-    Returns:
-        The folder of the checkpoint's newest revision that can be had.
-
-    Raises:
-        ModelError: unknown name, no network and not in the cache, or no room.
-    """
-    import httpx
-    from huggingface_hub import errors, snapshot_download
-
-    bars = _bars_that_tell(name, progress)
-
-    def fetch(patterns: list[str]) -> Path:
-        return Path(snapshot_download(name, cache_dir=cache_dir, allow_patterns=patterns, tqdm_class=bars))
-
-    try:
-        folder = fetch(["*.json", "*.txt", "model*.safetensors"])
-        if not any(folder.glob("model*.safetensors")):
-            folder = fetch(["*.json", "*.txt", "pytorch_model*.bin"])
-    except errors.HFValidationError as error:
-        raise ModelError(
-            f"{name!r} is neither a folder nor a name on the Hugging Face hub: use 'builtin', a folder, or a "
-            f"name such as {GPU_DEFAULT}."
-        ) from error
-    except errors.GatedRepoError as error:
-        raise ModelError(
-            f"The model {name!r} is only given to those who accept its terms: do so on the Hugging Face hub "
-            "and set HF_TOKEN, or use another model."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise ModelError(
-            f"The Hugging Face hub has no model {name!r}, or keeps it private: check the name, "
-            f"such as {GPU_DEFAULT}."
-        ) from error
-    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, httpx.HTTPError) as error:
-        raise ModelError(
-            f"The model {name!r} cannot be downloaded, because the Hugging Face hub cannot be reached "
-            "or breaks off: check the network and try again."
-        ) from error
-    except OSError as error:
-        raise ModelError(
-            f"The model {name!r} cannot be stored ({error.strerror or error}): make room in the data folder."
-        ) from error
-    return folder
-
-
-def _bars_that_tell(name: str, progress: Callable[[str], None]) -> type[Any]:
-    """Make a class of progress bars that draw nothing and tell the bytes that have come.
-
-    ``snapshot_download`` makes several: of files, of bytes received, of bytes written. Those of bytes carry
-    the unit B.
-    """
-    from huggingface_hub.utils.tqdm import tqdm
-
-    lock = threading.Lock()
-    told = -1
-
-    base: Any = tqdm
-
-    class Bar(base):  # type: ignore[misc]  # the base has no types
-        def __init__(self, *arguments: Any, **keywords: Any) -> None:
-            self._of_bytes = keywords.get("unit") == "B"
-            super().__init__(*arguments, **{**keywords, "disable": True})
-
-        def update(self, n: float | None = 1) -> None:
-            nonlocal told
-            self.n += n or 0
-            if not self._of_bytes or not self.total:
-                return
-            with lock:
-                percent = min(100, int(100 * self.n / self.total))
-                if percent <= told:
-                    return
-                told = percent
-            progress(
-                f"Downloading {name}: {self.n / _MEGABYTE:.0f} of {self.total / _MEGABYTE:.0f} MB "
-                f"({percent} %)"
-            )
-
-    return Bar

@@ -22,7 +22,8 @@ MAX_TEXT_LENGTH = 200
 _MAX_ID_LENGTH = 40
 _HASH_LENGTH = 8
 _COMMAS = re.compile("[,，、،]")  # noqa: RUF001 - the commas of Chinese, Japanese and Arabic
-# Phrasings under which the user's own words are embedded; CLAP was trained on captions.
+# Phrasings under which the user's own words are embedded; CLAP was trained on captions. Checkpoints from the
+# hub have one of their own instead (see ``clap.huggingface.caption``).
 _TEMPLATES = ("{}", "the sound of {}", "a recording of {}")
 
 NORMAL = Label(

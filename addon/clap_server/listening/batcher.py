@@ -33,6 +33,9 @@ _T = TypeVar("_T")
 _STOPS = "the server stops"
 # Live windows wait no longer than this for windows of files, or for one of them if that takes longer.
 _FILES_S = 0.1
+_NO_NUMBERS = "the model returned no finite numbers"
+# One may be an accident, of a window or of the memory of a moment.
+_FAILURES = 3
 
 
 class WindowDroppedError(ClapServerError):
@@ -80,6 +83,7 @@ class Batcher:
         total_limit: windows that wait for all owners together at most.
         file_batch: windows of files in a batch at most, so that a live window never waits long behind them;
             of a slow model fewer.
+        on_failure: called with a model that failed on several batches in a row, and why, in words.
     """
 
     def __init__(
@@ -90,12 +94,16 @@ class Batcher:
         owner_limit: int = 6,
         total_limit: int = 256,
         file_batch: int = 4,
+        on_failure: Callable[[ClapModel, str], None] = lambda _, __: None,
     ) -> None:
         self._max_batch = max_batch
         self._collect_s = collect_s
         self._owner_limit = owner_limit
         self._total_limit = total_limit
         self._file_batch = file_batch
+        self._on_failure = on_failure
+        self._failing: ClapModel | None = None
+        self._failures = 0
         self._live: dict[str, deque[_Item]] = {}
         self._turns: deque[str] = deque()
         self._live_count = 0
@@ -317,6 +325,7 @@ class Batcher:
             self.metrics.failed += len(batch)
             for item in batch:
                 _fail(item, f"the model failed on {len(batch)} windows: {error}")
+            self._count_failure(batch[0].model, str(error).partition("\n")[0] or type(error).__name__)
             return
         took_s = time.perf_counter() - started
         self.metrics.batches += 1
@@ -325,12 +334,29 @@ class Batcher:
         self.metrics.last_batch_size = len(batch)
         self.metrics.last_batch_s = took_s
         self.pace.worked(took_s * sum(item.live for item in batch) / len(batch))
-        for item, row in zip(batch, rows, strict=True):
-            if not np.isfinite(row).all():
+        self._hand_out(batch, rows)
+
+    def _hand_out(self, batch: list[_Item], rows: NDArray[np.float32]) -> None:
+        usable = [bool(np.isfinite(row).all()) for row in rows]
+        if any(usable):
+            self._failing, self._failures = None, 0
+        else:
+            self._count_failure(batch[0].model, _NO_NUMBERS)
+        for item, row, is_usable in zip(batch, rows, usable, strict=True):
+            if not is_usable:
                 self.metrics.failed += 1
-                _fail(item, "the model returned no finite numbers for a window")
+                _fail(item, f"{_NO_NUMBERS} for a window")
             elif not item.result.done():
                 item.result.set_result(row)
+
+    def _count_failure(self, model: ClapModel, why: str) -> None:
+        if model is not self._failing:
+            self._failing, self._failures = model, 0
+        self._failures += 1
+        if self._failures >= _FAILURES:
+            # Whoever holds it may drop it: it is not to be kept here.
+            self._failing, self._failures = None, 0
+            self._on_failure(model, why)
 
 
 async def answer(

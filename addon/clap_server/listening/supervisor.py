@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -129,6 +129,7 @@ class Supervisor:
         sink: is told everything.
         media_dir: where files may be played from; None if nowhere.
         on_overload: called when ``overload`` became another.
+        on_microphones: called when ``hops_s`` may have become other ones.
         rooms: keeps what microphones learn of their rooms; None if they are to learn nothing.
         wrong: says which sounds were false alarms at a microphone, by label id.
         right: says which sounds were none, the same.
@@ -142,6 +143,7 @@ class Supervisor:
         *,
         media_dir: Path | None,
         on_overload: Callable[[], None] = lambda: None,
+        on_microphones: Callable[[], None] = lambda: None,
         rooms: RoomStore | None = None,
         wrong: Callable[[str], Mapping[str, tuple[Examples, ...]]] = lambda _: {},
         right: Callable[[str], Mapping[str, tuple[Examples, ...]]] = lambda _: {},
@@ -156,12 +158,14 @@ class Supervisor:
         # A lock is there as long as somebody has or wants it.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._on_overload = on_overload
+        self._on_microphones = on_microphones
         self._wrong = wrong
         self._right = right
         self._told_overload: str | None = None
         self._overload_timer: asyncio.TimerHandle | None = None
         self._give_back_timer: asyncio.TimerHandle | None = None
-        self.batcher = Batcher()
+        self._least_hop_s = holder.least_hop_s
+        self.batcher = Batcher(on_failure=holder.failed)
 
     async def start(self) -> None:
         """Be ready for microphones."""
@@ -188,6 +192,21 @@ class Supervisor:
         microphones = "microphone" if count == 1 else "microphones"
         return f"too slow for {count} {microphones}: use fewer, a longer hop or a faster computer"
 
+    @property
+    def hops_s(self) -> list[float]:
+        """Seconds between windows as asked for, of each microphone that is switched on, muted or not."""
+        return [
+            entry.microphone.settings.hop_s
+            for entry in self._entries.values()
+            if entry.source is not None and entry.microphone.settings.enabled
+        ]
+
+    def follow_model(self) -> None:
+        """Have all microphones heard as seldom as the model needs it; their streams go on."""
+        if self._holder.least_hop_s != self._least_hop_s:
+            self._least_hop_s = self._holder.least_hop_s
+            self.relearn_all()
+
     def check(
         self, settings: MicrophoneSettings, microphone_id: str | None = None
     ) -> tuple[Plan, AudioSource]:
@@ -209,8 +228,11 @@ class Supervisor:
 
     def _plan(self, settings: MicrophoneSettings, microphone_id: str | None) -> Plan:
         if microphone_id is None:
-            return make_plan(settings, self._library)
-        return make_plan(settings, self._library, self._wrong(microphone_id), self._right(microphone_id))
+            plan = make_plan(settings, self._library)
+        else:
+            wrong, right = self._wrong(microphone_id), self._right(microphone_id)
+            plan = make_plan(settings, self._library, wrong, right)
+        return replace(plan, hop_s=max(plan.hop_s, self._holder.least_hop_s))
 
     async def prepare(self, microphone: Microphone) -> Prepared:
         """Do all that may fail with new settings; nothing is changed, and no microphone waits.
@@ -246,6 +268,7 @@ class Supervisor:
                 old.listener.change(prepared.plan, prepared.scoring)
             old.microphone, old.plan = microphone, prepared.plan
             self.relearn(microphone.id)
+            self._on_microphones()
             return
         if old is not None:
             await self._stop(old)
@@ -258,6 +281,7 @@ class Supervisor:
         new.diary.happened(MomentKind.STATUS, status.reason)
         self._entries[microphone.id] = new
         self.relearn(microphone.id)
+        self._on_microphones()
         self._sink.status(microphone.id, new.status)
         if status is STARTING:
             self._start(new, prepared.source, prepared.scoring)
@@ -351,6 +375,7 @@ class Supervisor:
         if entry is not None:
             await self._stop(entry)
             self._check_overload()
+            self._on_microphones()
 
     def relearn(self, microphone_id: str) -> None:
         """Have a microphone heed what was taught since its settings came; its stream goes on.

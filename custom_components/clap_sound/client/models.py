@@ -44,13 +44,19 @@ def _optional_text(value: object) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """The model in use; ``problem`` says why it is not the requested one."""
+    """The model in use.
+
+    Attributes:
+        problem: why it is not the requested one.
+        choice: why the server chose it, where it was left to the server; None from servers that say nothing.
+    """
 
     name: str
     requested: str
     builtin: bool
     device: str
     problem: str | None
+    choice: str | None
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
@@ -60,6 +66,7 @@ class ModelInfo:
             builtin=bool(data["builtin"]),
             device=str(data["device"]),
             problem=_optional_text(data.get("problem")),
+            choice=_optional_text(data.get("choice")),
         )
 
 

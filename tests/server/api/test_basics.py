@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -8,17 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from huggingface_hub import constants
 from openapi_spec_validator import validate
 
 from clap_server.api import openapi
 from clap_server.api.app import ROUTES
+from clap_server.clap.holder import ModelHolder
 from clap_server.errors import ClapServerError, ModelError, StoreError
+from clap_server.settings import ServerSettings
 from scripts.api_docs import to_markdown
 from tests.server.listening.spectral import SpectralModel
 from tests.support.running_server import ReadyHolder, running
 from tests.support.sound_events import sound_event
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.support.running_server import Client
 
 REPOSITORY = Path(__file__).parents[3]
@@ -41,6 +47,49 @@ async def test_problem_with_the_model_is_told(tmp_path: Path) -> None:
     async with running(tmp_path, holder=holder) as client:
         holder.change(SpectralModel(), "laion/nothing cannot be had")
         assert (await client.json("GET", "/api/info"))["model"]["problem"] == "laion/nothing cannot be had"
+
+
+async def test_what_auto_waits_for_is_told_and_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    asked_for = ServerSettings(data=tmp_path).model
+    assert asked_for == "auto"
+    holder = ModelHolder(asked_for, device="cpu", cache_dir=tmp_path / "models")
+    async with running(tmp_path / "data", holder=holder) as client:
+        context = client.server.context
+        async with asyncio.timeout(30):
+            while "next try" not in (context.holder.choice or ""):
+                await asyncio.sleep(0.01)
+        model = (await client.json("GET", "/api/info"))["model"]
+        assert (model["builtin"], model["requested"], model["problem"]) == (True, "auto", None)
+        assert model["choice"].startswith(
+            "The full model is not here yet: the hub cannot be reached; the built-in model listens; next try"
+        )
+        assert await client.json("GET", "/health", headers={}) == {"status": "ok", "problems": []}
+        async with client.request("GET", "/metrics") as response:
+            assert "clap_model_problem 0.0" in await response.text()
+
+
+async def test_a_microphone_that_comes_goes_or_is_changed_counts_for_the_choice(tmp_path: Path) -> None:
+    class Counting(ReadyHolder):
+        def __init__(self, folder: Path) -> None:
+            super().__init__(folder)
+            self.heard_of: list[list[float]] = []
+
+        def microphones_are(self, hops_s: Sequence[float]) -> None:
+            self.heard_of.append(list(hops_s))
+
+    body = {"name": "Hall", "source": {"type": "push"}, "labels": [{"label": "alarm"}]}
+    holder = Counting(tmp_path)
+    async with running(tmp_path, holder=holder) as client:
+        for name, more in (("hall", {}), ("attic", {"hop_s": 1.0}), ("cellar", {"enabled": False})):
+            await client.json("PUT", f"/api/microphones/{name}", status=201, json=body | more)
+        await client.json("PUT", "/api/microphones/hall", json=body | {"hop_s": 0.25})
+    assert [heard for heard in holder.heard_of if heard] == [[0.5], [0.5, 1.0], [0.5, 1.0], [0.25, 1.0]]
+    again = Counting(tmp_path)
+    async with running(tmp_path, holder=again):
+        assert [sorted(heard) for heard in again.heard_of] == [[0.25, 1.0], [0.25, 1.0]]
 
 
 async def test_labels_lists_the_library(client: Client) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from clap_server.clap import automatic
 from clap_server.clap import builtin as builtin_package
+from clap_server.clap import holder as holding
+from clap_server.clap.automatic import MEANWHILE
+from clap_server.clap.deciding import Speed
 from clap_server.clap.holder import ModelHolder
 from clap_server.clap.huggingface import HuggingFaceClap
+from clap_server.clap.loader import FULL
 from clap_server.errors import ModelError
 
 if TYPE_CHECKING:
@@ -288,3 +294,164 @@ async def test_a_subscriber_that_fails_or_leaves_disturbs_nobody(
     await holder.start()
     assert (watch.changes, gone.changes) == (1, 0)
     assert "A subscriber of the model failed" in caplog.text
+
+
+@pytest.fixture
+def full(hub: Hub, unfused_checkpoint: Path) -> Hub:
+    """A hub that has the full model, of no size to speak of."""
+    hub.models[FULL] = unfused_checkpoint
+    return hub
+
+
+async def test_auto_begins_with_the_builtin_model_and_brings_the_full_one(
+    make: Holders, full: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    full.hold.clear()
+    holder = make("auto")
+    told: list[str] = []
+    holder.subscribe(lambda: told.append(holder.choice or ""))
+    watch = Watch(holder)
+    with caplog.at_level(logging.INFO):
+        await holder.start()
+        assert holder.model.builtin
+        assert holder.choice == f"The full model, {FULL}, is being looked for; {MEANWHILE}."
+        full.hold.set()
+        await watch.until(lambda: not holder.model.builtin and "listens: a window" in (holder.choice or ""))
+    assert holder.model.name == FULL
+    assert holder.problem is None
+    assert any(line.startswith(f"Downloading {FULL}: ") and line.endswith(f"; {MEANWHILE}.") for line in told)
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert holder.choice in caplog.text
+
+
+async def test_auto_without_a_network_stays_with_the_builtin_model_and_has_no_problem(
+    make: Holders, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.down = True
+    holder = make("auto", retry_first_s=30.0)
+    watch = Watch(holder)
+    with caplog.at_level(logging.INFO):
+        await holder.start()
+        await watch.until(lambda: "next try" in (holder.choice or ""))
+    assert holder.model.builtin
+    assert holder.problem is None
+    assert re.fullmatch(
+        "The full model is not here yet: the hub cannot be reached; the built-in model listens; next try in "
+        r"\d+ seconds\.",
+        holder.choice or "",
+    )
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_auto_goes_on_trying_and_once_the_files_are_there_asks_nobody(make: Holders, full: Hub) -> None:
+    full.down = True
+    holder = make("auto", retry_first_s=0.05)
+    watch = Watch(holder)
+    await holder.start()
+    await watch.until(lambda: "next try" in (holder.choice or ""))
+    full.down = False
+    await watch.until(lambda: not holder.model.builtin)
+    await holder.stop()
+    asked = len(full.requests)
+    full.down = True
+    again = make("auto")
+    watch = Watch(again)
+    await again.start()
+    await watch.until(lambda: not again.model.builtin)
+    assert len(full.requests) == asked
+
+
+async def test_auto_with_too_little_memory_fetches_nothing(
+    make: Holders, full: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "available_bytes", lambda: 1000)
+    holder = make("auto", retry_first_s=30.0)
+    watch = Watch(holder)
+    await holder.start()
+    await watch.until(lambda: "next try" in (holder.choice or ""))
+    assert "MB of free memory" in (holder.choice or "")
+    assert (holder.model.builtin, holder.problem, full.weights) == (True, None, [])
+
+
+async def test_auto_follows_the_microphones(
+    make: Holders, full: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "measure", lambda _: Speed(45.0, 45.0))
+    monkeypatch.setattr(automatic, "_SETTLE_S", 0.0)
+    assert full.models
+    holder = make("auto")
+    holder.microphones_are([0.5] * 8)
+    watch = Watch(holder)
+    await holder.start()
+    await watch.until(lambda: not holder.model.builtin)
+    assert holder.least_hop_s == 1.0
+    holder.microphones_are([0.5] * 30)
+    await watch.until(lambda: holder.model.builtin)
+    assert holder.least_hop_s == 0.0
+    assert "30 microphones would keep 135 %" in (holder.choice or "")
+
+
+async def test_what_was_asked_for_by_name_is_no_choice(make: Holders) -> None:
+    holder = make("builtin")
+    await holder.start()
+    holder.microphones_are([0.5])
+    holder.overloaded()
+    assert (holder.choice, holder.least_hop_s) == (None, 0.0)
+
+
+async def test_a_full_model_that_fails_gives_way_and_comes_back(make: Holders, full: Hub) -> None:
+    assert full.models
+    holder = make("auto", retry_first_s=0.05)
+    watch = Watch(holder)
+    await holder.start()
+    await watch.until(lambda: not holder.model.builtin)
+    failing = holder.model
+    holder.failed(failing, "CUDA error")
+    await watch.until(lambda: holder.model.builtin)
+    assert re.fullmatch(
+        rf"The model {FULL} failed on cpu while it listened \(CUDA error\)\. The built-in model listens "
+        r"instead; next try in 1 second\.",
+        holder.problem or "",
+    )
+    await watch.until(lambda: not holder.model.builtin)
+    assert holder.model is not failing
+    assert holder.problem is None
+    holder.failed(failing, "told late")
+    await asyncio.sleep(0)
+    assert not holder.model.builtin
+
+
+async def test_a_model_that_was_asked_for_and_fails_gives_way_and_comes_back(
+    make: Holders, fused_checkpoint: Path
+) -> None:
+    holder = make(str(fused_checkpoint))
+    watch = Watch(holder)
+    await holder.start()
+    holder.failed(holder.model, "out of memory")
+    holder.failed(holder.model, "out of memory")
+    await watch.until(lambda: holder.model.builtin)
+    assert "failed on cpu while it listened (out of memory)" in (holder.problem or "")
+    await watch.until(lambda: not holder.model.builtin)
+    assert holder.problem is None
+
+
+async def test_a_builtin_model_that_fails_on_a_gpu_gives_way_to_one_on_the_cpu(make: Holders) -> None:
+    holder = make("builtin")
+    watch = Watch(holder)
+    await holder.start()
+    on_gpu = cast("HuggingFaceClap", holder.model)
+    on_gpu.device = "cuda:0"
+    holder.failed(on_gpu, "the GPU has fallen off the bus")
+    await watch.until(lambda: holder.model is not on_gpu)
+    assert (holder.model.builtin, holder.model.device) == (True, "cpu")
+    assert "failed on cuda:0" in (holder.problem or "")
+    await watch.until(lambda: holder.problem is None)
+
+
+async def test_a_builtin_model_that_fails_on_the_cpu_is_the_last_resort(make: Holders) -> None:
+    holder = make("builtin")
+    await holder.start()
+    last = holder.model
+    holder.failed(last, "no idea")
+    await asyncio.sleep(0)
+    assert (holder.model, holder.problem) == (last, None)

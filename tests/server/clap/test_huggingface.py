@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
 import json
 import os
 import shutil
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import ClapFeatureExtractor, ClapModel, pipeline
+from transformers import ClapFeatureExtractor, ClapModel, ZeroShotAudioClassificationPipeline, pipeline
 
 from clap_server.clap import huggingface
 from clap_server.clap.engines.choosing import Choice
 from clap_server.clap.engines.trials import Trial
-from clap_server.clap.huggingface import HuggingFaceClap, weights_hash
+from clap_server.clap.huggingface import HuggingFaceClap, caption, weights_hash
 from clap_server.errors import ModelError
 from tests.server.clap.checkpoints import WINDOW_S, write_checkpoint
 
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
     from clap_server.clap.model import ClapModel as OurClapModel
 
 RATE = 48000
-TEXTS = ["a bell", "glass breaking", "the sound of a very long description " * 8, "玻璃破碎"]
+SOUNDS = ["a bell", "glass breaking", "very long description " * 8, "玻璃破碎"]
+TEXTS = ["a bell", "a recording of glass breaking.", " the sound of " + SOUNDS[2], "玻璃破碎"]
 
 
 def windows() -> list[NDArray[np.float32]]:
@@ -86,12 +90,36 @@ def test_audio_embeddings_equal_those_of_transformers(checkpoint: Path, model: H
 
 def test_text_embeddings_equal_those_of_transformers(checkpoint: Path, model: HuggingFaceClap) -> None:
     theirs = in_transformers(checkpoint)
-    tokens = model._tokenizer(TEXTS, padding=True, truncation=True, max_length=64, return_tensors="pt")
+    captions = [f"This is a sound of {words}." for words in SOUNDS]
+    tokens = model._tokenizer(captions, padding=True, truncation=True, max_length=64, return_tensors="pt")
     with torch.inference_mode():
         expected = theirs.get_text_features(
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
         ).pooler_output
     np.testing.assert_allclose(model.embed_text(TEXTS), expected.numpy(), atol=1e-5)
+
+
+def test_it_goes_at_once_when_nobody_uses_it(checkpoint: Path, tmp_path: Path) -> None:
+    model = load(checkpoint, tmp_path)
+    model.embed_audio(windows()[:1])
+    left = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert left() is None
+    finally:
+        gc.enable()
+
+
+def test_texts_are_phrased_as_the_pipeline_of_transformers_does() -> None:
+    run = inspect.signature(ZeroShotAudioClassificationPipeline.preprocess)
+    template = run.parameters["hypothesis_template"].default
+    assert (
+        caption("glass breaking") == template.format("glass breaking") == "This is a sound of glass breaking."
+    )
+    for text in ("the sound of rain", "A recording of rain.", " rain "):
+        assert caption(text) == "This is a sound of rain."
+    assert caption("a recording studio") == "This is a sound of a recording studio."
 
 
 def test_a_window_is_the_same_alone_and_at_every_place_in_a_batch(model: HuggingFaceClap) -> None:

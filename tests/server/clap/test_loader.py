@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from transformers import ClapModel
 
 from clap_server.clap.huggingface import HuggingFaceClap
-from clap_server.clap.loader import GPU_DEFAULT, load_model, resolve_device, resolve_name
+from clap_server.clap.loader import FULL, load_model, resolve_device, resolve_name
 from clap_server.errors import ModelError
 from tests.server.clap.hub import COMMIT, Hub
 
@@ -159,5 +159,5 @@ def test_with_a_gpu_it_runs_the_fused_model() -> None:
 
 def test_auto_depends_on_the_device() -> None:
     assert resolve_name("auto", "cpu") == "builtin"
-    assert resolve_name("auto", "cuda:0") == GPU_DEFAULT
+    assert resolve_name("auto", "cuda:0") == FULL
     assert resolve_name("builtin", "cuda:0") == "builtin"

@@ -264,6 +264,19 @@ async def test_notice_of_a_microphone_stands_beside_its_reason(browser: Browser,
         await expect(card.locator(".reason")).to_have_text("only the left channel")
 
 
+async def test_why_this_model_listens_stands_below_everything(
+    browser: Browser, client: Client, holder: ReadyHolder
+) -> None:
+    async with _page(browser, client.url + "/") as page:
+        await _sign_in(page)
+        await expect(page.locator("#choice")).to_be_hidden()
+        holder.say("The built-in model listens: of the full model a window takes 900 ms.")
+        await expect(page.locator("footer #choice")).to_have_text(
+            "The built-in model listens: of the full model a window takes 900 ms."
+        )
+        await expect(page.locator("#problem")).to_be_hidden()
+
+
 async def test_problem_with_the_model_is_a_banner(
     browser: Browser, client: Client, holder: ReadyHolder
 ) -> None:

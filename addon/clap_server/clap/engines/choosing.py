@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clap_server.clap.checkpoint import first_line
 from clap_server.clap.engines.checks import calibration_sounds, check_sounds, nearness
 from clap_server.clap.engines.engine import EngineError, Source
 from clap_server.clap.engines.kinds import AUTO, EAGER, KINDS
 from clap_server.clap.engines.probing import TIMEOUT_S, probe
-from clap_server.clap.engines.tower import first_line
 from clap_server.clap.engines.trials import Trial, TrialStore, device_name
 
 if TYPE_CHECKING:

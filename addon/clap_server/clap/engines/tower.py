@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from transformers import ClapModel
 
+from clap_server.clap.checkpoint import first_line
 from clap_server.errors import ModelError
 
 if TYPE_CHECKING:
@@ -71,9 +72,3 @@ def load_checkpoint(folder: Path, name: str) -> ClapModel:
             f"{audio.window_size}, which transformers cannot compute. Use another model."
         )
     return cast("ClapModel", model)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error of a library says, without the rest that it says."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -19,6 +19,7 @@ function showInfo(info) {
   show("problem", [info.storage.problem, info.overload, info.model.problem].filter(Boolean).join(" · "));
   byId("model").textContent =
     `CLAP Sound ${info.version} · model ${info.model.name} on ${info.model.device} (${info.model.dtype})`;
+  show("choice", info.model.choice ?? "");
 }
 
 function showSignIn() {

@@ -267,7 +267,7 @@ def test_what_was_measured_elsewhere_does_not_count(
     else:
         subject = choose.model.subject
         changed = {"identity": "others"} if what == "weights" else {"threads": subject.threads + 1}
-        choose.model.__dict__["subject"] = replace(subject, **changed)
+        monkeypatch.setattr(type(choose.model), "subject", replace(subject, **changed))
     assert choose(kind("good"), wanted="good").engine.name == "good"
     assert choose.tried == ["good", "good"]
 
