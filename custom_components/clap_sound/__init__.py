@@ -17,6 +17,7 @@ from .coordinator import ClapSoundConfigEntry, ClapSoundCoordinator
 from .desired import DesiredState
 from .entity import remove_stale_entities
 from .issues import clear_issues
+from .services import async_setup_services
 from .telling import async_when_automations_listen, store
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ def _client(hass: HomeAssistant, entry: ClapSoundConfigEntry) -> ClapSoundClient
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Offer the recordings of events."""
+    """Offer the recordings of events, and the actions."""
     hass.http.register_view(ClipView)
+    async_setup_services(hass)
     return True
 
 

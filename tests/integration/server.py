@@ -104,6 +104,9 @@ class Peer:
         self.silent: dict[str, tuple[str, str]] = {}
         self.checked: list[str] = []
         self.self_test: schemas.SelfTestResult | str = "The microphone is not listening: stalled"
+        self.classification: schemas.Classification | str = "audio: this is no sound"
+        self.uploads: list[tuple[bytes, dict[str, Any]]] = []
+        self.verdicts: list[tuple[str, str]] = []
         self.requests: list[tuple[str, str]] = []
         self.subscriptions: list[Subscribe] = []
         self.break_after_changes: int | None = None
@@ -124,7 +127,7 @@ class Peer:
     # --- running ---
 
     async def start(self) -> None:
-        app = web.Application(middlewares=[self._authenticate])
+        app = web.Application(middlewares=[self._authenticate], client_max_size=2**26)
         app.router.add_get("/api/info", self._get_info)
         app.router.add_get("/api/labels", self._get_labels)
         app.router.add_get("/api/microphones", self._get_microphones)
@@ -135,7 +138,9 @@ class Peer:
         app.router.add_delete("/api/microphones/{id}/mute", self._mute)
         app.router.add_post("/api/microphones/{id}/self-test", self._self_test)
         app.router.add_post("/api/sources/check", self._check_source)
+        app.router.add_post("/api/classify", self._classify)
         app.router.add_get("/api/events", self._get_events)
+        app.router.add_post("/api/events/{id}/feedback", self._feedback)
         app.router.add_get("/api/events/{id}/{file}", self._get_clip)
         app.router.add_get("/api/ws", self._websocket)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -174,6 +179,7 @@ class Peer:
         pattern: AlarmPattern | None = None,
         close: list[schemas.CloseLabel] | None = None,
         group: schemas.EventGroupInfo | None = None,
+        score: float = 0.8,
     ) -> schemas.EventInfo:
         started_at = datetime.now(UTC) - age
         microphone = self.microphone(microphone_id)
@@ -189,8 +195,8 @@ class Peer:
             detected_at=started_at,
             ended_at=None,
             threshold=0.7,
-            score=0.8,
-            peak_score=0.8,
+            score=score,
+            peak_score=score,
             peak_level_dbfs=-12.5,
             has_clip=False,
             pattern=pattern,
@@ -208,11 +214,13 @@ class Peer:
         await self.send(schemas.EventConfirmedMessage(event=confirmed))
         return confirmed
 
-    async def end_event(self, event: schemas.EventInfo) -> schemas.EventInfo:
+    async def end_event(
+        self, event: schemas.EventInfo, *, ended_at: datetime | None = None
+    ) -> schemas.EventInfo:
         ended = event.model_copy(
             update={
                 "sequence": self.last_sequence + 1,
-                "ended_at": datetime.now(UTC),
+                "ended_at": ended_at or datetime.now(UTC),
                 "peak_score": 0.9,
                 "has_clip": True,
             }
@@ -495,9 +503,35 @@ class Peer:
         return answer(schemas.SourceHeard(level_dbfs=-30))
 
     async def _get_events(self, request: web.Request) -> web.Response:
-        newest = list({message.event.id: message.event for message in self.changes}.values())
-        events = newest[-int(request.query["limit"]) :]
+        assert request.query.keys() <= {"before", "microphone", "label", "limit"}
+        newest = {message.event.id: message.event for message in self.changes}
+        wanted = [
+            event
+            for event in sorted(newest.values(), key=lambda event: event.sequence)
+            if event.sequence < int(request.query.get("before", 2**63))
+            and event.microphone_id == request.query.get("microphone", event.microphone_id)
+            and event.label_id == request.query.get("label", event.label_id)
+        ]
+        events = wanted[-int(request.query["limit"]) :]
         return answer(schemas.EventList(events=events, last_sequence=self.last_sequence, epoch=self.epoch))
+
+    async def _feedback(self, request: web.Request) -> web.Response:
+        verdict = schemas.Feedback.model_validate_json(await request.read()).verdict
+        known = {message.event.id: message.event for message in self.changes}
+        if (event := known.get(request.match_info["id"])) is None:
+            return problem(404, "no_such_event", "There is no event of this id.")
+        self.verdicts.append((event.id, verdict))
+        taken = {"feedback": verdict, "learnt": True, "learnt_words": "it counts", "score_now": 0.25}
+        return answer(schemas.FeedbackTaken(**(event.model_dump() | taken)))
+
+    async def _classify(self, request: web.Request) -> web.Response:
+        fields = dict(await request.post())
+        audio = fields.pop("audio")
+        assert isinstance(audio, web.FileField)
+        self.uploads.append((audio.file.read(), fields))
+        if isinstance(self.classification, str):
+            return problem(422, "unreadable_audio", self.classification)
+        return answer(self.classification)
 
     async def _get_clip(self, request: web.Request) -> web.Response:
         clip = self.clips.get(f"{request.match_info['id']}/{request.match_info['file']}")
