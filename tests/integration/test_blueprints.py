@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -15,6 +16,7 @@ from aiohttp import web
 from homeassistant.components.automation.config import AUTOMATION_BLUEPRINT_SCHEMA
 from homeassistant.components.blueprint import importer
 from homeassistant.components.blueprint.models import Blueprint
+from homeassistant.core import callback
 from homeassistant.helpers import area_registry as ar
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import script
@@ -25,12 +27,12 @@ from homeassistant.util import yaml as yaml_util
 from clap_server.detection.library import load_library
 from clap_server.detection.patterns import AlarmPattern
 from custom_components.clap_sound.const import DOMAIN
-from tests.integration.conftest import make_entry, microphone_data, until
+from tests.integration.conftest import WAIT_S, make_entry, microphone_data, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from homeassistant.core import HomeAssistant
+    from homeassistant.core import Event, HomeAssistant
     from pytest_homeassistant_custom_component.common import MockConfigEntry
     from pytest_homeassistant_custom_component.test_util.aiohttp import AiohttpClientMocker
     from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
@@ -179,23 +181,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def use(
-    hass: HomeAssistant, tmp_path: Path, phones: list[Phone], blueprint: str = PHONE, **inputs: Any
-) -> None:
+async def use(hass: HomeAssistant, tmp_path: Path, phones: list[Phone], **inputs: Any) -> None:
+    """Set the automation for phones up."""
+    phone_ids = [phone.device_id for phone in phones]
+    await use_blueprint(hass, tmp_path, PHONE, {"microphones": [KITCHEN], "phones": phone_ids, **inputs})
+
+
+async def use_blueprint(hass: HomeAssistant, tmp_path: Path, name: str, inputs: dict[str, Any]) -> None:
     """Set an automation up from a blueprint that is in Home Assistant's folder."""
     folder = tmp_path / "blueprints" / "automation" / "clap_sound"
     shutil.copytree(FOLDER, folder)
     hass.config.config_dir = str(tmp_path)
     automation = {
         "alias": "Tell my phone",
-        "use_blueprint": {
-            "path": f"clap_sound/{blueprint}",
-            "input": {
-                "microphones": [KITCHEN],
-                "phones": [phone.device_id for phone in phones],
-                **inputs,
-            },
-        },
+        "use_blueprint": {"path": f"clap_sound/{name}", "input": inputs},
     }
     assert await async_setup_component(hass, "automation", {"automation": [automation]})
     await hass.async_block_till_done()
@@ -272,7 +271,7 @@ async def test_address_of_a_recording_is_in_no_state_and_no_event_of_a_sound(
     hass: HomeAssistant, peer: Peer, kitchen: str, android: Phone, tmp_path: Path
 ) -> None:
     told: list[Any] = []
-    hass.bus.async_listen("clap_sound_event", lambda event: told.append(event.data))
+    hass.bus.async_listen("clap_sound_event", callback(lambda event: told.append(event.data)))
     await use(hass, tmp_path, [android])
     await heard(hass, peer, kitchen, "glass_breaking")
     signature = android.pushes[0]["data"]["audio"].partition("authSig=")[2]
@@ -415,3 +414,114 @@ async def test_what_was_heard_meanwhile_is_told_once_and_what_is_known_is_not(
     assert android.pushes[1]["data"]["audio"].startswith(
         f"/api/clap_sound/{entry.entry_id}/events/{missed.id}/clip.mp3?authSig="
     )
+
+
+# --- smoke alarms ---
+
+SMOKE, CARBON_MONOXIDE = "binary_sensor.kitchen_smoke_alarm", "binary_sensor.hall_carbon_monoxide_alarm"
+
+
+@dataclass
+class House:
+    """Two microphones that listen for alarms; ``steps``: what was done, in order."""
+
+    entry: MockConfigEntry
+    kitchen: str
+    hall: str
+    steps: list[str]
+
+
+@pytest.fixture
+async def house(hass: HomeAssistant, peer: Peer) -> AsyncIterator[House]:
+    entry = make_entry(
+        hass,
+        peer,
+        microphone_data(labels=[{"label": "smoke_alarm"}]),
+        microphone_data("Hall", [{"label": "carbon_monoxide_alarm"}]),
+    )
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    house = House(entry, *entry.subentries, [])
+
+    @callback
+    def done(event: Event) -> None:
+        house.steps.append(event.data["is"])
+
+    hass.bus.async_listen("step", done)
+    yield house
+    await hass.config_entries.async_unload(entry.entry_id)
+
+
+def step(name: str) -> list[dict[str, Any]]:
+    return [{"event": "step", "event_data": {"is": name}}]
+
+
+async def reached(condition: Callable[[], object]) -> None:
+    """Wait for what follows while the automation itself waits."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def use_steps(hass: HomeAssistant, tmp_path: Path, minutes: float) -> None:
+    inputs = {
+        "alarms": [SMOKE, CARBON_MONOXIDE],
+        "minutes": minutes,
+        "heard_actions": step("heard"),
+        "confirmed_actions": step("confirmed in {{ rooms | join }}"),
+        "still_actions": step("goes on"),
+    }
+    await use_blueprint(hass, tmp_path, "smoke_alarm.yaml", inputs)
+
+
+async def test_alarm_that_its_rhythm_confirms_later_escalates(
+    hass: HomeAssistant, peer: Peer, house: House, tmp_path: Path
+) -> None:
+    device = dr.async_get(hass).async_get_device_by_identifier((DOMAIN, house.kitchen), house.entry.entry_id)
+    assert device is not None
+    area = ar.async_get(hass).async_create("Kitchen")
+    dr.async_get(hass).async_update_device(device.id, area_id=area.id)
+    await use_steps(hass, tmp_path, minutes=0)
+    event = await peer.start_event(house.kitchen, "smoke_alarm")
+    await reached(lambda: house.steps == ["heard"])
+    # The other microphone hears it, too, which begins nothing anew.
+    other = await peer.start_event(house.hall, "carbon_monoxide_alarm")
+    await reached(lambda: hass.states.is_state(CARBON_MONOXIDE, "on"))
+    await peer.end_event(other)
+    await reached(lambda: hass.states.is_state(CARBON_MONOXIDE, "off"))
+    await peer.confirm_event(event, AlarmPattern.T3)
+    await reached(lambda: hass.states.get(AUTOMATION).attributes["current"] == 0)  # type: ignore[union-attr]
+    assert house.steps == ["heard", "confirmed in Kitchen", "goes on"]
+
+
+async def test_alarm_that_is_known_by_its_rhythm_at_once_and_ends_is_not_told_twice(
+    hass: HomeAssistant, peer: Peer, house: House, tmp_path: Path
+) -> None:
+    await use_steps(hass, tmp_path, minutes=10)
+    event = await peer.start_event(house.hall, "carbon_monoxide_alarm", pattern=AlarmPattern.T4)
+    await reached(lambda: house.steps == ["confirmed in"])
+    await peer.end_event(event)
+    await reached(lambda: hass.states.get(AUTOMATION).attributes["current"] == 0)  # type: ignore[union-attr]
+    assert house.steps == ["confirmed in"]
+    # The next is not taken for confirmed because the last one was.
+    event = await peer.start_event(house.hall, "carbon_monoxide_alarm")
+    await reached(lambda: house.steps == ["confirmed in", "heard"])
+    await peer.end_event(event)
+    await reached(lambda: hass.states.get(AUTOMATION).attributes["current"] == 0)  # type: ignore[union-attr]
+    assert house.steps == ["confirmed in", "heard"]
+
+
+async def test_alarm_still_escalates_after_the_server_was_gone(
+    hass: HomeAssistant, peer: Peer, house: House, tmp_path: Path
+) -> None:
+    await use_steps(hass, tmp_path, minutes=0)
+    event = await peer.start_event(house.kitchen, "smoke_alarm")
+    await reached(lambda: house.steps == ["heard"])
+    await peer.stop()
+    await reached(lambda: hass.states.is_state(SMOKE, "unavailable"))
+    await peer.start()
+    await reached(lambda: hass.states.is_state(SMOKE, "on"))
+    assert house.steps == ["heard"]
+    await peer.confirm_event(event, AlarmPattern.T3)
+    await reached(lambda: hass.states.get(AUTOMATION).attributes["current"] == 0)  # type: ignore[union-attr]
+    assert house.steps == ["heard", "confirmed in", "goes on"]
