@@ -18,6 +18,7 @@ from .desired import DesiredState
 from .entity import remove_stale_entities
 from .issues import clear_issues
 from .listened import SAVE_DELAY_S, listening_store
+from .services import async_setup_services
 from .telling import async_when_automations_listen, store
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ def _client(hass: HomeAssistant, entry: ClapSoundConfigEntry) -> ClapSoundClient
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Offer the recordings of events."""
+    """Offer the recordings of events, and the actions."""
     hass.http.register_view(ClipView)
+    async_setup_services(hass)
     return True
 
 

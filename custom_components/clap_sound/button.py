@@ -11,6 +11,7 @@ from homeassistant.helpers.translation import async_get_translations
 from .client import ClapSoundError, InvalidRequestError
 from .const import DOMAIN, KEY_SELF_TEST
 from .entity import ClapSoundEntity, add_entities_of_microphones
+from .errors import cannot_connect
 
 if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigSubentry
@@ -49,11 +50,7 @@ class SelfTest(ClapSoundEntity, ButtonEntity):
         except InvalidRequestError as error:
             raise self._error("self_test_impossible", error.detail) from error
         except ClapSoundError as error:
-            raise HomeAssistantError(
-                translation_domain=DOMAIN,
-                translation_key="cannot_connect",
-                translation_placeholders={"address": str(client.url), "detail": str(error)},
-            ) from error
+            raise cannot_connect(client, error) from error
         if result.outcome != "found":
             raise self._error("self_test_failed", result.words)
         await self._show(result)

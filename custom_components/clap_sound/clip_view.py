@@ -21,7 +21,7 @@ WAIT_STEP_S = 0.5
 _CONTENT_TYPES = {"mp3": "audio/mpeg", "flac": "audio/flac"}
 
 
-async def _when_ready(client: ClapSoundClient, event_id: str, extension: Literal["mp3", "flac"]) -> bytes:
+async def clip_when_ready(client: ClapSoundClient, event_id: str, extension: Literal["mp3", "flac"]) -> bytes:
     """Wait for a recording whose sound still goes on: notifications fetch it at once.
 
     Raises:
@@ -53,7 +53,7 @@ class ClipView(HomeAssistantView):
         if entry.state is not ConfigEntryState.LOADED:
             return self.json_message("The CLAP Sound server is not connected", HTTPStatus.SERVICE_UNAVAILABLE)
         try:
-            clip = await _when_ready(entry.runtime_data.client, event_id, extension)
+            clip = await clip_when_ready(entry.runtime_data.client, event_id, extension)
         except NotFoundError as error:
             return self.json_message(error.detail, HTTPStatus.NOT_FOUND)
         except ClapSoundError as error:

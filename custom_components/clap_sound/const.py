@@ -51,6 +51,19 @@ DEFAULT_HOP_S: Final = 0.5
 DEFAULT_THRESHOLD: Final = 0.5
 """The server's, for sounds in the user's own words."""
 DEFAULT_LABELS: Final = ("glass_breaking", "alarm")
+SECURITY_LABELS: Final = (
+    "glass_breaking",
+    "alarm",
+    "smoke_alarm",
+    "carbon_monoxide_alarm",
+    "smoke_alarm_low_battery",
+    "siren",
+    "fighting_shouting",
+    "scream",
+    "explosion_gunshot",
+    "metal_impact",
+)
+"""The sounds of the server's library that people would be woken for."""
 MAX_LABELS: Final = 200
 
 KEEP_MODES: Final = ("clip", "no_speech", "event_only")

@@ -66,7 +66,7 @@ class LabelChoices:
         self.names = {label.id: label.name(language) for label in library}
         self._thresholds = {label.id: label.threshold for label in library}
         self._by_spelling = {
-            _spelling(text): label.id for label in library for text in (label.id, *label.names.values())
+            spelling(text): label.id for label in library for text in (label.id, *label.names.values())
         }
 
     @staticmethod
@@ -76,6 +76,10 @@ class LabelChoices:
             {CONF_LABEL: label.id if label.library else label.name, CONF_THRESHOLD: label.threshold}
             for label in microphone.labels
         ]
+
+    def label_id(self, text: str) -> str | None:
+        """Return the id of the library's label that a text means, in any language; None if it means none."""
+        return self._by_spelling.get(spelling(text))
 
     def selector(self) -> ObjectSelector:
         """Make the form's field: a list of labels, from the library or in own words, with thresholds."""
@@ -132,10 +136,10 @@ class LabelChoices:
         choices = [self._choice(item) for item in entered]
         seen: set[str] = set()
         for choice in choices:
-            spelling = _spelling(choice[CONF_LABEL])
-            if spelling in seen:
+            spelled = spelling(choice[CONF_LABEL])
+            if spelled in seen:
                 raise LabelChoiceError("duplicate_label", choice[CONF_LABEL])
-            seen.add(spelling)
+            seen.add(spelled)
         return choices
 
     def _choice(self, item: object) -> dict[str, Any]:
@@ -143,7 +147,7 @@ class LabelChoices:
         text = " ".join(str(fields.get(CONF_LABEL) or "").split())
         if not text or len(text) > MAX_LABEL_LENGTH:
             raise LabelChoiceError("invalid_label", text[:30])
-        label = self._by_spelling.get(_spelling(text), text)
+        label = self._by_spelling.get(spelling(text), text)
         percent = fields.get(CONF_THRESHOLD)
         if percent is None:
             return {CONF_LABEL: label}
@@ -154,6 +158,6 @@ class LabelChoices:
         return {CONF_LABEL: label, CONF_THRESHOLD: percent / _PERCENT}
 
 
-def _spelling(text: str) -> str:
+def spelling(text: str) -> str:
     """Reduce a label to what two spellings of it have in common."""
     return " ".join(text.casefold().replace("_", " ").split())

@@ -8,6 +8,7 @@ from homeassistant.exceptions import HomeAssistantError
 from .client import ClapSoundError, InvalidRequestError
 from .const import DOMAIN, KEY_MUTE
 from .entity import ClapSoundEntity, add_entities_of_microphones
+from .errors import cannot_connect
 
 if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigSubentry
@@ -61,9 +62,5 @@ class Mute(ClapSoundEntity, SwitchEntity):
                 translation_placeholders={"microphone": self._microphone_name, "detail": error.detail},
             ) from error
         except ClapSoundError as error:
-            raise HomeAssistantError(
-                translation_domain=DOMAIN,
-                translation_key="cannot_connect",
-                translation_placeholders={"address": str(client.url), "detail": str(error)},
-            ) from error
+            raise cannot_connect(client, error) from error
         self.coordinator.async_set_updated_data(self.coordinator.data.with_microphone(microphone))

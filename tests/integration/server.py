@@ -107,6 +107,9 @@ class Peer:
         self.checked: list[str] = []
         self.self_test: schemas.SelfTestResult | str = "The microphone is not listening: stalled"
         self.windows: dict[str, list[schemas.ExplainedWindow]] = {}
+        self.classification: schemas.Classification | str = "audio: this is no sound"
+        self.uploads: list[tuple[bytes, dict[str, Any]]] = []
+        self.verdicts: list[tuple[str, str]] = []
         self.requests: list[tuple[str, str]] = []
         self.subscriptions: list[Subscribe] = []
         self.break_after_changes: int | None = None
@@ -127,7 +130,7 @@ class Peer:
     # --- running ---
 
     async def start(self) -> None:
-        app = web.Application(middlewares=[self._authenticate])
+        app = web.Application(middlewares=[self._authenticate], client_max_size=2**26)
         app.router.add_get("/api/info", self._get_info)
         app.router.add_get("/api/labels", self._get_labels)
         app.router.add_get("/api/microphones", self._get_microphones)
@@ -139,7 +142,9 @@ class Peer:
         app.router.add_post("/api/microphones/{id}/self-test", self._self_test)
         app.router.add_get("/api/microphones/{id}/explain", self._explain)
         app.router.add_post("/api/sources/check", self._check_source)
+        app.router.add_post("/api/classify", self._classify)
         app.router.add_get("/api/events", self._get_events)
+        app.router.add_post("/api/events/{id}/feedback", self._feedback)
         app.router.add_get("/api/events/{id}/{file}", self._get_clip)
         app.router.add_get("/api/ws", self._websocket)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -536,6 +541,24 @@ class Peer:
             and event.label_id == query.get("label", event.label_id)
         ][-int(query["limit"]) :]
         return answer(schemas.EventList(events=events, last_sequence=self.last_sequence, epoch=self.epoch))
+
+    async def _feedback(self, request: web.Request) -> web.Response:
+        verdict = schemas.Feedback.model_validate_json(await request.read()).verdict
+        known = {message.event.id: message.event for message in self.changes}
+        if (event := known.get(request.match_info["id"])) is None:
+            return problem(404, "no_such_event", "There is no event of this id.")
+        self.verdicts.append((event.id, verdict))
+        taken = {"feedback": verdict, "learnt": True, "learnt_words": "it counts", "score_now": 0.25}
+        return answer(schemas.FeedbackTaken(**(event.model_dump() | taken)))
+
+    async def _classify(self, request: web.Request) -> web.Response:
+        fields = dict(await request.post())
+        audio = fields.pop("audio")
+        assert isinstance(audio, web.FileField)
+        self.uploads.append((audio.file.read(), fields))
+        if isinstance(self.classification, str):
+            return problem(422, "unreadable_audio", self.classification)
+        return answer(self.classification)
 
     async def _get_clip(self, request: web.Request) -> web.Response:
         clip = self.clips.get(f"{request.match_info['id']}/{request.match_info['file']}")

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from homeassistant.components.persistent_notification import DOMAIN as NOTIFICATIONS
+from homeassistant.helpers import area_registry as ar
+from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
     async_mock_service,
 )
 
+from custom_components.clap_sound.const import DOMAIN
 from scripts.demo.home import AUTOMATION
 from tests.integration.conftest import make_entry, microphone_data, state_of, until
 from tests.integration.server import status
@@ -29,11 +33,14 @@ README = Path(__file__).parents[2] / "README.md"
 LONG_AGO = timedelta(hours=2)
 
 
+def of_readme_blocks() -> list[dict[str, Any]]:
+    blocks = README.read_text(encoding="utf-8").split("```yaml\n")[1:]
+    return [yaml.safe_load(block.partition("```")[0]) for block in blocks]
+
+
 def of_readme(alias: str) -> dict[str, Any]:
     """The automation of that name, as a user copies it."""
-    blocks = README.read_text(encoding="utf-8").split("```yaml\n")[1:]
-    automations = [yaml.safe_load(block.partition("```")[0]) for block in blocks]
-    (found,) = (automation for automation in automations if automation.get("alias") == alias)
+    (found,) = (block for block in of_readme_blocks() if block.get("alias") == alias)
     return dict(found)
 
 
@@ -112,4 +119,25 @@ async def test_readme_automation_tells_that_a_microphone_is_not_heard_for_five_m
     assert call.data["message"] == expected[trouble]
     automation_entity = {"entity_id": "automation.tell_me_when_the_living_room_is_not_heard"}
     await hass.services.async_call("automation", "turn_off", automation_entity, blocking=True)
+    await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_readme_script_tells_what_was_heard_in_a_room(
+    hass: HomeAssistant, peer: Peer, told: dict[str, list[ServiceCall]]
+) -> None:
+    entry = make_entry(hass, peer, microphone_data("Bed", [{"label": "baby_cry"}]))
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    (microphone,) = entry.subentries
+    area = ar.async_get(hass).async_create("Bedroom")
+    devices = dr.async_get(hass)
+    device = devices.async_get_device_by_identifier((DOMAIN, microphone), entry.entry_id)
+    assert device is not None
+    devices.async_update_device(device.id, area_id=area.id)
+    (script,) = (block for block in of_readme_blocks() if "sequence" in block)
+    assert await async_setup_component(hass, "script", {"script": {"ask": script}})
+    await hass.services.async_call("script", "ask", blocking=True)
+    event = await peer.start_event(microphone, "baby_cry")
+    await hass.services.async_call("script", "ask", blocking=True)
+    time = dt_util.as_local(event.started_at).isoformat()
+    assert [call.data["message"] for call in told["page"]] == ["0 times", f"1 times, last at {time}"]
     await hass.config_entries.async_unload(entry.entry_id)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import aiohttp
 from yarl import URL
@@ -21,8 +22,10 @@ from .exceptions import (
     UnexpectedAnswerError,
 )
 from .models import (
+    Classification,
     EventInfo,
     Explanation,
+    FeedbackTaken,
     LabelInfo,
     ListedEvents,
     MicrophoneInfo,
@@ -36,7 +39,7 @@ from .models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from .models import WatchedLabel
@@ -47,6 +50,8 @@ CHECK_TIMEOUT_S = 25.0
 """The server gives a source 15 s."""
 SELF_TEST_TIMEOUT_S = 45.0
 """The server gives a self-test 30 s."""
+CLASSIFY_TIMEOUT_S = 300.0
+"""A recording of a quarter of an hour takes a large model minutes."""
 HEARTBEAT_S = 4.0
 """A dead server is noticed after this and half of it again: 6 s."""
 EVENT_PAGE = 200
@@ -223,6 +228,39 @@ class ClapSoundClient:
             f"microphones/{microphone_id}/explain",
             Explanation.from_json,
             params={"seconds": str(seconds)},
+        )
+
+    async def judge_event(self, event_id: str, verdict: Literal["correct", "false_alarm"]) -> FeedbackTaken:
+        """Tell whether an event was right.
+
+        Raises:
+            NotFoundError: the server does not have it.
+        """
+        return await self._json(
+            "POST", f"events/{event_id}/feedback", FeedbackTaken.from_json, json={"verdict": verdict}
+        )
+
+    async def classify(
+        self, audio: bytes | IO[bytes], labels: Iterable[str], threshold: float | None = None
+    ) -> Classification:
+        """Have a recording scored.
+
+        Args:
+            audio: the whole file, in a format that FFmpeg reads; an open one stays the caller's to close.
+            labels: ids, names or own words.
+            threshold: from which on a label counts as detected; None for the server's own.
+
+        Raises:
+            InvalidRequestError: the recording or the labels are not usable; ``detail`` says why.
+        """
+        form = aiohttp.FormData()
+        form.add_field("labels", ", ".join(labels))
+        if threshold is not None:
+            form.add_field("threshold", str(threshold))
+        file = io.BytesIO(audio) if isinstance(audio, bytes) else audio
+        form.add_field("audio", file, filename="recording", content_type="application/octet-stream")
+        return await self._json(
+            "POST", "classify", Classification.from_json, timeout_s=CLASSIFY_TIMEOUT_S, data=form
         )
 
     async def self_test(self, microphone_id: str) -> SelfTestResult:

@@ -452,3 +452,81 @@ class SelfTestResult:
             level_dbfs=float(data["level_dbfs"] or 0),
             noise_floor_dbfs=float(data["noise_floor_dbfs"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackTaken:
+    """What came of a verdict on an event.
+
+    Attributes:
+        learnt: the microphone heeds it.
+        words: what it changes, or why nothing could be learnt.
+        score_now: what the same sound would score from now on; None where that cannot be said.
+    """
+
+    event_id: str
+    learnt: bool
+    words: str
+    score_now: float | None
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        score = data.get("score_now")
+        return cls(
+            event_id=str(data["id"]),
+            learnt=bool(data["learnt"]),
+            words=str(data["learnt_words"]),
+            score_now=None if score is None else float(score),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """What a recording scores for a label, 0 to 1."""
+
+    label: str
+    score: float
+    detected: bool
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(str(data["label"]), float(data["score"]), bool(data["detected"]))
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmFound:
+    """An alarm in a recording, told by the rhythm of its beeps; ``onset_s`` is that of the first."""
+
+    pattern: str
+    label: str
+    onset_s: float
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(str(data["pattern"]), str(data["label"]), float(data["onset_s"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What a recording is like.
+
+    Attributes:
+        labels: the best first, as they were given.
+        too_quiet: live nothing of it would be scored.
+    """
+
+    labels: tuple[LabelScore, ...]
+    threshold: float
+    duration_s: float
+    too_quiet: bool
+    patterns: tuple[AlarmFound, ...]
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        return cls(
+            labels=tuple(LabelScore.from_json(item) for item in data["labels"]),
+            threshold=float(data["threshold"]),
+            duration_s=float(data["duration_s"]),
+            too_quiet=bool(data.get("too_quiet", False)),
+            patterns=tuple(AlarmFound.from_json(item) for item in data.get("patterns", ())),
+        )
