@@ -36,6 +36,12 @@ _CHUNK_BYTES = 2**16
 _OWN = f"media-source://{DOMAIN}/"
 
 
+def own_recording(media_content_id: str) -> tuple[str, str] | None:
+    """Return the ids of config entry and event, if it is a recording of CLAP Sound."""
+    entry_id, _, event_id = media_content_id.removeprefix(_OWN).partition("/")
+    return (entry_id, event_id) if media_content_id.startswith(_OWN) and event_id else None
+
+
 @asynccontextmanager
 async def media_recording(hass: HomeAssistant, media_content_id: str) -> AsyncIterator[IO[bytes] | bytes]:
     """Get an item of the media browser.
@@ -45,9 +51,8 @@ async def media_recording(hass: HomeAssistant, media_content_id: str) -> AsyncIt
     """
     if not is_media_source_id(media_content_id):
         raise invalid("no_media_source", media=media_content_id)
-    entry_id, _, event_id = media_content_id.removeprefix(_OWN).partition("/")
-    if media_content_id.startswith(_OWN) and event_id:
-        yield await _own(hass, entry_id, event_id)
+    if (own := own_recording(media_content_id)) is not None:
+        yield await _own(hass, *own)
         return
     found = await _resolved(hass, media_content_id)
     if found.path is None:

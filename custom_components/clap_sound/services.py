@@ -25,7 +25,7 @@ from .client import ClapSoundError, InvalidRequestError, NotFoundError
 from .const import DOMAIN, KEY_SOUND_DETECTED, SECURITY_LABELS
 from .errors import cannot_connect, invalid, of_server
 from .history import Wanted, heard, label_ids, label_names, response_of
-from .recordings import file_recording, media_recording
+from .recordings import file_recording, media_recording, own_recording
 from .targets import TargetedMicrophone, loaded_entries, targeted_microphones
 
 if TYPE_CHECKING:
@@ -106,10 +106,14 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 async def _classify(call: ServiceCall) -> ServiceResponse:
     hass, data = call.hass, call.data
-    entry: ClapSoundConfigEntry = async_get_config_entry(hass, DOMAIN, data.get(ATTR_CONFIG_ENTRY_ID))
+    media_content_id = data[ATTR_MEDIA]["media_content_id"] if ATTR_MEDIA in data else ""
+    # A recording of an event is scored by its own server, if no other is named.
+    own = own_recording(media_content_id)
+    entry_id = data.get(ATTR_CONFIG_ENTRY_ID) or (own[0] if own else None)
+    entry: ClapSoundConfigEntry = async_get_config_entry(hass, DOMAIN, entry_id)
     client = entry.runtime_data.client
     if ATTR_MEDIA in data:
-        source = media_recording(hass, data[ATTR_MEDIA]["media_content_id"])
+        source = media_recording(hass, media_content_id)
     elif ATTR_FILE in data:
         source = file_recording(hass, data[ATTR_FILE])
     else:

@@ -14,6 +14,7 @@ from aiohttp import web
 from homeassistant.components.media_source.models import PlayMedia
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import area_registry as ar
+from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.service import async_get_all_descriptions
 from homeassistant.setup import async_setup_component
@@ -95,10 +96,8 @@ async def test_every_action_and_field_is_described_and_has_an_icon(hass: HomeAss
         assert texts[name].get("fields", {}).keys() == fields.keys()
         schema = hass.services.async_services()[DOMAIN][name].schema
         assert isinstance(schema, probatio.Schema)
-        target = (
-            {"entity_id", "device_id", "area_id", "floor_id", "label_id"} if "target" in service else set()
-        )
-        assert {str(key) for key in schema.schema} == fields.keys() | target
+        target = cv.TARGET_SERVICE_FIELDS if "target" in service else {}
+        assert {*map(str, schema.schema)} == {*fields, *map(str, target)}
 
 
 def test_security_labels_are_those_of_the_library() -> None:
@@ -280,6 +279,20 @@ async def test_one_recording_and_one_server_are_needed(
     other.classification = FOUND
     assert await call(hass, "classify", file=str(file), config_entry_id=hall.entry_id) == RESPONSE
     assert (len(peer.uploads), len(other.uploads)) == (0, 1)
+
+
+async def test_recording_of_an_event_is_scored_by_its_own_server_unless_another_is_named(
+    hass: HomeAssistant, peer: Peer, entry: MockConfigEntry, hall: MockConfigEntry, other: Peer
+) -> None:
+    event = await other.end_event(await other.start_event(next(iter(hall.subentries))))
+    other.clips = {f"{event.id}/clip.flac": b"flac data"}
+    peer.classification = other.classification = FOUND
+    (heard,) = await events(hass)
+    recording = media(heard["media_content_id"])
+    assert await call(hass, "classify", media=recording) == RESPONSE
+    assert await call(hass, "classify", media=recording, config_entry_id=entry.entry_id) == RESPONSE
+    assert [audio for audio, _ in other.uploads + peer.uploads] == [b"flac data"] * 2
+    assert len(other.uploads) == len(peer.uploads) == 1
 
 
 # --- get_events ---
