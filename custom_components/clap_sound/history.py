@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .client.models import EventInfo
     from .coordinator import ClapSoundConfigEntry
 
-PAGE = 200
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -51,7 +49,7 @@ class Wanted:
 async def heard(
     client: ClapSoundClient, wanted: Wanted, microphones: Sequence[str | None], labels: Sequence[str | None]
 ) -> list[EventInfo]:
-    """Return the events of a server, the newest first.
+    """Return the events of a server, the newest first; of very many the newest few thousand.
 
     Args:
         client: the server.
@@ -62,29 +60,12 @@ async def heard(
     Raises:
         ClapSoundError: the server does not answer.
     """
-    found = []
+    found: list[EventInfo] = []
     for microphone in microphones:
         for label in labels:
-            found += await _heard(client, wanted, microphone, label)
+            listed = await client.list_events(wanted.since, wanted.until, microphone=microphone, label=label)
+            found += filter(wanted.takes, listed.events)
     return wanted.newest(found)
-
-
-async def _heard(
-    client: ClapSoundClient, wanted: Wanted, microphone: str | None, label: str | None
-) -> list[EventInfo]:
-    found: list[EventInfo] = []
-    before = None
-    while page := await client.events(PAGE, before=before, microphone=microphone, label=label):
-        found = wanted.newest([*found, *filter(wanted.takes, page)])
-        # Events come in the order of their changes; one that changed earlier began earlier still. The whole
-        # page counts, as an event whose end was lost changed later than it says.
-        changed_at = max(event.ended_at or event.detected_at for event in page)
-        if changed_at < wanted.since:
-            break
-        if len(found) == wanted.limit and changed_at <= found[-1].started_at:
-            break
-        before = page[0].sequence
-    return found
 
 
 async def label_ids(entry: ClapSoundConfigEntry, texts: Iterable[str]) -> list[str]:

@@ -24,7 +24,8 @@ from clap_server.api import schemas
 from clap_server.detection.library import load_library
 from clap_server.detection.patterns import AlarmPattern
 from clap_server.listening.events import ClipWithheld
-from custom_components.clap_sound import history, recordings
+from custom_components.clap_sound import recordings
+from custom_components.clap_sound.client import client
 from custom_components.clap_sound.const import DOMAIN, SECURITY_LABELS
 from tests.integration.conftest import make_entry, microphone_data, until
 from tests.integration.server import Peer
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("entry")
 EVENT_ENTITY = "event.kitchen_sound_detected"
-FOLDER = Path(history.__file__).parent
+FOLDER = Path(recordings.__file__).parent
 
 
 async def call(hass: HomeAssistant, service: str, **data: Any) -> dict[str, Any]:
@@ -385,7 +386,7 @@ async def test_events_are_found_by_microphone_label_time_and_score(
 async def test_all_pages_are_looked_through_whatever_the_order_of_the_ends(
     hass: HomeAssistant, peer: Peer, kitchen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "PAGE", 3)
+    monkeypatch.setattr(client, "EVENT_PAGE", 3)
     now = datetime.now(UTC)
     ages = (50, 40, 30, 20, 10, 9, 8)
     started = [await peer.start_event(kitchen, age=timedelta(minutes=age)) for age in ages]

@@ -212,7 +212,7 @@ class ClapSoundClient:
         events = (
             event
             for event in found.values()
-            if event.started_at < until and not event.was_over_before(complete_since)
+            if event.started_at <= until and not event.was_over_before(complete_since)
         )
         newest_first = sorted(events, key=lambda event: event.started_at, reverse=True)
         return ListedEvents(tuple(newest_first), complete_since)
