@@ -209,6 +209,10 @@ class Server:
         self._fit_store()
         self.context.supervisor.follow_model()
         self._info_changed()
+        # It brought libraries of its own, and by then nobody uses the one before any more.
+        if self._garbage_timer is not None:
+            self._garbage_timer.cancel()
+        self._garbage_timer = asyncio.get_running_loop().call_later(GARBAGE_AFTER_S, garbage.put_aside_anew)
 
     def _microphones_changed(self) -> None:
         shared = self.context
@@ -221,10 +225,6 @@ class Server:
         if shared.supervisor.overload is not None:
             shared.holder.overloaded()
         self._info_changed()
-        # It brought libraries of its own, and by then nobody uses the one before any more.
-        if self._garbage_timer is not None:
-            self._garbage_timer.cancel()
-        self._garbage_timer = asyncio.get_running_loop().call_later(GARBAGE_AFTER_S, garbage.put_aside_anew)
 
     def _fit_store(self) -> None:
         model = self.context.holder.model

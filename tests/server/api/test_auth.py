@@ -372,6 +372,8 @@ async def test_script_of_a_trusted_network_has_its_recording_classified(trusting
         {"Origin": "http://evil.example"},
         {"Sec-Fetch-Site": "same-origin"},
         {"Referer": "http://rebound.example/"},
+        {"Accept-Language": "en"},
+        {"Host": "rebound.example:7860"},
     ],
     ids=lambda headers: next(iter(headers)),
 )
@@ -392,7 +394,28 @@ async def test_neither_proxy_nor_page_is_a_trusted_network(trusting: Client, hea
 )
 def test_address_is_looked_up_in_the_networks(address: str, trusted: bool) -> None:
     networks = (ip_network("192.0.2.0/24"), ip_network("fd00::/16"))
-    assert is_trusted(make_mocked_request("GET", "/api/info"), address, networks) is trusted
+    request = make_mocked_request("GET", "/api/info", headers={"Host": "192.0.2.1:7860"})
+    assert is_trusted(request, address, networks) is trusted
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted"),
+    [
+        ("192.168.1.7:7860", True),
+        ("[fd00::7]:7860", True),
+        ("homeassistant:7860", True),
+        ("homeassistant.local:7860", True),
+        ("clap.home.arpa", True),
+        ("localhost.", True),
+        ("rebound.example:7860", False),
+        ("192.168.1.7.rebound.example", False),
+        ("evillocal.example", False),
+        ("[fd00::7", False),
+    ],
+)
+def test_only_by_an_address_or_a_name_of_the_home(host: str, trusted: bool) -> None:
+    request = make_mocked_request("GET", "/api/info", headers={"Host": host})
+    assert is_trusted(request, "10.0.0.1", (ip_network("10.0.0.0/8"),)) is trusted
 
 
 async def test_stranger_is_told_in_one_sentence_how_to_get_in(client: Client) -> None:
