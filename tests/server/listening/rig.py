@@ -28,6 +28,7 @@ from clap_server.listening.counters import Counters
 from clap_server.listening.diary import Diary
 from clap_server.listening.events import SoundEvent
 from clap_server.listening.microphone import MicrophoneListener
+from clap_server.listening.pace import Pace
 from clap_server.listening.plan import make_plan
 from clap_server.listening.self_test import Finding
 from clap_server.listening.sink import Recording
@@ -184,6 +185,8 @@ class Rig:
         self.counters = Counters()
         self.diary = Diary()
         self.batcher = Batcher()
+        # Sound comes as fast as it can here, which is not to be taken for too much of it.
+        self.batcher.pace = Pace(clock=lambda: 0.0)
         self.holder = holder_of(model or SpectralModel(), folder)
         self.statuses: list[SourceStatus] = []
         self.listener = self.listen_for()
