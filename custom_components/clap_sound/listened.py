@@ -23,6 +23,9 @@ MAX_SPANS = 500
 SAVE_DELAY_S = 60
 STORE_VERSION = 1
 
+_DEAF_CODES = IMPAIRED_CODES | {"too_slow"}
+"""Reasons for which an alarm may be missed, be the microphone at fault or the computer."""
+
 
 def listening_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
     """Return where an entry's log is kept over a restart."""
@@ -45,7 +48,7 @@ class Span:
     @property
     def hears(self) -> bool:
         """Whether sound was judged, and well enough for an alarm to be found."""
-        return self.state == STATE_LISTENING and self.code not in IMPAIRED_CODES
+        return self.state == STATE_LISTENING and self.code not in _DEAF_CODES
 
     def within(self, since: datetime, until: datetime) -> Self:
         return replace(self, begin=max(self.begin, since), end=min(self.end, until))

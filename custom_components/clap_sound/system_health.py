@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .client.models import MicrophoneInfo
     from .coordinator import ClapSoundConfigEntry
+    from .data import ClapSoundData
 
 _PAGE = f"/config/integrations/integration/{DOMAIN}"
 
@@ -30,14 +31,14 @@ async def _info(hass: HomeAssistant) -> dict[str, Any]:
     entries: list[ClapSoundConfigEntry] = hass.config_entries.async_loaded_entries(DOMAIN)
     data = [entry.runtime_data.data for entry in entries]
     microphones = [microphone for each in data for microphone in each.microphones.values()]
-    listening = [microphone for microphone in microphones if microphone.status.state == "listening"]
+    listening = [microphone for microphone in microphones if _listens(microphone)]
     return {
         "servers": f"{sum(entry.runtime_data.is_connected for entry in entries)}/{len(configured)}",
         "can_reach_server": _can_reach(entries, all_loaded=len(entries) == len(configured)),
         "version": _row(each.info.version for each in data),
         "model": _row(f"{each.info.model.name} ({each.info.model.device})" for each in data),
         "microphones": f"{len(listening)}/{len(microphones)}",
-        "windows_per_second": round(_windows_per_second(listening), 1),
+        "windows_per_second": round(sum(_windows_per_second(each) for each in data), 1),
     }
 
 
@@ -45,9 +46,16 @@ def _row(values: Iterable[str]) -> str:
     return ", ".join(values)
 
 
-def _windows_per_second(listening: Iterable[MicrophoneInfo]) -> float:
+def _listens(microphone: MicrophoneInfo) -> bool:
+    return microphone.status.state == "listening"
+
+
+def _windows_per_second(data: ClapSoundData) -> float:
     """As many as are due; the gate spares those that are quiet."""
-    return sum(1 / microphone.hop_s for microphone in listening)
+    least_hop_s = data.info.model.least_hop_s
+    return sum(
+        1 / max(microphone.hop_s, least_hop_s) for microphone in filter(_listens, data.microphones.values())
+    )
 
 
 async def _can_reach(entries: Iterable[ClapSoundConfigEntry], *, all_loaded: bool) -> str | dict[str, str]:

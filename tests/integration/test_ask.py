@@ -268,6 +268,7 @@ async def test_nothing_heard_by_microphones_that_listened_is_told_apart_from_nob
     for code, state, since in (
         ("unauthorized", "failed", hours_ago[3]),
         ("choppy", "listening", hours_ago[2]),
+        ("too_slow", "listening", hours_ago[2] + timedelta(minutes=30)),
         ("listening", "listening", hours_ago[1]),
     ):
         await peer.set_status(kitchen, status(state, code, "rtsp://192.0.2.1", since=since))
@@ -277,13 +278,15 @@ async def test_nothing_heard_by_microphones_that_listened_is_told_apart_from_nob
         "No sound was detected, but not all microphones are known to have listened"
     )
     (told,) = answer["microphones"]
-    three, two, one = (
-        dt_util.as_local(hours_ago[hours]).isoformat(timespec="seconds") for hours in (3, 2, 1)
+    three, two, half, one = (
+        dt_util.as_local(time).isoformat(timespec="seconds")
+        for time in (hours_ago[3], hours_ago[2], hours_ago[2] + timedelta(minutes=30), hours_ago[1])
     )
     assert told["listened"] == "all the time but for the gaps"
     assert told["gaps"] == [
         {"from": three, "until": two, "why": "User name or password is wrong (401)"},
-        {"from": two, "until": one, "why": "Sound is missing again and again"},
+        {"from": two, "until": half, "why": "Sound is missing again and again"},
+        {"from": half, "until": one, "why": "The computer is too slow"},
     ]
     answer = await ask(hass, "list_sounds", since=(hours_ago[1] + timedelta(minutes=1)).isoformat())
     assert answer["microphones"][0]["listened"] == "the whole time"

@@ -91,8 +91,9 @@ def test_what_changed_before_the_break_was_noticed_counts_from_its_own_time(log:
     assert log.between(0, 60) == [(0, 4, "listening"), (4, 60, "failed")]
 
 
-def test_sound_that_cannot_be_judged_well_is_not_heard(log: Log) -> None:
-    log.status("listening", 0, "choppy")
+@pytest.mark.parametrize("code", ["choppy", "only_noise", "too_slow", "wrong_rate"])
+def test_sound_that_cannot_be_judged_well_is_not_heard(log: Log, code: str) -> None:
+    log.status("listening", 0, code)
     log.status("listening", 10)
     assert [span.hears for span in log.spans("a", at(0), at(20))] == [False, True]
 

@@ -69,6 +69,21 @@ async def test_server_that_works_is_described(
         assert texts["system_health"]["info"].keys() == shown.keys()
 
 
+async def test_server_that_spares_the_model_owes_no_more_windows_than_it_takes(
+    hass: HomeAssistant, health: Any
+) -> None:
+    other = Peer()
+    other.server_id = "00000000-0000-4000-8000-000000000002"
+    other.model = other.model.model_copy(update={"least_hop_s": 1.0})
+    await other.start()
+    entry = make_entry(hass, other, microphone_data("Hall"), microphone_data("Attic", hop_s=2.0))
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    shown, _ = await health()
+    assert (shown["microphones"], shown["windows_per_second"]) == ("3/3", 3.5)
+    await other.stop()
+
+
 @pytest.mark.parametrize(
     ("trouble", "error"),
     [

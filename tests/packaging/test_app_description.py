@@ -79,6 +79,16 @@ def test_nothing_is_asked_for_that_lowers_the_security_rating(config: dict[str, 
     assert (ADDON / "apparmor.txt").is_file()
 
 
+def test_server_may_start_python_and_signal_its_trials_and_nothing_else() -> None:
+    (server,) = re.findall(
+        r"^  profile server .*?^  }$", (ADDON / "apparmor.txt").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    starts = re.findall(r"^    ([/@]\S*) (\w*x)\b", server, re.IGNORECASE | re.MULTILINE)
+    assert starts == [("/usr/bin/python3*", "mrix")]
+    sends = re.findall(r"^    signal \([^)]*send[^)]*\) (.*),$", server, re.MULTILINE)
+    assert sends == ["peer=clap_sound//server"]
+
+
 def test_docker_itself_asks_for_the_health_of_the_server() -> None:
     (check,) = re.findall(
         r"^HEALTHCHECK (?:.*\\\n)*.*$", (ADDON / "Dockerfile").read_text("utf-8"), re.MULTILINE

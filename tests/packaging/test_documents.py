@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from clap_server.api.app import ROUTES
 from clap_server.detection.labels import LabelKind
 from clap_server.detection.library import load_library
 from tests.packaging.support import ROOT, load_yaml, tracked
@@ -48,6 +49,22 @@ def test_scripts_that_documents_name_exist(document: Path) -> None:
         r"(?<![\w/])scripts/([a-z][\w-]*)(?![\w/.])", document.read_text(encoding="utf-8")
     ):
         assert (ROOT / "scripts" / script).exists(), f"{name(document)}: scripts/{script}"
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ("README.md", "read microphones, and events with their scores,"),
+        ("addon/DOCS.md", "read microphones, and events with their scores,"),
+        ("addon/translations/en.yaml", "read microphones, and events with their scores,"),
+        ("addon/translations/zh-Hans.yaml", "以及事件及其评分"),
+    ],
+)
+def test_scripts_of_trusted_networks_are_promised_no_live_scores(document: str, words: str) -> None:
+    trusted = {route.path for route in ROUTES if route.trusted}
+    assert {"/api/microphones", "/api/events"} <= trusted
+    assert {"/api/microphones/{id}/explain", "/api/ws"} & trusted == set()
+    assert words in " ".join((ROOT / document).read_text(encoding="utf-8").split())
 
 
 def test_licence_is_the_whole_apache_licence() -> None:

@@ -49,6 +49,7 @@ class ModelInfo:
     Attributes:
         problem: why it is not the requested one.
         choice: why the server chose it, where it was left to the server; None from servers that say nothing.
+        least_hop_s: between the windows of microphones that asked for less; 0 from servers that say nothing.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ModelInfo:
     device: str
     problem: str | None
     choice: str | None
+    least_hop_s: float
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
@@ -67,6 +69,7 @@ class ModelInfo:
             device=str(data["device"]),
             problem=_optional_text(data.get("problem")),
             choice=_optional_text(data.get("choice")),
+            least_hop_s=float(data.get("least_hop_s", 0)),
         )
 
 
