@@ -218,8 +218,7 @@ class Server:
 
     def _overload_changed(self) -> None:
         shared = self.context
-        if shared.supervisor.overload is not None:
-            shared.holder.overloaded()
+        shared.holder.overload_is(present=shared.supervisor.overload is not None)
         self._info_changed()
         # It brought libraries of its own, and by then nobody uses the one before any more.
         if self._garbage_timer is not None:

@@ -144,10 +144,10 @@ class ModelHolder:
         if self._automatic is not None:
             self._automatic.microphones_are(hops_s)
 
-    def overloaded(self) -> None:
-        """Hear that windows are lost because the machine is too slow."""
+    def overload_is(self, *, present: bool) -> None:
+        """Hear whether windows are lost because the machine is too slow."""
         if self._automatic is not None:
-            self._automatic.overloaded()
+            self._automatic.overload_is(present=present)
 
     def failed(self, model: ClapModel, why: str) -> None:
         """Hear that a model computes nothing any more; another steps in, and it is tried again later.

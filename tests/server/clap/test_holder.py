@@ -395,7 +395,7 @@ async def test_what_was_asked_for_by_name_is_no_choice(make: Holders) -> None:
     holder = make("builtin")
     await holder.start()
     holder.microphones_are([0.5])
-    holder.overloaded()
+    holder.overload_is(present=True)
     assert (holder.choice, holder.least_hop_s) == (None, 0.0)
 
 
