@@ -75,7 +75,8 @@ class Automatic:
 
     Args:
         full: the full model.
-        use: called with the full model when it is to listen, with None when the built-in one is to.
+        use: called with the full model when it is to listen, with None when the built-in one is to, also
+            when that listens already.
         tell: called with a sentence that says what listens, and why.
         progress: to be called from threads that work for this; raises when the server stops.
         retry_first_s: seconds from a failure to the next attempt; doubles each time, up to an hour.
@@ -138,11 +139,11 @@ class Automatic:
             self._speed_at = now
             _LOGGER.warning("Windows are lost with the full model: less is asked of the machine")
 
-    def failed(self) -> float:
-        """Hear that the full model failed while it listened, and that the built-in one does now.
+    def failed(self, what: str) -> None:
+        """Hear that a model failed while it listened, and that the built-in one does now.
 
-        Returns:
-            Seconds until it is tried again.
+        Args:
+            what: failed, as the beginning of a sentence.
         """
         now = self._clock()
         proven = now - self._since >= _PROVEN_S
@@ -150,9 +151,8 @@ class Automatic:
         self._speed = self._measured = None
         if proven:
             self._retry_s = self._retry_first_s
-        wait_s = self._wait_longer()
+        self._fail(what)
         self._changed.set()
-        return wait_s
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -218,7 +218,7 @@ class Automatic:
         self._speed, self._measured, self._speed_at = speed, speed, self._clock()
         if kind != "builtin":
             self._become(kind)
-            self._use(model)
+        self._use(None if kind == "builtin" else model)
         self._tell(reason(kind, speed, self._hops_s, name=self._full.name))
         return self._idle_s()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,8 +84,8 @@ class Rig:
         )
 
     def _use(self, model: ClapModel | None) -> None:
-        self.listens = "builtin" if model is None else "full"
-        self.changes += 1
+        before, self.listens = self.listens, "builtin" if model is None else "full"
+        self.changes += self.listens != before
 
     def _tell(self, sentence: str) -> None:
         self.told.append(sentence)
@@ -270,7 +271,12 @@ async def test_after_a_failure_it_is_waited_for_longer_each_time_unless_it_ran_f
         waits = []
         for ran_s in (10.0, 10.0, 2 * 3600.0):
             rig.now_s += ran_s
-            waits.append(rig.automatic.failed())
+            rig.automatic.failed("The model full failed")
+            assert re.fullmatch(
+                r"The model full failed; the built-in model listens; next try in \d+ (second|minute)s\.",
+                rig.told[-1],
+            )
+            waits.append(rig.automatic._next_try - rig.now_s)
             rig.told.clear()
             rig.now_s += 500
             rig.automatic.microphones_are([ran_s + len(waits)])
