@@ -222,8 +222,7 @@ class Server:
 
     def _overload_changed(self) -> None:
         shared = self.context
-        if shared.supervisor.overload is not None:
-            shared.holder.overloaded()
+        shared.holder.overload_is(present=shared.supervisor.overload is not None)
         self._info_changed()
 
     def _fit_store(self) -> None:

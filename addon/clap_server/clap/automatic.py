@@ -75,7 +75,8 @@ class Automatic:
 
     Args:
         full: the full model.
-        use: called with the full model when it is to listen, with None when the built-in one is to.
+        use: called with the full model when it is to listen, with None when the built-in one is to, also
+            when that listens already.
         tell: called with a sentence that says what listens, and why.
         progress: to be called from threads that work for this; raises when the server stops.
         retry_first_s: seconds from a failure to the next attempt; doubles each time, up to an hour.
@@ -110,6 +111,7 @@ class Automatic:
         self._speed: Speed | None = None
         self._speed_at = 0.0
         self._next_try = clock()
+        self._losing = False
         self._changed = asyncio.Event()
 
     @property
@@ -123,23 +125,25 @@ class Automatic:
             self._hops_s = tuple(sorted(hops_s))
             self._changed.set()
 
-    def overloaded(self) -> None:
-        """Hear that windows are lost: the machine is slower than was measured."""
-        now = self._clock()
-        if self._speed is None or self._kind == "builtin" or now - self._since < _OVERLOAD_CALM_S:
+    def overload_is(self, *, present: bool) -> None:
+        """Hear whether windows are lost: then the machine is slower than was measured."""
+        self._losing = present
+        self._changed.set()
+
+    def _reckon_slower(self, now: float) -> None:
+        if self._speed is None or self._kind == "builtin" or now < self._since + _OVERLOAD_CALM_S:
             return
         share = load(self._kind, self._speed, self._hops_s)
         if share > 0:
             self._speed = self._speed.slower(max(1.5, 1.01 * HALF / share))
             self._speed_at = now
             _LOGGER.warning("Windows are lost with the full model: less is asked of the machine")
-            self._changed.set()
 
-    def failed(self) -> float:
-        """Hear that the full model failed while it listened, and that the built-in one does now.
+    def failed(self, what: str) -> None:
+        """Hear that a model failed while it listened, and that the built-in one does now.
 
-        Returns:
-            Seconds until it is tried again.
+        Args:
+            what: failed, as the beginning of a sentence.
         """
         now = self._clock()
         proven = now - self._since >= _PROVEN_S
@@ -147,9 +151,8 @@ class Automatic:
         self._speed = self._measured = None
         if proven:
             self._retry_s = self._retry_first_s
-        wait_s = self._wait_longer()
+        self._fail(what)
         self._changed.set()
-        return wait_s
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -167,6 +170,8 @@ class Automatic:
         if self._speed_at + _REMEASURE_S <= now:
             self._speed = self._measured if self._kind != "builtin" else None
             self._speed_at = now
+        if self._losing:
+            self._reckon_slower(now)
         if self._speed is None:
             return await self._try_in_time()
         kind = decide(self._speed, self._hops_s, self._kind, now - self._since)
@@ -182,8 +187,8 @@ class Automatic:
     def _idle_s(self) -> float:
         """Seconds until time alone may change something."""
         now = self._clock()
-        calm_at = self._since + CALM_S
-        ends = [self._speed_at + _REMEASURE_S, *([calm_at] if calm_at > now else [])]
+        calm = [self._since + CALM_S, *([self._since + _OVERLOAD_CALM_S] if self._losing else [])]
+        ends = [self._speed_at + _REMEASURE_S, *(at for at in calm if at > now)]
         return max(0.0, min(ends) - now)
 
     async def _try_in_time(self) -> float:
@@ -213,7 +218,7 @@ class Automatic:
         self._speed, self._measured, self._speed_at = speed, speed, self._clock()
         if kind != "builtin":
             self._become(kind)
-            self._use(model)
+        self._use(None if kind == "builtin" else model)
         self._tell(reason(kind, speed, self._hops_s, name=self._full.name))
         return self._idle_s()
 

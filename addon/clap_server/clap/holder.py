@@ -144,10 +144,10 @@ class ModelHolder:
         if self._automatic is not None:
             self._automatic.microphones_are(hops_s)
 
-    def overloaded(self) -> None:
-        """Hear that windows are lost because the machine is too slow."""
+    def overload_is(self, *, present: bool) -> None:
+        """Hear whether windows are lost because the machine is too slow."""
         if self._automatic is not None:
-            self._automatic.overloaded()
+            self._automatic.overload_is(present=present)
 
     def failed(self, model: ClapModel, why: str) -> None:
         """Hear that a model computes nothing any more; another steps in, and it is tried again later.
@@ -249,22 +249,21 @@ class ModelHolder:
             return
         finally:
             self._falling = None
+        what = f"The model {model.name} failed on {model.device} while it listened ({why})"
+        problem = f"{what}. The built-in model listens instead"
         if self._automatic is not None:
-            wait_s = self._automatic.failed()
+            self._automatic.failed(what)
         else:
             if time.monotonic() - self._came_s >= _PROVEN_S:
                 self._retry_s = self._retry_first_s
             wait_s = self._next_wait_s()
+            problem = f"{problem}; next try in {in_words(wait_s)}"
             if self._task is not None:
                 self._task.cancel()
             self._task = asyncio.create_task(
                 self._go_on_trying(self._wanted, self._wanted_device, asyncio.Event(), after_s=wait_s)
             )
-        self._use(
-            self._builtin,
-            f"The model {model.name} failed on {model.device} while it listened ({why}). The built-in model "
-            f"listens instead; next try in {in_words(wait_s)}.",
-        )
+        self._use(self._builtin, f"{problem}.")
 
     def _next_wait_s(self) -> float:
         wait_s = self._retry_s * random.uniform(0.8, 1.2)
@@ -320,7 +319,7 @@ class ModelHolder:
     def _use_chosen(self, model: ClapModel | None) -> None:
         """Use the full model, or with None the built-in one."""
         chosen = model or self._builtin
-        if chosen is not None:
+        if chosen is not None and (chosen is not self._model or self._problem is not None):
             self._use(chosen)
 
     def _tell_choice(self, sentence: str) -> None:

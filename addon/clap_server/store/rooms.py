@@ -29,6 +29,10 @@ _LOGGER = logging.getLogger(__name__)
 MOST_FALSE = 32
 """Events that the user called false, of a microphone and model: the newest."""
 
+MOST_ASIDE = 3
+"""Samples of other models and hops, of a microphone: ``auto`` goes through three by itself, and the user
+may try another one."""
+
 FALSE = "false "
 """Before the id of such an event, in the name of its windows."""
 
@@ -40,7 +44,7 @@ _LONGEST_S = 2**32 / 100 - 1
 class Rooms:
     """Implements ``RoomStore``.
 
-    What another model made is set aside for when that one comes back; of two others the older is removed.
+    What another model or hop made is set aside for when that comes back: the newest ``MOST_ASIDE`` of these.
     Nothing is written for a microphone that is not there any more.
     """
 
@@ -163,11 +167,11 @@ class Rooms:
             microphone_id,
             others[0]["pieces"],
         )
-        if len(others) > 1:
+        if len(others) > MOST_ASIDE:
             async with self._database.transaction() as connection:
-                await connection.execute(
-                    "DELETE FROM room_pieces WHERE microphone_id = ? AND made_for NOT IN (?, ?)",
-                    (microphone_id, made_for, others[0]["made_for"]),
+                await connection.executemany(
+                    "DELETE FROM room_pieces WHERE microphone_id = ? AND made_for = ?",
+                    [(microphone_id, other["made_for"]) for other in others[MOST_ASIDE:]],
                 )
 
     async def _remove_damaged(self, microphone_id: str, made_for: str, names: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,8 +84,8 @@ class Rig:
         )
 
     def _use(self, model: ClapModel | None) -> None:
-        self.listens = "builtin" if model is None else "full"
-        self.changes += 1
+        before, self.listens = self.listens, "builtin" if model is None else "full"
+        self.changes += self.listens != before
 
     def _tell(self, sentence: str) -> None:
         self.told.append(sentence)
@@ -211,24 +212,56 @@ async def test_a_surprise_does_not_end_it(caplog: pytest.LogCaptureFixture) -> N
     assert any(record.exc_info for record in caplog.records)
 
 
-async def test_a_machine_that_turns_out_slower_is_asked_for_less_and_more_again_later() -> None:
+async def test_a_machine_that_turns_out_slower_is_asked_for_less_and_more_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(Full(40))
+    rig.automatic.microphones_are([0.5] * 5)
+    woken = asyncio.Event()
+    waits: list[float] = []
+    step = rig.automatic._step
+
+    async def step_and_wake_at_once() -> float:
+        waits.append(await step())
+        await woken.wait()
+        woken.clear()
+        return 0.0
+
+    monkeypatch.setattr(rig.automatic, "_step", step_and_wake_at_once)
+    async with rig.running():
+        await rig.until_told("The full model, full, listens: ")
+        # Told once, while it may be of before the change, and never again as it stays.
+        rig.automatic.overload_is(present=True)
+        woken.set()
+        async with asyncio.timeout(LONG_S):
+            while len(waits) < 2:
+                await asyncio.sleep(0.01)
+        assert (rig.automatic.least_hop_s, waits[-1]) == (0.0, 120.0)
+        rig.now_s += waits[-1]
+        woken.set()
+        await rig.until_told("with at least 1 s between windows: a window takes 60 ms")
+        rig.now_s += 120
+        woken.set()
+        await rig.until_told("The built-in model listens")
+        assert rig.listens == "builtin"
+        rig.automatic.overload_is(present=False)
+        rig.now_s += 12 * 3600
+        woken.set()
+        rig.automatic.microphones_are([0.5] * 4)
+        await rig.until_told("The full model, full, listens: a window takes 40 ms")
+
+
+async def test_losses_that_end_soon_after_a_change_do_not_count() -> None:
     rig = Rig(Full(40))
     rig.automatic.microphones_are([0.5] * 5)
     async with rig.running():
         await rig.until_told("The full model, full, listens: ")
-        rig.automatic.overloaded()  # told of before the change
-        await asyncio.sleep(0.05)
-        assert rig.automatic.least_hop_s == 0.0
+        rig.automatic.overload_is(present=True)
+        rig.automatic.overload_is(present=False)
         rig.now_s += 300
-        rig.automatic.overloaded()
-        await rig.until_told("with at least 1 s between windows: a window takes 60 ms")
-        rig.now_s += 300
-        rig.automatic.overloaded()
-        await rig.until_told("The built-in model listens")
-        assert rig.listens == "builtin"
-        rig.now_s += 12 * 3600
         rig.automatic.microphones_are([0.5] * 4)
-        await rig.until_told("The full model, full, listens: a window takes 40 ms")
+        await rig.until_told("and 4 microphones keep at most 32 % of the machine busy")
+        assert rig.automatic.least_hop_s == 0.0
 
 
 async def test_after_a_failure_it_is_waited_for_longer_each_time_unless_it_ran_for_long() -> None:
@@ -238,7 +271,12 @@ async def test_after_a_failure_it_is_waited_for_longer_each_time_unless_it_ran_f
         waits = []
         for ran_s in (10.0, 10.0, 2 * 3600.0):
             rig.now_s += ran_s
-            waits.append(rig.automatic.failed())
+            rig.automatic.failed("The model full failed")
+            assert re.fullmatch(
+                r"The model full failed; the built-in model listens; next try in \d+ (second|minute)s\.",
+                rig.told[-1],
+            )
+            waits.append(rig.automatic._next_try - rig.now_s)
             rig.told.clear()
             rig.now_s += 500
             rig.automatic.microphones_are([ran_s + len(waits)])

@@ -395,7 +395,7 @@ async def test_what_was_asked_for_by_name_is_no_choice(make: Holders) -> None:
     holder = make("builtin")
     await holder.start()
     holder.microphones_are([0.5])
-    holder.overloaded()
+    holder.overload_is(present=True)
     assert (holder.choice, holder.least_hop_s) == (None, 0.0)
 
 
@@ -408,10 +408,12 @@ async def test_a_full_model_that_fails_gives_way_and_comes_back(make: Holders, f
     failing = holder.model
     holder.failed(failing, "CUDA error")
     await watch.until(lambda: holder.model.builtin)
-    assert re.fullmatch(
-        rf"The model {FULL} failed on cpu while it listened \(CUDA error\)\. The built-in model listens "
-        r"instead; next try in 1 second\.",
-        holder.problem or "",
+    assert holder.problem == (
+        f"The model {FULL} failed on cpu while it listened (CUDA error). The built-in model listens instead."
+    )
+    assert holder.choice == (
+        f"The model {FULL} failed on cpu while it listened (CUDA error); the built-in model listens; "
+        "next try in 1 second."
     )
     await watch.until(lambda: not holder.model.builtin)
     assert holder.model is not failing
@@ -419,6 +421,26 @@ async def test_a_full_model_that_fails_gives_way_and_comes_back(make: Holders, f
     holder.failed(failing, "told late")
     await asyncio.sleep(0)
     assert not holder.model.builtin
+
+
+async def test_a_failure_is_no_problem_any_more_once_the_builtin_model_is_chosen(
+    make: Holders, full: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert full.models
+    holder = make("auto", retry_first_s=0.05)
+    holder.microphones_are([0.5])
+    problems: list[str] = []
+    holder.subscribe(lambda: problems.append(holder.problem or ""))
+    monkeypatch.setattr(holding, "measure", lambda _: Speed(40.0, 40.0))
+    monkeypatch.setattr(automatic, "_SETTLE_S", 0.0)
+    watch = Watch(holder)
+    await holder.start()
+    await watch.until(lambda: not holder.model.builtin)
+    monkeypatch.setattr(holding, "measure", lambda _: Speed(900.0, 900.0))
+    holder.failed(holder.model, "CUDA error")
+    await watch.until(lambda: "would keep 90 % (more than half)" in (holder.choice or ""))
+    assert any("CUDA error" in problem for problem in problems)
+    assert (holder.model.builtin, holder.problem) == (True, None)
 
 
 async def test_a_model_that_was_asked_for_and_fails_gives_way_and_comes_back(

@@ -14,7 +14,7 @@ from clap_server.listening.room.hours import Listened
 from clap_server.listening.room.piece import RoomPiece
 from clap_server.listening.room.reservoir import KEPT_S, Kept, Reservoir
 from clap_server.store.folder import DataFolder
-from clap_server.store.rooms import MOST_FALSE
+from clap_server.store.rooms import MOST_ASIDE, MOST_FALSE
 from clap_server.store.store import Store
 from tests.server.store.conftest import POLICY
 from tests.support.sound_events import microphone
@@ -92,12 +92,23 @@ async def test_another_models_pieces_are_set_aside_and_come_back(
     assert await hall.rooms.load("hall", MINE, D) == mine
 
 
-async def test_of_two_other_models_the_older_one_goes(hall: Store) -> None:
-    await keep(hall, OTHER, piece(1, at=NOW - 10))
-    await keep(hall, THIRD, piece(2, at=NOW - 5))
-    await hall.rooms.load("hall", MINE, D)
-    rows = await hall._database.rows("SELECT DISTINCT made_for FROM room_pieces")
-    assert [row[0] for row in rows] == [THIRD]
+async def test_what_auto_goes_through_by_itself_is_all_kept(hall: Store) -> None:
+    kept = {}
+    for number, made_for in enumerate((OTHER, MINE, THIRD)):
+        assert await hall.rooms.load("hall", made_for, D) == []
+        kept[made_for] = await keep(hall, made_for, piece(number, at=NOW - 10 + number))
+    for made_for in (MINE, OTHER, THIRD):
+        assert await hall.rooms.load("hall", made_for, D) == kept[made_for]
+
+
+async def test_of_too_many_others_the_oldest_goes(hall: Store) -> None:
+    others = [f"other {number}" for number in range(MOST_ASIDE + 2)]
+    for number, made_for in enumerate(others):
+        await keep(hall, made_for, piece(number, at=NOW - 100 + number))
+    mine = await keep(hall, MINE, piece(99, at=NOW - 1000))
+    assert await hall.rooms.load("hall", MINE, D) == mine
+    rows = await hall._database.rows("SELECT DISTINCT made_for FROM room_pieces ORDER BY made_for")
+    assert [row[0] for row in rows] == [MINE, *others[2:]]
 
 
 @pytest.mark.parametrize(

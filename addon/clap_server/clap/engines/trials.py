@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import shutil
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ FORMAT = 1
 """Of the files, and of the way in which engines are exported and compared."""
 
 _RECORD = "trial.json"
+
+# What kept an engine from computing at all may be gone then: a busy machine, too little memory, a full disk.
+_FAILURE_KEPT_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class TrialStore:
     """Trials and exported graphs of one checkpoint on one device, a folder for each engine.
 
     A trial counts only as long as its engine, its libraries, the checkpoint and the processor are the same.
+    One that failed before its embeddings could be compared counts for a day.
     What is damaged counts as absent.
 
     Args:
@@ -99,6 +104,8 @@ class TrialStore:
             speed = trial.ms_a_window
             if trial.problem is None and (speed is None or not 0 < speed < math.inf):
                 raise ValueError("an engine without a speed")
+            if trial.problem is not None and trial.cosine is None and _is_old(folder / _RECORD):
+                return None
             whole = not graphs or all(
                 _digest(folder / name) == digest for name, digest in content["files"].items()
             )
@@ -151,6 +158,11 @@ def device_name(device: str) -> str:
     import torch
 
     return torch.cuda.get_device_name(torch.device(device))
+
+
+def _is_old(path: Path) -> bool:
+    # A file of the future tells of a clock that was wrong.
+    return not 0 <= time.time() - path.stat().st_mtime < _FAILURE_KEPT_S
 
 
 def _digest(path: Path) -> str:

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from clap_server.clap.engines import choosing, trials
+from clap_server.clap.engines.engine import EngineError
 from clap_server.clap.engines.kinds import EAGER, Kind
 from clap_server.clap.engines.trials import Trial, TrialStore
 from clap_server.errors import ConfigurationError
@@ -152,6 +154,35 @@ def test_an_engine_that_hangs_is_given_up_and_its_process_ended(
     assert (choice.engine.name, problem_of(choice, "hanging")) == ("torch", "it was not done within 5 s")
     assert_hung_and_ended(caplog)
     assert any(re.fullmatch(r"Trying the engine hanging \(\d+ s\)", line) for line in choose.told)
+
+
+def age(path: Path, seconds: float) -> None:
+    at = time.time() - seconds
+    os.utime(path, (at, at))
+
+
+def test_a_failure_that_may_pass_counts_for_a_day(choose: Chooser, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise EngineError("it was not done within 300 s")
+
+    with monkeypatch.context() as busy:
+        busy.setattr(choosing, "probe", fail)
+        assert choose(kind("good")).engine.name == "torch"
+    age(choose.file("good", "trial.json"), 23 * 3600)
+    again = choose(kind("good"))
+    assert (again.engine.name, problem_of(again, "good")) == ("torch", "it was not done within 300 s")
+    age(choose.file("good", "trial.json"), 25 * 3600)
+    later = choose(kind("good"))
+    assert (later.engine.name, problem_of(later, "good")) == ("good", None)
+    assert choose.tried == ["good", "good"]
+
+
+def test_what_was_measured_counts_for_longer(choose: Chooser) -> None:
+    for _ in range(2):
+        assert choose(kind("deaf"), kind("good")).engine.name == "good"
+        for name in ("deaf", "good"):
+            age(choose.file(name, "trial.json"), 100 * 86400)
+    assert choose.tried == ["deaf", "good"]
 
 
 def test_a_server_that_stops_ends_the_trial(
