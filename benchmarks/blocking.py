@@ -30,10 +30,9 @@ import aiohttp
 import numpy as np
 
 from benchmarks.report import write
-from benchmarks.stored import fill
+from benchmarks.stored import an_event, fill
 from clap_server.api.pages import files
 from clap_server.api.server import Server
-from clap_server.listening.events import SoundEvent
 from clap_server.listening.sink import Recording
 from clap_server.settings import ServerSettings
 
@@ -250,7 +249,7 @@ class Bench:
     async def recorded(self) -> None:
         """A recording of half a minute is written, and fetched as FLAC, MP3 and picture."""
         store = self._server.context.store
-        event = _event("recorded", datetime.now(UTC))
+        event = an_event("recorded", datetime.now(UTC), is_over=True)
         samples = np.random.default_rng(0).normal(0, 0.1, 30 * 48_000).astype(np.float32)
         await store.events.record("started", event, "Hall")
         await store.clips.save(event, Recording(samples, 48_000, event.started_at))
@@ -290,23 +289,6 @@ class Bench:
     async def page(self) -> None:
         """All files of the page."""
         await self.get(*(address for address, _ in files()))
-
-
-def _event(event_id: str, at: datetime) -> SoundEvent:
-    return SoundEvent(
-        id=event_id,
-        microphone_id="hall",
-        label_id="glass_breaking",
-        label_name="Glass breaking",
-        started_at=at,
-        detected_at=at,
-        ended_at=at,
-        threshold=0.7,
-        score=0.9,
-        peak_score=0.9,
-        peak_level_dbfs=-20.0,
-        has_clip=True,
-    )
 
 
 def _upload(seconds: int, labels: str) -> tuple[bytes, str]:

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.report import write
-from benchmarks.stored import fill
-from clap_server.listening.events import SoundEvent
+from benchmarks.stored import an_event, fill
 from clap_server.store.database import Database
 from clap_server.store.events import EventStore
 
@@ -33,20 +32,7 @@ def _questions(store: EventStore, count: int) -> dict[str, Callable[[], Awaitabl
     middle = count
 
     async def record() -> None:
-        now = datetime.now(UTC)
-        event = SoundEvent(
-            id="new",
-            microphone_id="m1",
-            label_id="label_1",
-            label_name="Label 1",
-            started_at=now,
-            detected_at=now,
-            ended_at=None,
-            threshold=0.7,
-            score=0.9,
-            peak_score=0.9,
-            peak_level_dbfs=-20.0,
-        )
+        event = an_event("new", datetime.now(UTC), is_over=False)
         await store.record("started", event, "Room 1")
 
     return {

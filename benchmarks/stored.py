@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from clap_server.listening.events import SoundEvent
 from clap_server.store.migrations import MIGRATIONS
 
 if TYPE_CHECKING:
@@ -25,6 +26,24 @@ INSERT INTO events (
 )
 """
 _VERDICTS = (None, None, None, None, "correct", None, None, "false_alarm")
+
+
+def an_event(event_id: str, at: datetime, *, is_over: bool) -> SoundEvent:
+    """An event of the first microphone with the second label."""
+    return SoundEvent(
+        id=event_id,
+        microphone_id="m1",
+        label_id="label_1",
+        label_name="Label 1",
+        started_at=at,
+        detected_at=at,
+        ended_at=at if is_over else None,
+        threshold=0.7,
+        score=0.9,
+        peak_score=0.9,
+        peak_level_dbfs=-20.0,
+        has_clip=is_over,
+    )
 
 
 def fill(path: Path, count: int) -> None:
